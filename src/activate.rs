@@ -1,0 +1,36 @@
+//! Named wake-up handles without payload: a tick, a signal or a button says *look again*, never *what to do*.
+//!
+//! Whoever is woken reads the database to learn what is due, so a lost or doubled wake-up changes nothing.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+/// Wakes one named activity. Cloning gives another handle to the same activity.
+#[derive(Clone, Debug)]
+pub struct Activation {
+    name: &'static str,
+    notify: Arc<Notify>,
+}
+
+impl Activation {
+    /// A handle for the activity of this name.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, notify: Arc::new(Notify::new()) }
+    }
+
+    /// The activity's name, for example `renew_server_certificates`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Asks the activity to run soon. Wake-ups that arrive before it runs become one.
+    pub fn wake(&self) {
+        self.notify.notify_one();
+    }
+
+    /// Waits for the next wake-up; one that came earlier counts.
+    pub async fn woken(&self) {
+        self.notify.notified().await;
+    }
+}

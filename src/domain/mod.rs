@@ -1,0 +1,26 @@
+//! The words of the house as types: values that cannot be wrong once they exist. No I/O, no clock.
+
+pub mod access;
+pub mod actor;
+pub mod audit;
+pub mod entropy;
+pub mod fingerprint;
+pub mod hostname;
+pub mod id;
+pub mod revocation;
+pub mod secret;
+pub mod serial;
+pub mod slug;
+pub mod time;
+
+pub use access::{AccessPolicy, AccessRules, ClientAuth};
+pub use actor::{Actor, Role};
+pub use entropy::Entropy;
+pub use fingerprint::Fingerprint;
+pub use hostname::Hostname;
+pub use id::{AuditEventId, DeviceId, InvitationId, LineageId, PersonId, RouteId, SessionId, TokenId};
+pub use revocation::RevocationReason;
+pub use secret::Secret;
+pub use serial::Serial;
+pub use slug::Slug;
+pub use time::UtcTime;
