@@ -135,3 +135,6 @@ impl Crl {
         self.number
     }
 }
+
+#[cfg(test)]
+mod tests;

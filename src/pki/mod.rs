@@ -21,6 +21,8 @@ pub mod server_leaf;
 
 mod encode;
 mod extensions;
+#[cfg(test)]
+mod fixtures;
 mod names;
 mod oid;
 mod pem;
