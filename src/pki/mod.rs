@@ -1,1 +1,3 @@
 //! pki
+pub mod chain;
+pub mod challenge;
