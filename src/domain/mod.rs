@@ -3,11 +3,13 @@
 pub mod access;
 pub mod actor;
 pub mod audit;
+pub mod authority;
 pub mod entropy;
 pub mod fingerprint;
 pub mod hostname;
 pub mod id;
 pub mod revocation;
+pub mod seal;
 pub mod secret;
 pub mod serial;
 pub mod slug;
@@ -15,11 +17,13 @@ pub mod time;
 
 pub use access::{AccessPolicy, AccessRules, ClientAuth};
 pub use actor::{Actor, Role};
+pub use authority::{AuthorityKind, AuthorityState};
 pub use entropy::Entropy;
 pub use fingerprint::Fingerprint;
 pub use hostname::Hostname;
 pub use id::{AuditEventId, DeviceId, InvitationId, LineageId, PersonId, RouteId, SessionId, TokenId};
 pub use revocation::RevocationReason;
+pub use seal::{Seal, SealBroken};
 pub use secret::Secret;
 pub use serial::Serial;
 pub use slug::Slug;

@@ -1,1 +1,34 @@
-//! live
+//! What an edge works from: one configuration version and the register, and how both reach it.
+//!
+//! The **configuration** (sites, routes, upstreams, server certificates, challenges) is an immutable
+//! value: built, validated, published, revertible. The **register** (client certificates, people,
+//! authorities in force) is a monotone epoch of deltas applied in O(1), never gated and never undone.
+
+pub mod classify;
+pub mod configuration;
+pub mod feed;
+pub mod holder;
+pub mod journal;
+pub mod register;
+pub mod tls;
+
+pub use classify::{Cause, Classified, Identity, Refusal, classify};
+pub use configuration::{
+    ChallengeData, Configuration, ConfigurationData, ConfigurationFault, HandshakeClass, Route, RouteData,
+    Site, SiteData, SiteKind, Target, Upstream, UpstreamData,
+};
+pub use feed::{Ack, EdgeError, EdgeLink, Enforced, Feed, Update};
+pub use holder::Holder;
+pub use register::{AuthorityRecord, CertificateRecord, Change, Delta, PersonRecord, Register, Standing};
+pub use tls::TlsPolicy;
+
+use std::sync::Arc;
+
+/// One consistent view: a configuration version and the register behind it. Cheap to clone.
+#[derive(Clone)]
+pub struct Snapshot {
+    /// The configuration version in force.
+    pub configuration: Arc<Configuration>,
+    /// The register; it moves on underneath, by epochs.
+    pub register: Arc<Register>,
+}

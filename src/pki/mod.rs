@@ -8,6 +8,7 @@
 
 pub mod authority;
 pub mod chain;
+pub mod challenge;
 pub mod crl;
 pub mod csr;
 pub mod issuer;

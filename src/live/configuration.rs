@@ -1,0 +1,530 @@
+//! One version of what an administrator edits, compiled into the table that both the handshake and
+//! the request are decided from. Pure data in ([`ConfigurationData`]), an immutable value out.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::HeaderName;
+use rustls::ServerConfig;
+use rustls::sign::CertifiedKey;
+use serde::{Deserialize, Serialize};
+
+use super::register::Register;
+use super::tls::{self, TlsFault, TlsPolicy};
+use crate::clock::SharedClock;
+use crate::domain::{AccessPolicy, ClientAuth, Fingerprint, Hostname, RouteId, Secret, Slug};
+
+/// What a site is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SiteKind {
+    /// An app behind routes.
+    App,
+    /// Portal, invitations and enrolment: handed to the admin role after the handshake.
+    Door,
+}
+
+/// A private key in the feed: PKCS#8 DER. Serialised only into sealed bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyData(#[serde(with = "secret_as_base64")] pub Secret<Vec<u8>>);
+
+/// One site as the feed carries it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SiteData {
+    /// The public host name.
+    pub host: Hostname,
+    /// What it is.
+    pub kind: SiteKind,
+    /// How it asks for client certificates.
+    pub client_auth: ClientAuth,
+    /// `Strict-Transport-Security: max-age`, in seconds; 0 sends none.
+    pub hsts_max_age_seconds: u64,
+    /// The server certificate, leaf first, DER.
+    pub chain: Vec<DerData>,
+    /// Its key.
+    pub key: KeyData,
+    /// Whether the leaf is one of the local server authority's.
+    pub is_local: bool,
+}
+
+/// A DER value in the feed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DerData(#[serde(with = "super::register::bytes_as_base64")] pub Vec<u8>);
+
+/// One upstream as the feed carries it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamData {
+    /// Its name.
+    pub name: Slug,
+    /// Base URLs, `http://host:port`.
+    pub targets: Vec<String>,
+}
+
+/// One route as the feed carries it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteData {
+    /// Its identity.
+    pub id: RouteId,
+    /// The site it belongs to.
+    pub host: Hostname,
+    /// `/` or `/segment…`, without a trailing slash; matches whole segments.
+    pub path_prefix: String,
+    /// Where requests go.
+    pub upstream: Slug,
+    /// Who may pass.
+    pub policy: AccessPolicy,
+    /// A header that carries the person's address, for example `X-WEBAUTH-USER`.
+    pub plain_header: Option<String>,
+    /// The `aud` of the assertion; the site's origin when absent.
+    pub audience: Option<String>,
+}
+
+/// An ACME challenge that edges must answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ChallengeData {
+    /// RFC 8555 §8.3.
+    Http01 {
+        /// The name under validation.
+        host: Hostname,
+        /// The token in the path.
+        token: String,
+        /// The answer.
+        key_authorization: String,
+    },
+    /// RFC 8737.
+    TlsAlpn01 {
+        /// The name under validation.
+        host: Hostname,
+        /// SHA-256 of the key authorization, base64 in JSON.
+        #[serde(with = "super::register::bytes_as_base64")]
+        digest: Vec<u8>,
+    },
+}
+
+/// The key that signs `Wicketgate-Assertion`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AssertionKeyData {
+    /// The JWS key id.
+    pub kid: String,
+    /// PKCS#8 DER, P-256.
+    pub key: KeyData,
+}
+
+/// One configuration version as rows hold it and the feed carries it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConfigurationData {
+    /// Strictly increasing.
+    pub version: u64,
+    /// The `iss` of assertions.
+    pub installation: String,
+    /// Where refused visitors are sent, for example `https://door.example.com`.
+    pub door_url: Option<String>,
+    /// Every site.
+    pub sites: Vec<SiteData>,
+    /// Every upstream.
+    pub upstreams: Vec<UpstreamData>,
+    /// Every route.
+    pub routes: Vec<RouteData>,
+    /// Open challenges.
+    pub challenges: Vec<ChallengeData>,
+    /// The assertion key in use.
+    pub assertion: Option<AssertionKeyData>,
+}
+
+/// One target of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// Host name or address to connect to.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// `host[:port]` for the Host header, default port left out.
+    pub authority: http::HeaderValue,
+}
+
+/// A named pool of targets. Compared by name and targets, so that unchanged pools survive a swap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its name.
+    pub name: Slug,
+    /// At least one.
+    pub targets: Vec<Target>,
+}
+
+/// One compiled route.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its identity.
+    pub id: RouteId,
+    /// `/` or `/segment…`, without a trailing slash.
+    pub path_prefix: String,
+    /// Where requests go.
+    pub upstream: Arc<Upstream>,
+    /// Who may pass.
+    pub policy: AccessPolicy,
+    /// A header that carries the person's address.
+    pub plain_header: Option<HeaderName>,
+    /// The `aud` of the assertion.
+    pub audience: String,
+}
+
+/// What a handshake decided. A request may only be served under a handshake of the same class
+/// (else 421): two sites of one class would have asked the same question of the same peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HandshakeClass {
+    /// App or door.
+    pub kind: SiteKind,
+    /// How the certificate was asked for.
+    pub client_auth: ClientAuth,
+}
+
+/// One compiled site.
+#[derive(Debug)]
+pub struct Site {
+    /// The public host name.
+    pub host: Hostname,
+    /// What it is.
+    pub kind: SiteKind,
+    /// How it asks for client certificates.
+    pub client_auth: ClientAuth,
+    /// HSTS max-age; `None` sends none.
+    pub hsts: Option<Duration>,
+    /// Longest prefix first.
+    pub routes: Vec<Arc<Route>>,
+    /// The TLS side of the site.
+    pub server_config: Arc<ServerConfig>,
+    /// SHA-256 of the served leaf.
+    pub leaf: Fingerprint,
+    /// Whether the leaf is one of the local server authority's.
+    pub is_local: bool,
+    /// The serialised identity of the TLS side: equal means that `server_config` can be kept.
+    tls_key: TlsKey,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct TlsKey {
+    chain: Vec<DerData>,
+    client_auth: ClientAuth,
+    hints: Vec<Vec<u8>>,
+}
+
+impl Site {
+    /// What a handshake on this site decides.
+    pub fn handshake_class(&self) -> HandshakeClass {
+        HandshakeClass { kind: self.kind, client_auth: self.client_auth }
+    }
+}
+
+/// One compiled configuration version. Immutable.
+#[derive(Debug)]
+pub struct Configuration {
+    /// Strictly increasing.
+    pub version: u64,
+    /// The `iss` of assertions.
+    pub installation: String,
+    /// Where refused visitors are sent.
+    pub door_url: Option<String>,
+    /// Sites by host name.
+    pub sites: HashMap<Hostname, Arc<Site>>,
+    /// Every route's plain header: stripped from what comes in on *every* route.
+    pub plain_headers: BTreeSet<String>,
+    /// Answers to HTTP-01 by (host, token).
+    pub http_challenges: HashMap<(Hostname, String), String>,
+    /// TLS for `acme-tls/1`, if a challenge is open.
+    pub alpn_challenges: Option<Arc<ServerConfig>>,
+    /// The assertion key in use.
+    pub assertion: Option<AssertionKeyData>,
+}
+
+/// Why a configuration cannot be built. It is not published; the one in force stays.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigurationFault {
+    /// Two sites of one name.
+    #[error("site {0} is there twice")]
+    DoubledSite(Hostname),
+    /// A route names a site that is not there.
+    #[error("route {path_prefix} belongs to {host}, which is not a site")]
+    UnknownSite {
+        /// The missing site.
+        host: Hostname,
+        /// The route's prefix.
+        path_prefix: String,
+    },
+    /// A route names an upstream that is not there.
+    #[error("route {path_prefix} of {host} leads to {upstream}, which is not an upstream")]
+    UnknownUpstream {
+        /// The route's site.
+        host: Hostname,
+        /// The route's prefix.
+        path_prefix: String,
+        /// The missing upstream.
+        upstream: Slug,
+    },
+    /// An upstream without a usable target.
+    #[error("upstream {upstream}: {reason}")]
+    BadUpstream {
+        /// Which.
+        upstream: Slug,
+        /// Why.
+        reason: String,
+    },
+    /// A protected route on a site that never asks for certificates would refuse everyone.
+    #[error("route {path_prefix} of {host} needs a client certificate, but the site never asks for one")]
+    NeverAsked {
+        /// The route's site.
+        host: Hostname,
+        /// The route's prefix.
+        path_prefix: String,
+    },
+    /// A prefix that does not match whole segments.
+    #[error("route prefix {0:?} must be / or start with / and not end with one")]
+    BadPrefix(String),
+    /// A header that may not carry an identity.
+    #[error("{0:?} cannot be a plain identity header")]
+    BadPlainHeader(String),
+    /// The TLS side of a site does not fit together.
+    #[error("site {host}")]
+    Tls {
+        /// Which.
+        host: Hostname,
+        /// Why.
+        #[source]
+        cause: TlsFault,
+    },
+}
+
+/// What a configuration is compiled against.
+pub struct BuildContext<'a> {
+    /// Suites and versions.
+    pub tls: &'a TlsPolicy,
+    /// For `require`, whose verifier classifies, and for the root hints.
+    pub register: &'a Arc<Register>,
+    /// For `require`.
+    pub clock: &'a SharedClock,
+    /// The version in force: TLS sides that did not change are kept, with their tickets.
+    pub previous: Option<&'a Configuration>,
+}
+
+impl Configuration {
+    /// Compiles `data`.
+    ///
+    /// # Errors
+    /// The first [`ConfigurationFault`]; nothing is half built.
+    pub fn build(data: &ConfigurationData, context: &BuildContext<'_>) -> Result<Self, ConfigurationFault> {
+        let upstreams = data
+            .upstreams
+            .iter()
+            .map(|upstream| Ok((upstream.name.clone(), Arc::new(compile_upstream(upstream)?))))
+            .collect::<Result<HashMap<_, _>, ConfigurationFault>>()?;
+        let mut routes = HashMap::<Hostname, Vec<Arc<Route>>>::new();
+        for route in &data.routes {
+            let site = data.sites.iter().find(|site| site.host == route.host).ok_or_else(|| {
+                ConfigurationFault::UnknownSite {
+                    host: route.host.clone(),
+                    path_prefix: route.path_prefix.clone(),
+                }
+            })?;
+            let compiled = compile_route(route, site, &upstreams)?;
+            routes.entry(route.host.clone()).or_default().push(Arc::new(compiled));
+        }
+        let hints = tls::root_hints(context.register);
+        let mut sites = HashMap::new();
+        for site in &data.sites {
+            let mut own = routes.remove(&site.host).unwrap_or_default();
+            own.sort_by(|a, b| {
+                b.path_prefix.len().cmp(&a.path_prefix.len()).then(a.path_prefix.cmp(&b.path_prefix))
+            });
+            let compiled = compile_site(site, own, &hints, context)?;
+            if sites.insert(site.host.clone(), Arc::new(compiled)).is_some() {
+                return Err(ConfigurationFault::DoubledSite(site.host.clone()));
+            }
+        }
+        let mut http_challenges = HashMap::new();
+        let mut alpn = Vec::new();
+        for challenge in &data.challenges {
+            match challenge {
+                ChallengeData::Http01 { host, token, key_authorization } => {
+                    http_challenges.insert((host.clone(), token.clone()), key_authorization.clone());
+                }
+                ChallengeData::TlsAlpn01 { host, digest } => {
+                    let key = tls::challenge_key(host, digest, context.tls)
+                        .map_err(|cause| ConfigurationFault::Tls { host: host.clone(), cause })?;
+                    alpn.push((host.clone(), key));
+                }
+            }
+        }
+        Ok(Self {
+            version: data.version,
+            installation: data.installation.clone(),
+            door_url: data.door_url.clone(),
+            sites,
+            plain_headers: data
+                .routes
+                .iter()
+                .filter_map(|r| r.plain_header.as_deref())
+                .map(str::to_ascii_lowercase)
+                .collect(),
+            http_challenges,
+            alpn_challenges: (!alpn.is_empty()).then(|| tls::challenge_config(alpn, context.tls)),
+            assertion: data.assertion.clone(),
+        })
+    }
+
+    /// The site of this name.
+    pub fn site(&self, host: &str) -> Option<&Arc<Site>> {
+        self.sites.get(host)
+    }
+}
+
+fn compile_site(
+    data: &SiteData,
+    routes: Vec<Arc<Route>>,
+    hints: &[Vec<u8>],
+    context: &BuildContext<'_>,
+) -> Result<Site, ConfigurationFault> {
+    let fault = |cause| ConfigurationFault::Tls { host: data.host.clone(), cause };
+    let tls_key = TlsKey { chain: data.chain.clone(), client_auth: data.client_auth, hints: hints.to_vec() };
+    let kept = context.previous.and_then(|previous| previous.sites.get(&data.host));
+    let server_config = match kept.filter(|site| site.tls_key == tls_key) {
+        Some(site) => site.server_config.clone(),
+        None => {
+            let key: Arc<CertifiedKey> =
+                tls::certified_key(&data.chain, data.key.0.expose(), context.tls).map_err(fault)?;
+            tls::site_config(key, data.client_auth, hints, context).map_err(fault)?
+        }
+    };
+    Ok(Site {
+        host: data.host.clone(),
+        kind: data.kind,
+        client_auth: data.client_auth,
+        hsts: (data.hsts_max_age_seconds > 0).then(|| Duration::from_secs(data.hsts_max_age_seconds)),
+        routes,
+        server_config,
+        leaf: data
+            .chain
+            .first()
+            .map(|leaf| Fingerprint::of(&leaf.0))
+            .ok_or_else(|| fault(TlsFault::NoChain))?,
+        is_local: data.is_local,
+        tls_key,
+    })
+}
+
+fn compile_route(
+    data: &RouteData,
+    site: &SiteData,
+    upstreams: &HashMap<Slug, Arc<Upstream>>,
+) -> Result<Route, ConfigurationFault> {
+    let prefix = &data.path_prefix;
+    let whole_segments = prefix.starts_with('/') && !prefix.ends_with('/') && !prefix.contains("//");
+    if prefix != "/" && !whole_segments {
+        return Err(ConfigurationFault::BadPrefix(prefix.clone()));
+    }
+    let upstream =
+        upstreams.get(&data.upstream).cloned().ok_or_else(|| ConfigurationFault::UnknownUpstream {
+            host: data.host.clone(),
+            path_prefix: prefix.clone(),
+            upstream: data.upstream.clone(),
+        })?;
+    if site.client_auth == ClientAuth::None && data.policy != AccessPolicy::Public {
+        return Err(ConfigurationFault::NeverAsked { host: data.host.clone(), path_prefix: prefix.clone() });
+    }
+    let plain_header = data.plain_header.as_deref().map(plain_header).transpose()?;
+    Ok(Route {
+        id: data.id,
+        path_prefix: prefix.clone(),
+        upstream,
+        policy: data.policy.clone(),
+        plain_header,
+        audience: data.audience.clone().unwrap_or_else(|| format!("https://{}", data.host)),
+    })
+}
+
+/// A header that may carry an identity: a token of letters, digits and `-`, none that HTTP itself,
+/// the body's framing or our own promises need.
+///
+/// # Errors
+/// [`ConfigurationFault::BadPlainHeader`].
+pub fn plain_header(name: &str) -> Result<HeaderName, ConfigurationFault> {
+    const TAKEN: [&str; 18] = [
+        "host",
+        "connection",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+        "te",
+        "trailer",
+        "upgrade",
+        "cookie",
+        "authorization",
+        "forwarded",
+        "via",
+        "expect",
+        "date",
+        "keep-alive",
+        "client-cert",
+        "client-cert-chain",
+        "wicketgate-assertion",
+    ];
+    let refuse = || ConfigurationFault::BadPlainHeader(name.to_owned());
+    let tidy = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let header = HeaderName::try_from(name).map_err(|_| refuse())?;
+    if !tidy || TAKEN.contains(&header.as_str()) || header.as_str().starts_with("x-forwarded-") {
+        return Err(refuse());
+    }
+    Ok(header)
+}
+
+fn compile_upstream(data: &UpstreamData) -> Result<Upstream, ConfigurationFault> {
+    let refuse = |reason: String| ConfigurationFault::BadUpstream { upstream: data.name.clone(), reason };
+    if data.targets.is_empty() {
+        return Err(refuse("has no target".to_owned()));
+    }
+    let targets =
+        data.targets.iter().map(|text| parse_target(text).map_err(&refuse)).collect::<Result<_, _>>()?;
+    Ok(Upstream { name: data.name.clone(), targets })
+}
+
+/// Parses `http://host[:port]` without path, query or credentials.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn parse_target(text: &str) -> Result<Target, String> {
+    let url = url::Url::parse(text).map_err(|cause| format!("{text:?} is not a URL: {cause}"))?;
+    if url.scheme() != "http" {
+        return Err(format!("{text:?} must start with http://"));
+    }
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if !bare || !url.username().is_empty() || url.password().is_some() {
+        return Err(format!("{text:?} must be http://host:port with nothing behind it"));
+    }
+    let host = url.host_str().ok_or_else(|| format!("{text:?} has no host"))?;
+    let port = url.port_or_known_default().unwrap_or(80);
+    let authority = if port == 80 { host.to_owned() } else { format!("{host}:{port}") };
+    let connect = host.trim_start_matches('[').trim_end_matches(']');
+    let connect = connect.parse::<IpAddr>().map_or_else(|_| host.to_owned(), |ip| ip.to_string());
+    let authority =
+        http::HeaderValue::try_from(authority).map_err(|_| format!("{text:?} has an odd host"))?;
+    Ok(Target { host: connect, port, authority })
+}
+
+/// Secrets as base64 text in JSON that is about to be sealed.
+mod secret_as_base64 {
+    use serde::{Deserializer, Serializer};
+
+    use crate::domain::Secret;
+    use crate::live::register::bytes_as_base64;
+
+    pub(super) fn serialize<S: Serializer>(key: &Secret<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+        bytes_as_base64::serialize(key.expose(), serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Secret<Vec<u8>>, D::Error> {
+        bytes_as_base64::deserialize(deserializer).map(Secret::new)
+    }
+}

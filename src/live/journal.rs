@@ -1,0 +1,298 @@
+//! The edge's copy of its snapshot on disk, sealed under the server key: what it starts from when
+//! nobody can tell it more. An update is fsynced here before the edge acknowledges it.
+//!
+//! Two files: a base (`snapshot`) written whole and renamed into place, and a log of updates behind
+//! it (`snapshot.log`). Every frame is sealed with format, edge id, generation and position as
+//! associated data, so frames cannot be changed, dropped, reordered or taken from another edge.
+//! A torn last frame was never acknowledged and is cut off; anything else that does not open is a
+//! fault, and the edge refuses to guess.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::configuration::{ConfigurationData, ConfigurationFault};
+use super::register::{Change, Register};
+use crate::domain::{Seal, SealBroken, UtcTime};
+
+/// Names the layout; a reader that does not know it refuses.
+const FORMAT: &str = "wicketgate-snapshot-1";
+/// The log is folded into a new base when it grows past this.
+const FOLD_AT_BYTES: u64 = 8 * 1024 * 1024;
+/// A confirmation without changes is written at most this often.
+const CONFIRM_EVERY_SECONDS: i64 = 60;
+
+/// The files of one edge.
+pub struct Journal {
+    directory: PathBuf,
+    edge: String,
+    seal: Arc<dyn Seal>,
+    open: Option<Open>,
+    /// The configuration in the base or log; a fold writes it again.
+    configuration: Option<Arc<ConfigurationData>>,
+    confirmed: i64,
+}
+
+struct Open {
+    log: File,
+    generation: u64,
+    position: u64,
+    bytes: u64,
+}
+
+/// What was on disk.
+#[derive(Default)]
+pub struct Restored {
+    /// Register changes; those of the base have epoch 0 but for the last, which carries the epoch.
+    pub changes: Vec<Change>,
+    /// The configuration in force.
+    pub configuration: Option<ConfigurationData>,
+    /// The last confirmation.
+    pub as_of: Option<UtcTime>,
+}
+
+/// Why the copy on disk cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalFault {
+    /// The files cannot be read or written.
+    #[error("the edge's snapshot at {path} cannot be used")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// A frame does not open.
+    #[error(
+        "the edge's snapshot at {path} was changed or belongs to another key or edge; remove it to start from the database"
+    )]
+    Broken {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: SealBroken,
+    },
+    /// A frame opens but cannot be understood.
+    #[error("the edge's snapshot at {path} is not one of ours")]
+    Unreadable {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: serde_json::Error,
+    },
+    /// What it holds does not build.
+    #[error("the configuration in the edge's snapshot does not build")]
+    Configuration(#[source] ConfigurationFault),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Frame {
+    changes: Vec<Change>,
+    configuration: Option<ConfigurationData>,
+    as_of: Option<UtcTime>,
+    /// Only in a base: which log continues it.
+    #[serde(default)]
+    generation: u64,
+}
+
+impl Journal {
+    /// The journal of edge `edge` in `directory`; nothing is read yet.
+    pub fn at(directory: &Path, edge: &str, seal: Arc<dyn Seal>) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            edge: edge.to_owned(),
+            seal,
+            open: None,
+            configuration: None,
+            confirmed: 0,
+        }
+    }
+
+    /// Reads what is there and opens the log for appending.
+    ///
+    /// # Errors
+    /// As [`JournalFault`] says; no file is not a fault.
+    pub fn load(mut self) -> Result<(Self, Restored), JournalFault> {
+        let base_path = self.base_path();
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |cause| JournalFault::Io { path, cause }
+        };
+        let mut restored = Restored::default();
+        let mut generation = 0;
+        match std::fs::read(&base_path) {
+            Ok(sealed) => {
+                let frame = self.open_frame(&base_path, &self.place("base", 0, 0), &sealed)?;
+                generation = frame.generation;
+                restored.take(frame);
+            }
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(io(&base_path)(cause)),
+        }
+        let log_path = self.log_path(generation);
+        let mut log = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&log_path)
+            .map_err(io(&log_path))?;
+        let mut bytes = Vec::new();
+        log.read_to_end(&mut bytes).map_err(io(&log_path))?;
+        let (mut at, mut position) = (0, 0);
+        while let Some(sealed) = next_frame(&bytes[at..]) {
+            let place = self.place("log", generation, position);
+            restored.take(self.open_frame(&log_path, &place, sealed)?);
+            at += 4 + sealed.len();
+            position += 1;
+        }
+        if at < bytes.len() {
+            tracing::warn!(bytes = bytes.len() - at, "Cut an unfinished update off the edge's snapshot");
+            log.set_len(at as u64).map_err(io(&log_path))?;
+        }
+        sync_directory(&self.directory).map_err(io(&self.directory))?;
+        self.configuration = restored.configuration.clone().map(Arc::new);
+        self.confirmed = restored.as_of.map_or(0, UtcTime::as_unix);
+        self.open = Some(Open { log, generation, position, bytes: at as u64 });
+        Ok((self, restored))
+    }
+
+    /// Makes an update durable. Gives itself back, because the writing happens on a blocking thread.
+    pub async fn append(
+        self,
+        changes: Vec<Change>,
+        configuration: Option<Arc<ConfigurationData>>,
+        as_of: Option<UtcTime>,
+        register: &Arc<Register>,
+    ) -> (Self, std::io::Result<()>) {
+        let confirm_due = as_of.is_some_and(|at| at.as_unix() - self.confirmed >= CONFIRM_EVERY_SECONDS);
+        if changes.is_empty() && configuration.is_none() && !confirm_due {
+            return (self, Ok(()));
+        }
+        let register = register.clone();
+        let (directory, edge, seal) = (self.directory.clone(), self.edge.clone(), self.seal.clone());
+        let mut journal = self;
+        let task = tokio::task::spawn_blocking(move || {
+            let written = journal.write(changes, configuration, as_of, &register);
+            (journal, written)
+        });
+        match task.await {
+            Ok(result) => result,
+            // The writer panicked or the runtime ends: the files are as they were; without a handle
+            // every later append fails, and so does every acknowledgement.
+            Err(join) => (Self::at(&directory, &edge, seal), Err(std::io::Error::other(join))),
+        }
+    }
+
+    fn write(
+        &mut self,
+        changes: Vec<Change>,
+        configuration: Option<Arc<ConfigurationData>>,
+        as_of: Option<UtcTime>,
+        register: &Register,
+    ) -> std::io::Result<()> {
+        let Some(open) = &mut self.open else {
+            return Err(std::io::Error::other("the snapshot log is not open"));
+        };
+        let frame = Frame { changes, configuration: configuration.as_deref().cloned(), as_of, generation: 0 };
+        let plain = serde_json::to_vec(&frame)?;
+        let place = place(&self.edge, "log", open.generation, open.position);
+        let sealed = self.seal.seal(&place, &plain);
+        let length = u32::try_from(sealed.len()).map_err(std::io::Error::other)?;
+        let mut record = length.to_be_bytes().to_vec();
+        record.extend_from_slice(&sealed);
+        if let Err(cause) = open.log.write_all(&record).and_then(|()| open.log.sync_data()) {
+            // Half a frame must not stand before the next whole one.
+            let _ = open.log.set_len(open.bytes);
+            return Err(cause);
+        }
+        open.position += 1;
+        open.bytes += record.len() as u64;
+        self.confirmed = as_of.map_or(self.confirmed, UtcTime::as_unix);
+        if configuration.is_some() {
+            self.configuration = configuration;
+        }
+        if open.bytes > FOLD_AT_BYTES {
+            self.fold(register)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a new base and starts a new log. A crash in between leaves the old pair or the new one.
+    fn fold(&mut self, register: &Register) -> std::io::Result<()> {
+        let generation = self.open.as_ref().map_or(0, |open| open.generation) + 1;
+        let (epoch, deltas) = register.dump();
+        let last = deltas.len().saturating_sub(1);
+        let changes = deltas
+            .into_iter()
+            .enumerate()
+            .map(|(at, delta)| Change { epoch: if at == last { epoch } else { 0 }, delta })
+            .collect();
+        let as_of = Some(register.as_of());
+        let frame =
+            Frame { changes, configuration: self.configuration.as_deref().cloned(), as_of, generation };
+        let sealed = self.seal.seal(&self.place("base", 0, 0), &serde_json::to_vec(&frame)?);
+        let log_path = self.log_path(generation);
+        let log = OpenOptions::new().append(true).create(true).truncate(false).mode(0o600).open(&log_path)?;
+        log.set_len(0)?;
+        let fresh = self.base_path().with_extension("new");
+        let mut base = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        base.write_all(&sealed)?;
+        base.sync_all()?;
+        log.sync_all()?;
+        std::fs::rename(&fresh, self.base_path())?;
+        sync_directory(&self.directory)?;
+        let old = self.log_path(generation - 1);
+        self.open = Some(Open { log, generation, position: 0, bytes: 0 });
+        let _ = std::fs::remove_file(old); // only litter: the base names its log
+        Ok(())
+    }
+
+    fn open_frame(&self, path: &Path, place: &[u8], sealed: &[u8]) -> Result<Frame, JournalFault> {
+        let broken = |cause| JournalFault::Broken { path: path.to_owned(), cause };
+        let plain = self.seal.open(place, sealed).map_err(broken)?;
+        serde_json::from_slice(&plain)
+            .map_err(|cause| JournalFault::Unreadable { path: path.to_owned(), cause })
+    }
+
+    fn place(&self, part: &str, generation: u64, position: u64) -> Vec<u8> {
+        place(&self.edge, part, generation, position)
+    }
+
+    fn base_path(&self) -> PathBuf {
+        self.directory.join("snapshot")
+    }
+
+    fn log_path(&self, generation: u64) -> PathBuf {
+        self.directory.join(format!("snapshot.{generation}.log"))
+    }
+}
+
+impl Restored {
+    fn take(&mut self, frame: Frame) {
+        self.changes.extend(frame.changes);
+        self.configuration = frame.configuration.or(self.configuration.take());
+        self.as_of = frame.as_of.max(self.as_of);
+    }
+}
+
+fn place(edge: &str, part: &str, generation: u64, position: u64) -> Vec<u8> {
+    format!("{FORMAT}\n{edge}\n{part}\n{generation}\n{position}").into_bytes()
+}
+
+/// The first whole frame of `bytes`, if there is one.
+fn next_frame(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    rest.get(..u32::from_be_bytes(*length) as usize)
+}
+
+fn sync_directory(directory: &Path) -> std::io::Result<()> {
+    File::open(directory)?.sync_all()
+}
