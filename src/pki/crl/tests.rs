@@ -58,6 +58,15 @@ fn entries_come_out_sorted_with_their_reasons() {
 }
 
 #[test]
+fn long_urls_are_taken() {
+    let issuing = fixtures::issuing_under(&root());
+    for length in [60, 100, 120, 200, 2000] {
+        let url = format!("http://localhost/{}", "x".repeat(length));
+        read(&signed(&issuing, &[], Some(&url)));
+    }
+}
+
+#[test]
 fn a_serial_listed_twice_is_refused() {
     let issuing = fixtures::issuing_under(&root());
     let twice = [entry(1, RevocationReason::Superseded), entry(1, RevocationReason::KeyCompromise)];
