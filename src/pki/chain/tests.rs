@@ -10,6 +10,7 @@ fn read_with_everything(bytes: &[u8]) {
     let _ = signed_by(bytes, bytes);
     let _ = AuthorityCertificate::from_der(bytes);
     let _ = SigningRequest::from_der(bytes, &KeyPolicy::default());
+    let _ = SigningRequest::from_pem(&String::from_utf8_lossy(bytes), &KeyPolicy::default());
     let _ = PublicKey::from_spki_der(bytes, &KeyPolicy::default());
     let _ = lint::lint_client(bytes);
     let _ = lint::lint_authority(bytes);

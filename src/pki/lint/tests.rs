@@ -232,7 +232,8 @@ fn a_self_signed_authority_has_no_purpose_or_serves_servers() {
 fn every_rule_between_a_certificate_and_its_issuer_speaks() {
     let root = root();
     let issuing = fixtures::issuing_under(&root);
-    let faults: &[(&str, &dyn Fn(&mut Draft))] = &[
+    type Fault<'a> = (&'a str, &'a dyn Fn(&mut Draft));
+    let faults: &[Fault<'_>] = &[
         ("issuer_name", &|d| d.issuer = name("Somebody else")),
         // The same name to a reader, not to octets: PrintableString instead of UTF8String.
         ("issuer_name", &|d| d.issuer.iter_mut().filter(|b| **b == 0x0c).for_each(|b| *b = 0x13)),

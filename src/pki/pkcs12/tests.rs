@@ -3,7 +3,7 @@ use aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY;
 use super::kdf::{Purpose, derive};
 use super::*;
 use crate::pki::fixtures::{self, Counting, root};
-use crate::pki::keygen;
+use crate::pki::{Certificate, keygen};
 
 fn hex(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02X}")).collect()
@@ -24,10 +24,16 @@ fn the_key_derivation_gives_the_known_vectors() {
     assert_eq!(sha1(Purpose::Iv, "queeg", &queeg, 1000, 8), "11DEDAD7758D4860");
 }
 
+/// A key and its certificate.
+fn anna() -> (Secret<Vec<u8>>, Certificate) {
+    let (key, spki) = keygen::generate_p256();
+    let public_key = PublicKey::from_spki_der(&spki, &KeyPolicy::default()).unwrap();
+    (key, fixtures::client(&fixtures::issuing_under(&root()), &public_key))
+}
+
 #[test]
 fn what_is_not_a_key_or_a_certificate_is_refused() {
-    let (key, _) = keygen::generate_p256();
-    let leaf = fixtures::client(&fixtures::issuing_under(&root()), &fixtures::public_key());
+    let (key, leaf) = anna();
     let password = Password::generate(&Counting(1));
     let write = |key: &[u8], leaf: &[u8], chain: &[&[u8]], name: &str| {
         write(Encoding::Compat, key, leaf, chain, name, &password, &Counting(2))
@@ -35,6 +41,8 @@ fn what_is_not_a_key_or_a_certificate_is_refused() {
     assert!(matches!(write(b"", leaf.der(), &[], "x"), Err(Pkcs12Error::Key)));
     assert!(matches!(write(key.expose(), b"\x30\x00", &[], "x"), Err(Pkcs12Error::Certificate(_))));
     assert!(matches!(write(key.expose(), leaf.der(), &[b"x"], "x"), Err(Pkcs12Error::Certificate(_))));
+    let (other, _) = keygen::generate_p256();
+    assert!(matches!(write(other.expose(), leaf.der(), &[], "x"), Err(Pkcs12Error::Mismatch)));
     let long = "x".repeat(MAX_NAME_CHARS + 1);
     assert!(matches!(write(key.expose(), leaf.der(), &[], &long), Err(Pkcs12Error::Name)));
     assert!(write(key.expose(), leaf.der(), &[leaf.der()], "Änna's 📱").is_ok());
@@ -42,8 +50,7 @@ fn what_is_not_a_key_or_a_certificate_is_refused() {
 
 #[test]
 fn no_file_holds_its_key_or_password_in_the_clear() {
-    let (key, _) = keygen::generate_p256();
-    let leaf = fixtures::client(&fixtures::issuing_under(&root()), &fixtures::public_key());
+    let (key, leaf) = anna();
     let password = Password::generate(&Counting(1));
     for encoding in [Encoding::Modern, Encoding::Compat] {
         let file = write(encoding, key.expose(), leaf.der(), &[], "x", &password, &Counting(2)).unwrap();
