@@ -24,7 +24,7 @@ mod encode;
 mod extensions;
 mod names;
 mod oid;
-mod pem;
+pub mod pem;
 mod read;
 mod verify;
 

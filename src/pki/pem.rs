@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 /// The content of the first block with one of these labels, if it is valid base64.
-pub(super) fn first_block(text: &str, labels: &[&str]) -> Option<Vec<u8>> {
+pub fn first_block(text: &str, labels: &[&str]) -> Option<Vec<u8>> {
     labels.iter().find_map(|label| {
         let (_, after) = text.split_once(&format!("-----BEGIN {label}-----"))?;
         let (body, _) = after.split_once(&format!("-----END {label}-----"))?;
@@ -14,7 +14,7 @@ pub(super) fn first_block(text: &str, labels: &[&str]) -> Option<Vec<u8>> {
 }
 
 /// One block, lines of 64 characters, a newline at the end (RFC 7468 §2).
-pub(super) fn block(label: &str, der: &[u8]) -> String {
+pub fn block(label: &str, der: &[u8]) -> String {
     let base64 = STANDARD.encode(der);
     let mut text = format!("-----BEGIN {label}-----\n");
     let mut rest = base64.as_str();
