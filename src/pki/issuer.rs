@@ -8,6 +8,7 @@ use super::lint::{self, Finding};
 use super::names::{self, NameError};
 use super::prepared::{Body, Prepared, signature_algorithm};
 use super::{encode, oid};
+pub use crate::domain::AuthorityKind;
 use crate::domain::{Serial, UtcTime};
 
 /// What a client certificate says. Everything comes from the authenticated person and the profile;
@@ -32,17 +33,6 @@ pub struct ClientLeaf<'a> {
     pub crl_urls: &'a [String],
     /// Where the issuer's certificate is, plain HTTP.
     pub issuer_urls: &'a [String],
-}
-
-/// The kinds of authority.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AuthorityKind {
-    /// Self-signed, for clients; one authority may follow (pathLen 1).
-    Root,
-    /// Below a root, signs client leaves only (pathLen 0, clientAuth).
-    Issuing,
-    /// Self-signed, signs our own server leaves only (pathLen 0, serverAuth); never in client trust.
-    LocalServer,
 }
 
 /// What an authority's certificate says.

@@ -26,7 +26,7 @@ mod extensions;
 mod fixtures;
 mod names;
 mod oid;
-mod pem;
+pub mod pem;
 mod read;
 mod verify;
 

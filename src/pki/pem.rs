@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroize;
 
 /// The content of the first block with one of these labels, if it is valid base64.
-pub(super) fn first_block(text: &str, labels: &[&str]) -> Option<Vec<u8>> {
+pub fn first_block(text: &str, labels: &[&str]) -> Option<Vec<u8>> {
     labels.iter().find_map(|label| {
         let (_, after) = text.split_once(&format!("-----BEGIN {label}-----"))?;
         let (body, _) = after.split_once(&format!("-----END {label}-----"))?;
@@ -17,7 +17,7 @@ pub(super) fn first_block(text: &str, labels: &[&str]) -> Option<Vec<u8>> {
 /// One block, lines of 64 characters, a newline at the end (RFC 7468 §2).
 ///
 /// Private keys pass through, so nothing is reallocated and the one intermediate copy is wiped.
-pub(super) fn block(label: &str, der: &[u8]) -> String {
+pub fn block(label: &str, der: &[u8]) -> String {
     let mut base64 = STANDARD.encode(der);
     let mut text = String::with_capacity(base64.len() + base64.len() / 64 + 2 * label.len() + 40);
     for part in ["-----BEGIN ", label, "-----\n"] {
