@@ -148,15 +148,9 @@ pub(super) struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    pub(super) fn prepare(
-        &self,
-        issuer_spki: &[u8],
-        rules: impl FnOnce(&[u8]) -> Vec<Finding>,
-    ) -> Result<Prepared, PrepareError> {
-        if self.not_before >= self.not_after {
-            return Err(PrepareError::Validity { from: self.not_before, to: self.not_after });
-        }
-        let tbs = encode::sequence(&[
+    /// The bytes to sign.
+    pub(super) fn tbs(&self) -> Vec<u8> {
+        encode::sequence(&[
             &encode::context_constructed(0, &encode::number(2)), // v3
             &encode::serial(self.serial),
             &signature_algorithm(),
@@ -165,7 +159,19 @@ impl Fields<'_> {
             self.subject,
             self.spki,
             &encode::context_constructed(3, &encode::sequence_of(self.extensions)),
-        ]);
+        ])
+    }
+
+    /// The bytes to sign, if no rule speaks against them.
+    pub(super) fn prepare(
+        &self,
+        issuer_spki: &[u8],
+        rules: impl FnOnce(&[u8]) -> Vec<Finding>,
+    ) -> Result<Prepared, PrepareError> {
+        if self.not_before >= self.not_after {
+            return Err(PrepareError::Validity { from: self.not_before, to: self.not_after });
+        }
+        let tbs = self.tbs();
         let findings = rules(&tbs);
         if !findings.is_empty() {
             return Err(PrepareError::Lint(findings));
@@ -273,3 +279,6 @@ pub enum PrepareError {
     #[error("the to-be-signed bytes break {} rule(s), the first being {}", .0.len(), lint::first(.0))]
     Lint(Vec<Finding>),
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,8 @@ pub mod server_leaf;
 
 mod encode;
 mod extensions;
+#[cfg(test)]
+mod fixtures;
 mod names;
 mod oid;
 pub mod pem;

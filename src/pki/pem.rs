@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroize;
 
 /// The content of the first block with one of these labels, if it is valid base64.
 pub fn first_block(text: &str, labels: &[&str]) -> Option<Vec<u8>> {
@@ -14,9 +15,14 @@ pub fn first_block(text: &str, labels: &[&str]) -> Option<Vec<u8>> {
 }
 
 /// One block, lines of 64 characters, a newline at the end (RFC 7468 §2).
+///
+/// Private keys pass through, so nothing is reallocated and the one intermediate copy is wiped.
 pub fn block(label: &str, der: &[u8]) -> String {
-    let base64 = STANDARD.encode(der);
-    let mut text = format!("-----BEGIN {label}-----\n");
+    let mut base64 = STANDARD.encode(der);
+    let mut text = String::with_capacity(base64.len() + base64.len() / 64 + 2 * label.len() + 40);
+    for part in ["-----BEGIN ", label, "-----\n"] {
+        text.push_str(part);
+    }
     let mut rest = base64.as_str();
     while !rest.is_empty() {
         let (line, after) = rest.split_at(rest.len().min(64));
@@ -24,7 +30,10 @@ pub fn block(label: &str, der: &[u8]) -> String {
         text.push('\n');
         rest = after;
     }
-    text.push_str(&format!("-----END {label}-----\n"));
+    for part in ["-----END ", label, "-----\n"] {
+        text.push_str(part);
+    }
+    base64.zeroize();
     text
 }
 
