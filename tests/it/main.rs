@@ -1,1 +1,4 @@
-//! The one integration binary.
+//! The one integration binary: one link, one PostgreSQL, one folder an area.
+#![cfg(test)]
+
+mod tidy;
