@@ -1,1 +1,22 @@
-//! rows
+//! Rows of the database, one file a table, no logic. Times are Unix seconds in UTC, ids and names text.
+//! What the columns mean stands in `migration` and beside the functions of `store`.
+#![expect(missing_docs, reason = "columns are named after their meaning; a sentence each would repeat it")]
+
+pub mod audit_event;
+pub mod authority;
+pub mod certificate;
+pub mod configuration_head;
+pub mod crl;
+pub mod data_key;
+pub mod device;
+pub mod intent;
+pub mod person;
+pub mod register_change;
+pub mod register_head;
+pub mod route;
+pub mod serial;
+pub mod server_certificate;
+pub mod setting;
+pub mod signing_key;
+pub mod site;
+pub mod upstream;

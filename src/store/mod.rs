@@ -1,1 +1,260 @@
-//! store
+//! Rows: the only user of sea-orm. SQLite and PostgreSQL behind one set of functions.
+//!
+//! One file an area, plain functions on [`Store`]. Several rows that belong together are written in one
+//! transaction ([`Store::begin`]); on SQLite there is one writing connection, so writers queue instead
+//! of failing. Times are UTC Unix seconds; secrets are sealed before they get here.
+
+pub mod audit;
+pub mod authorities;
+pub mod certificates;
+pub mod configuration;
+pub mod crls;
+pub mod data_keys;
+pub mod people;
+pub mod register;
+pub mod settings;
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use migration::{Migrator, MigratorTrait};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    SqlErr, TransactionTrait,
+};
+
+use crate::domain::UtcTime;
+
+/// How long a writer waits for another process's lock on a SQLite file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a query waits for a connection before it fails as unavailable.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    read: DatabaseConnection,
+    write: DatabaseConnection,
+}
+
+/// Why the database did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, or answers too late; repeating later is safe.
+    #[error("the database is not available")]
+    Unavailable(#[source] DbErr),
+    /// A row with this unique value is there already.
+    #[error("{what} is taken")]
+    Taken {
+        /// Which value, in words.
+        what: &'static str,
+    },
+    /// The row changed since it was read.
+    #[error("{what} was changed by someone else")]
+    Conflict {
+        /// Which row, in words.
+        what: &'static str,
+    },
+    /// The row is not there.
+    #[error("there is no such {what}")]
+    Missing {
+        /// What kind of row.
+        what: &'static str,
+    },
+    /// A row holds something that this program did not write.
+    #[error("{what} in the database cannot be read: {detail}")]
+    Corrupt {
+        /// Which value, in words.
+        what: &'static str,
+        /// Why.
+        detail: String,
+    },
+    /// The schema is older or newer than this program.
+    #[error("the database has {found} of {known} migration steps; run `wicketgate migrate`")]
+    Schema {
+        /// Steps applied.
+        found: usize,
+        /// Steps known to this program.
+        known: usize,
+    },
+    /// Everything else.
+    #[error("the database refused")]
+    Database(#[source] DbErr),
+}
+
+impl From<DbErr> for StoreError {
+    fn from(error: DbErr) -> Self {
+        match error {
+            DbErr::Conn(_) | DbErr::ConnectionAcquire(_) => Self::Unavailable(error),
+            _ => Self::Database(error),
+        }
+    }
+}
+
+impl StoreError {
+    /// Turns a violated unique constraint into [`StoreError::Taken`].
+    pub fn unique(error: DbErr, what: &'static str) -> Self {
+        match error.sql_err() {
+            Some(SqlErr::UniqueConstraintViolation(_)) => Self::Taken { what },
+            _ => error.into(),
+        }
+    }
+}
+
+/// A transaction. Dropped without [`Transaction::commit`] it never happened.
+pub struct Transaction(DatabaseTransaction);
+
+impl Transaction {
+    /// Makes it durable.
+    ///
+    /// # Errors
+    /// [`StoreError`]; whether it happened is unknown only if the connection broke.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        Ok(self.0.commit().await?)
+    }
+
+    pub(in crate::store) fn connection(&self) -> &DatabaseTransaction {
+        &self.0
+    }
+}
+
+impl Store {
+    /// Opens the database at `url`: `sqlite:<path>` (made if absent, mode as the umask says) or
+    /// `postgres://…`. Nothing is migrated.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn open(url: &str, max_connections: u32) -> Result<Self, StoreError> {
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            let url = format!("sqlite:{path}?mode=rwc");
+            let write = Database::connect(sqlite(&url, 1)).await.map_err(StoreError::Unavailable)?;
+            let read =
+                Database::connect(sqlite(&url, max_connections)).await.map_err(StoreError::Unavailable)?;
+            return Ok(Self { read, write });
+        }
+        let mut options = ConnectOptions::new(url);
+        options
+            .max_connections(max_connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_timeout(ACQUIRE_TIMEOUT)
+            .sqlx_logging(false);
+        let connection = Database::connect(options).await.map_err(StoreError::Unavailable)?;
+        Ok(Self { read: connection.clone(), write: connection })
+    }
+
+    /// Whether this is a SQLite file, which has one owner and migrates itself at start.
+    pub fn is_sqlite(&self) -> bool {
+        self.read.get_database_backend() == DbBackend::Sqlite
+    }
+
+    /// Applies every step that is missing. A SQLite file is copied to `keep` first, if there is
+    /// anything in it to keep.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a step that failed is not half applied.
+    pub async fn migrate(&self, keep: Option<&Path>) -> Result<(), StoreError> {
+        let pending = Migrator::get_pending_migrations(&self.write).await?.len();
+        let known = Migrator::migrations().len();
+        if pending == 0 {
+            return Ok(());
+        }
+        if let Some(keep) = keep.filter(|_| self.is_sqlite() && pending < known) {
+            let sql = format!("VACUUM INTO '{}'", keep.display().to_string().replace('\'', "''"));
+            self.write.execute_unprepared(&sql).await?;
+        }
+        Ok(Migrator::up(&self.write, None).await?)
+    }
+
+    /// Checks that the schema is exactly the one this program knows.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`] when it is not.
+    pub async fn check_schema(&self) -> Result<(), StoreError> {
+        let known = Migrator::migrations().len();
+        let pending = Migrator::get_pending_migrations(&self.read).await?.len();
+        if pending > 0 { Err(StoreError::Schema { found: known - pending, known }) } else { Ok(()) }
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        Ok(self.read.ping().await?)
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn begin(&self) -> Result<Transaction, StoreError> {
+        Ok(Transaction(self.write.begin().await?))
+    }
+
+    /// Closes every connection; what was committed is on disk.
+    pub async fn close(self) {
+        let _ = self.read.close().await;
+        let _ = self.write.close().await;
+    }
+
+    pub(in crate::store) fn reader(&self) -> &DatabaseConnection {
+        &self.read
+    }
+
+    pub(in crate::store) fn writer(&self) -> &DatabaseConnection {
+        &self.write
+    }
+}
+
+fn sqlite(url: &str, connections: u32) -> ConnectOptions {
+    use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .sqlx_logging(false)
+        .map_sqlx_sqlite_opts(|options| {
+            options
+                .journal_mode(SqliteJournalMode::Wal)
+                // What was acknowledged survives a power cut, not only a crash of ours.
+                .synchronous(SqliteSynchronous::Full)
+                .foreign_keys(true)
+                .busy_timeout(BUSY_TIMEOUT)
+        });
+    options
+}
+
+/// Reads a text column into its type.
+pub(in crate::store) fn parse<T>(what: &'static str, text: &str) -> Result<T, StoreError>
+where
+    T: FromStr<Err: std::fmt::Display>,
+{
+    text.parse().map_err(|cause: T::Err| StoreError::Corrupt { what, detail: cause.to_string() })
+}
+
+/// Reads a named value (a role, a state) into its type.
+pub(in crate::store) fn named<T>(what: &'static str, name: &str, found: Option<T>) -> Result<T, StoreError> {
+    found.ok_or_else(|| StoreError::Corrupt { what, detail: format!("{name:?} is not one we know") })
+}
+
+/// Reads a JSON column into its type.
+pub(in crate::store) fn json<T: serde::de::DeserializeOwned>(
+    what: &'static str,
+    text: &str,
+) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|cause| StoreError::Corrupt { what, detail: cause.to_string() })
+}
+
+/// Writes a JSON column.
+pub(in crate::store) fn to_json<T: serde::Serialize>(
+    what: &'static str,
+    value: &T,
+) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|cause| StoreError::Corrupt { what, detail: cause.to_string() })
+}
+
+/// Reads a time column.
+pub(in crate::store) fn at(seconds: i64) -> UtcTime {
+    UtcTime::from_unix(seconds)
+}

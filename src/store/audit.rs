@@ -1,0 +1,162 @@
+//! The audit: append-only, two events an act. The database itself refuses an update.
+
+use entity::audit_event;
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
+
+use super::{Store, StoreError, Transaction};
+use crate::domain::audit::{Act, Outcome};
+use crate::domain::{Actor, AuditEventId, UtcTime};
+
+/// What an audit listing may be narrowed to.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// Only this action.
+    pub action: Option<String>,
+    /// Only this actor, as `person:<id>`, `token:<id>`, `host:<uid>` or `system:<name>`.
+    pub actor: Option<String>,
+    /// Only events before this one, for paging.
+    pub before: Option<String>,
+}
+
+impl Store {
+    /// Opens an act: commits its `started` event. If this fails, the act must not happen.
+    ///
+    /// * `object` — kind and id of what is acted on; no names, no addresses.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn begin_act(
+        &self,
+        actor: Actor,
+        action: &'static str,
+        object: Option<(&'static str, String)>,
+        request_id: Option<String>,
+        now: UtcTime,
+    ) -> Result<Act, StoreError> {
+        let act = Act { started: AuditEventId::new(), actor, action, object, request_id };
+        let row = event(&act, act.started, "started", None, None, now);
+        audit_event::Entity::insert(row).exec_without_returning(self.writer()).await?;
+        Ok(act)
+    }
+
+    /// Closes an act outside a transaction, for outcomes that left no other trace.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a job will close it as `unknown`.
+    pub async fn finish_act(
+        &self,
+        act: &Act,
+        outcome: Outcome,
+        detail: Option<&str>,
+        now: UtcTime,
+    ) -> Result<(), StoreError> {
+        finish(self.writer(), act, outcome, detail, now).await
+    }
+
+    /// The newest events first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn audit_events(
+        &self,
+        filter: &AuditFilter,
+        limit: u64,
+    ) -> Result<Vec<audit_event::Model>, StoreError> {
+        let mut query = audit_event::Entity::find();
+        if let Some(action) = &filter.action {
+            query = query.filter(audit_event::Column::Action.eq(action));
+        }
+        if let Some(actor) = &filter.actor {
+            query = query.filter(audit_event::Column::Actor.eq(actor));
+        }
+        if let Some(before) = &filter.before {
+            query = query.filter(audit_event::Column::Id.lt(before));
+        }
+        Ok(query.order_by_desc(audit_event::Column::Id).limit(limit).all(self.reader()).await?)
+    }
+
+    /// Closes, as `unknown`, acts that were started before `before` and never finished. Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn close_orphaned_acts(&self, before: UtcTime, now: UtcTime) -> Result<u64, StoreError> {
+        use sea_orm::sea_query::{Alias, Expr, ExprTrait, Query};
+        let closed = Query::select()
+            .column(audit_event::Column::Act)
+            .from(Alias::new("audit_event"))
+            .and_where(Expr::col(audit_event::Column::Phase).eq("finished"))
+            .to_owned();
+        let orphans = audit_event::Entity::find()
+            .filter(audit_event::Column::Phase.eq("started"))
+            .filter(audit_event::Column::At.lt(before.as_unix()))
+            .filter(audit_event::Column::Id.not_in_subquery(closed))
+            .all(self.reader())
+            .await?;
+        let count = orphans.len() as u64;
+        for orphan in orphans {
+            let row = audit_event::ActiveModel {
+                id: Set(AuditEventId::new().to_string()),
+                at: Set(now.as_unix()),
+                phase: Set("finished".to_owned()),
+                outcome: Set(Some(Outcome::Unknown.name().to_owned())),
+                detail: Set(Some("the process ended before the outcome was written".to_owned())),
+                ..orphan.into()
+            };
+            audit_event::Entity::insert(row).exec_without_returning(self.writer()).await?;
+        }
+        Ok(count)
+    }
+}
+
+impl Transaction {
+    /// Closes an act in the transaction that holds its effect, so that both stand or neither does.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn finish_act(
+        &self,
+        act: &Act,
+        outcome: Outcome,
+        detail: Option<&str>,
+        now: UtcTime,
+    ) -> Result<(), StoreError> {
+        finish(self.connection(), act, outcome, detail, now).await
+    }
+}
+
+async fn finish<C: ConnectionTrait>(
+    connection: &C,
+    act: &Act,
+    outcome: Outcome,
+    detail: Option<&str>,
+    now: UtcTime,
+) -> Result<(), StoreError> {
+    let row = event(act, AuditEventId::new(), "finished", Some(outcome), detail, now);
+    audit_event::Entity::insert(row).exec_without_returning(connection).await?;
+    Ok(())
+}
+
+fn event(
+    act: &Act,
+    id: AuditEventId,
+    phase: &str,
+    outcome: Option<Outcome>,
+    detail: Option<&str>,
+    now: UtcTime,
+) -> audit_event::ActiveModel {
+    audit_event::ActiveModel {
+        id: Set(id.to_string()),
+        at: Set(now.as_unix()),
+        phase: Set(phase.to_owned()),
+        act: Set(act.started.to_string()),
+        actor: Set(act.actor.to_string()),
+        action: Set(act.action.to_owned()),
+        object_kind: Set(act.object.as_ref().map(|(kind, _)| (*kind).to_owned())),
+        object_id: Set(act.object.as_ref().map(|(_, id)| id.clone())),
+        outcome: Set(outcome.map(|outcome| outcome.name().to_owned())),
+        detail: Set(detail.map(str::to_owned)),
+        request_id: Set(act.request_id.clone()),
+    }
+}

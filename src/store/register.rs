@@ -1,0 +1,95 @@
+//! The register's changes as rows: one order for all replicas, appended in the transaction that makes
+//! them true, read by whoever feeds an edge.
+
+use entity::{configuration_head, register_change, register_head};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use super::{Store, StoreError, Transaction, json, to_json};
+use crate::domain::UtcTime;
+use crate::live::{Change, Delta};
+
+impl Transaction {
+    /// Appends changes. The head row is locked until commit, so epochs become visible in order and
+    /// without gaps. Returns the last epoch.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn append_changes(&self, deltas: &[Delta], now: UtcTime) -> Result<u64, StoreError> {
+        let count = i64::try_from(deltas.len()).unwrap_or(i64::MAX);
+        register_head::Entity::update_many()
+            .col_expr(register_head::Column::Epoch, Expr::col(register_head::Column::Epoch).add(count))
+            .filter(register_head::Column::Id.eq(1))
+            .exec(self.connection())
+            .await?;
+        let last =
+            register_head::Entity::find_by_id(1).one(self.connection()).await?.map_or(0, |head| head.epoch);
+        let rows = deltas
+            .iter()
+            .zip(last - count + 1..)
+            .map(|(delta, epoch)| {
+                let delta = to_json("a register change", delta)?;
+                Ok(register_change::ActiveModel {
+                    epoch: Set(epoch),
+                    delta: Set(delta),
+                    at: Set(now.as_unix()),
+                })
+            })
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        if !rows.is_empty() {
+            register_change::Entity::insert_many(rows).exec_without_returning(self.connection()).await?;
+        }
+        Ok(u64::try_from(last).unwrap_or(0))
+    }
+
+    /// Moves the configuration to its next version, because something in it changes here.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn touch_configuration(&self) -> Result<(), StoreError> {
+        configuration_head::Entity::update_many()
+            .col_expr(
+                configuration_head::Column::Version,
+                Expr::col(configuration_head::Column::Version).add(1),
+            )
+            .filter(configuration_head::Column::Id.eq(1))
+            .exec(self.connection())
+            .await?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Changes after `epoch`, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn changes_after(&self, epoch: u64, limit: u64) -> Result<Vec<Change>, StoreError> {
+        let rows = register_change::Entity::find()
+            .filter(register_change::Column::Epoch.gt(i64::try_from(epoch).unwrap_or(i64::MAX)))
+            .order_by_asc(register_change::Column::Epoch)
+            .limit(limit)
+            .all(self.reader())
+            .await?;
+        rows.into_iter()
+            .map(|row| {
+                let epoch = u64::try_from(row.epoch).unwrap_or(0);
+                Ok(Change { epoch, delta: json("a register change", &row.delta)? })
+            })
+            .collect()
+    }
+
+    /// The last epoch and the configuration version, read together.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn heads(&self) -> Result<(u64, u64), StoreError> {
+        let epoch =
+            register_head::Entity::find_by_id(1).one(self.reader()).await?.map_or(0, |head| head.epoch);
+        let version = configuration_head::Entity::find_by_id(1)
+            .one(self.reader())
+            .await?
+            .map_or(0, |head| head.version);
+        Ok((u64::try_from(epoch).unwrap_or(0), u64::try_from(version).unwrap_or(0)))
+    }
+}
