@@ -34,3 +34,14 @@ impl Activation {
         self.notify.notified().await;
     }
 }
+
+/// Brings every edge up to date with what was just committed, and waits for their acknowledgements.
+///
+/// Those who commit (the authority, renewals, the admin server) hold this handle; the room that
+/// reads rows and feeds edges implements it, so that neither knows the other.
+#[async_trait::async_trait]
+pub trait Enforce: Send + Sync {
+    /// Returns how many edges are connected and how many have taken everything over. Never fails:
+    /// an edge that cannot be told is one that did not acknowledge, and will be told again.
+    async fn bring_up_to_date(&self) -> crate::domain::Enforced;
+}

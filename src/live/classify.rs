@@ -9,8 +9,11 @@ use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 
-use super::register::{AuthorityRecord, PersonRecord, Register};
-use crate::domain::{AuthorityKind, DeviceId, Fingerprint, RevocationReason, Serial, Slug, UtcTime};
+use super::register::Register;
+use crate::domain::{
+    AuthorityKind, AuthorityRecord, DeviceId, Fingerprint, PersonRecord, RevocationReason, Serial, Slug,
+    UtcTime,
+};
 use crate::pki::chain;
 
 /// A person's device, known by a certificate that is on record. Only [`classify`] makes one.

@@ -51,7 +51,7 @@ pub struct SiteData {
 
 /// A DER value in the feed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DerData(#[serde(with = "super::register::bytes_as_base64")] pub Vec<u8>);
+pub struct DerData(#[serde(with = "crate::domain::register::bytes_as_base64")] pub Vec<u8>);
 
 /// One upstream as the feed carries it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,7 +99,7 @@ pub enum ChallengeData {
         /// The name under validation.
         host: Hostname,
         /// SHA-256 of the key authorization, base64 in JSON.
-        #[serde(with = "super::register::bytes_as_base64")]
+        #[serde(with = "crate::domain::register::bytes_as_base64")]
         digest: Vec<u8>,
     },
 }
@@ -516,7 +516,7 @@ mod secret_as_base64 {
     use serde::{Deserializer, Serializer};
 
     use crate::domain::Secret;
-    use crate::live::register::bytes_as_base64;
+    use crate::domain::register::bytes_as_base64;
 
     pub(super) fn serialize<S: Serializer>(key: &Secret<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
         bytes_as_base64::serialize(key.expose(), serializer)

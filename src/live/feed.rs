@@ -12,8 +12,7 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 
 use super::configuration::{ConfigurationData, ConfigurationFault};
-use super::register::Change;
-use crate::domain::UtcTime;
+use crate::domain::{Change, Enforced, UtcTime};
 
 /// How long a publisher waits for a connected edge before it answers without it.
 const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(5);
@@ -71,15 +70,6 @@ pub trait EdgeLink: Send + Sync {
     /// # Errors
     /// As [`EdgeError`] says.
     async fn apply(&self, update: &Update) -> Result<Ack, EdgeError>;
-}
-
-/// How many edges are connected, and how many have taken over what was published.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Enforced {
-    /// Connected edges.
-    pub edges: u32,
-    /// Those that acknowledged in time.
-    pub acknowledged: u32,
 }
 
 /// The publisher's side. Cheap to clone.

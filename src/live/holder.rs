@@ -10,9 +10,10 @@ use super::Snapshot;
 use super::configuration::{BuildContext, Configuration, ConfigurationData};
 use super::feed::{Ack, Document, Documents, EdgeError, EdgeLink, Update};
 use super::journal::{Journal, JournalFault, Restored};
-use super::register::{Change, Register};
+use super::register::Register;
 use super::tls::TlsPolicy;
 use crate::clock::SharedClock;
+use crate::domain::{Change, Delta};
 
 /// Told about applied changes before they are acknowledged; must not block.
 type Listener = Box<dyn Fn(&[&Change]) + Send + Sync>;
@@ -127,7 +128,7 @@ impl EdgeLink for Holder {
         if let Some(documents) = &update.documents {
             self.documents.store(documents.clone());
         }
-        let trust_moved = new.iter().any(|change| matches!(change.delta, super::Delta::Authority(_)));
+        let trust_moved = new.iter().any(|change| matches!(change.delta, Delta::Authority(_)));
         let mut refusal = None;
         let mut accepted = None;
         match &update.configuration {

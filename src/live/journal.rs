@@ -16,8 +16,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::configuration::{ConfigurationData, ConfigurationFault};
-use super::register::{Change, Register};
-use crate::domain::{Seal, SealBroken, UtcTime};
+use super::register::Register;
+use crate::domain::{Change, Seal, SealBroken, UtcTime};
 
 /// Names the layout; a reader that does not know it refuses.
 const FORMAT: &str = "wicketgate-snapshot-1";

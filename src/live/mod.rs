@@ -12,14 +12,15 @@ pub mod journal;
 pub mod register;
 pub mod tls;
 
+pub use crate::domain::{AuthorityRecord, CertificateRecord, Change, Delta, Enforced, PersonRecord};
 pub use classify::{Cause, Classified, Identity, Refusal, classify};
 pub use configuration::{
     ChallengeData, Configuration, ConfigurationData, ConfigurationFault, HandshakeClass, Route, RouteData,
     Site, SiteData, SiteKind, Target, Upstream, UpstreamData,
 };
-pub use feed::{Ack, EdgeError, EdgeLink, Enforced, Feed, Update};
+pub use feed::{Ack, EdgeError, EdgeLink, Feed, Update};
 pub use holder::Holder;
-pub use register::{AuthorityRecord, CertificateRecord, Change, Delta, PersonRecord, Register, Standing};
+pub use register::{Register, Standing};
 pub use tls::TlsPolicy;
 
 use std::sync::Arc;

@@ -10,8 +10,7 @@ use sea_orm::{
 };
 
 use super::{Store, StoreError, Transaction, at, json, named, parse, to_json};
-use crate::domain::{DeviceId, PersonId, Role, Slug, UtcTime};
-use crate::live::PersonRecord;
+use crate::domain::{DeviceId, PersonId, PersonRecord, Role, Slug, UtcTime};
 
 /// A person as rows hold them.
 #[derive(Clone, Debug, PartialEq, Eq)]

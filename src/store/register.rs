@@ -6,8 +6,7 @@ use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{Store, StoreError, Transaction, json, to_json};
-use crate::domain::UtcTime;
-use crate::live::{Change, Delta};
+use crate::domain::{Change, Delta, UtcTime};
 
 impl Transaction {
     /// Appends changes. The head row is locked until commit, so epochs become visible in order and

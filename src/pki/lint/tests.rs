@@ -1,0 +1,1 @@
+//! One seeded fault per rule.
