@@ -36,3 +36,16 @@ pub fn block(label: &str, der: &[u8]) -> String {
     base64.zeroize();
     text
 }
+
+/// The contents of every block with this label, in order; what is not base64 is left out.
+pub fn blocks(text: &str, label: &str) -> Vec<Vec<u8>> {
+    let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
+    text.split(&begin)
+        .skip(1)
+        .filter_map(|after| {
+            let (body, _) = after.split_once(&end)?;
+            let base64: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+            STANDARD.decode(base64).ok()
+        })
+        .collect()
+}

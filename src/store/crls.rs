@@ -126,6 +126,41 @@ impl Store {
         Ok(())
     }
 
+    /// Every authority with the number of its newest published list: changes whenever there is something
+    /// new to publish to edges.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn published_crl_numbers(&self) -> Result<Vec<(Slug, Option<u64>)>, StoreError> {
+        let published = crl::Entity::find()
+            .select_only()
+            .column(crl::Column::Authority)
+            .column_as(crl::Column::Number.max(), "number")
+            .filter(crl::Column::Der.is_not_null())
+            .group_by(crl::Column::Authority)
+            .into_tuple::<(String, i64)>()
+            .all(self.reader())
+            .await?;
+        let names = authority::Entity::find()
+            .select_only()
+            .column(authority::Column::Name)
+            .filter(authority::Column::Certificate.is_not_null())
+            .order_by_asc(authority::Column::Name)
+            .into_tuple::<String>()
+            .all(self.reader())
+            .await?;
+        names
+            .iter()
+            .map(|name| {
+                let number = published
+                    .iter()
+                    .find(|(of, _)| of == name)
+                    .and_then(|(_, number)| u64::try_from(*number).ok());
+                Ok((parse("an authority's name", name)?, number))
+            })
+            .collect()
+    }
+
     /// The newest published list of `authority`.
     ///
     /// # Errors
