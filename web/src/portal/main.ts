@@ -1,5 +1,5 @@
 // The invitation comes first: it takes its token out of the address before the router reads it.
-import "./invitation.svelte";
+import "./invitation";
 import { mount } from "svelte";
 import "$lib/styles/tokens.css";
 import "$lib/styles/base.css";

@@ -39,7 +39,7 @@ export class Enrolment {
   }
 
   get fileName(): string {
-    const plain = this.deviceName.normalize("NFKD").replace(/[^A-Za-z0-9]+/g, "-");
+    const plain = this.deviceName.normalize("NFKD").replace(/['’\u0300-\u036f]/g, "").replace(/[^A-Za-z0-9]+/g, "-");
     return `${plain.replace(/^-|-$/g, "").toLowerCase() || "device"}.p12`;
   }
 
@@ -64,12 +64,3 @@ function request(wish: Wish, csr: string): Promise<Certificate> {
 }
 
 const equal = (a: Bytes, b: Bytes): boolean => a.length === b.length && a.every((byte, i) => byte === b[i]);
-
-/** Hands a file to the browser's downloads. */
-export function save(file: Blob, name: string): void {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(file);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-}
