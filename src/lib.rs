@@ -9,6 +9,7 @@ pub mod domain;
 
 pub mod activate;
 pub mod clock;
+pub mod crash;
 
 pub mod config;
 pub mod telemetry;

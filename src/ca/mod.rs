@@ -1,1 +1,148 @@
-//! ca
+//! The authority's use cases. Every path that ends in a client certificate (portal, API, command
+//! line, renewal) ends in [`Ca::issue`] or [`Ca::renew`], and both end in one gate (`gate.rs`):
+//! serial reserved, bytes prepared and linted, intent committed, signed once, compared, stored.
+
+mod authorities;
+mod crls;
+mod gate;
+mod intents;
+mod issue;
+mod people;
+mod revoke;
+mod server_leaves;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::activate::{Activation, Enforce};
+use crate::domain::{AuthorityKind, Entropy, Slug};
+use crate::keys::{KeyId, SealedSigner, SignError, Signer, Vaults};
+use crate::pki::Profile;
+use crate::store::authorities::{Authority, SigningKey};
+use crate::store::{Store, StoreError};
+
+pub use authorities::InitError;
+pub use crls::CrlError;
+pub use issue::{DeviceChoice, IssueError, IssueRequest, Issued};
+pub use revoke::{RevokeError, Revoked};
+pub use server_leaves::ServerLeafError;
+
+/// The authority. Cheap to clone.
+#[derive(Clone)]
+pub struct Ca(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    vaults: Arc<Vaults>,
+    entropy: Arc<dyn Entropy>,
+    enforce: Arc<dyn Enforce>,
+    publish_crls: Activation,
+    profiles: Vec<Profile>,
+    /// What stands in front of `/pki/…` in certificates, without a slash at its end.
+    base_url: String,
+    signers: Mutex<HashMap<KeyId, Arc<dyn Signer>>>,
+}
+
+/// Why an authority's key could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SignerError {
+    /// The key's row could not be read.
+    #[error("the signing key cannot be read")]
+    Store(#[from] StoreError),
+    /// The row was changed, moved, or sealed under another key.
+    #[error("signing key {0} does not open: its row was changed or belongs to another key file")]
+    Sealed(KeyId),
+    /// The signer refused.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+}
+
+impl Ca {
+    /// The authority over these rows and keys.
+    ///
+    /// * `enforce` — tells the edges what was committed.
+    /// * `publish_crls` — woken after every revocation.
+    /// * `base_url` — goes into certificates as the place of lists and authority certificates.
+    pub fn new(
+        store: Store,
+        vaults: Arc<Vaults>,
+        entropy: Arc<dyn Entropy>,
+        enforce: Arc<dyn Enforce>,
+        publish_crls: Activation,
+        base_url: String,
+    ) -> Self {
+        let profiles = vec![Profile::device()];
+        Self(Arc::new(Inner {
+            store,
+            vaults,
+            entropy,
+            enforce,
+            publish_crls,
+            profiles,
+            base_url,
+            signers: Mutex::default(),
+        }))
+    }
+
+    /// What client certificates may be.
+    pub fn profiles(&self) -> &[Profile] {
+        &self.0.profiles
+    }
+
+    /// The profile of this name.
+    pub fn profile(&self, name: &Slug) -> Option<&Profile> {
+        self.0.profiles.iter().find(|profile| profile.name == *name)
+    }
+
+    /// Every authority, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn authorities(&self) -> Result<Vec<Authority>, StoreError> {
+        self.0.store.authorities().await
+    }
+
+    /// Where the revocation list of `authority` is published.
+    pub fn crl_url(&self, authority: &Slug) -> String {
+        format!("{}/pki/{authority}.crl", self.0.base_url)
+    }
+
+    /// Where the certificate of `authority` is published.
+    pub fn issuer_url(&self, authority: &Slug) -> String {
+        format!("{}/pki/{authority}.cer", self.0.base_url)
+    }
+
+    /// The certificates a client sends behind its leaf: its issuing authority alone. The root is
+    /// what others trust, and is not sent.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn chain_of(&self, authority: &Slug) -> Result<Vec<Vec<u8>>, StoreError> {
+        let issuer = self.0.store.authority(authority).await?;
+        Ok(issuer.and_then(|issuer| issuer.certificate).into_iter().collect())
+    }
+
+    async fn signer(&self, key_id: &KeyId) -> Result<Arc<dyn Signer>, SignerError> {
+        if let Some(signer) = self.0.signers.lock().get(key_id) {
+            return Ok(signer.clone());
+        }
+        let key = self.0.store.signing_key(key_id).await?;
+        let opened = self.0.vaults.authority.open(SigningKey::place(key_id), &key.sealed);
+        let pkcs8 = opened.map_err(|_| SignerError::Sealed(key_id.clone()))?;
+        let signer: Arc<dyn Signer> = Arc::new(SealedSigner::from_pkcs8(key_id.clone(), pkcs8.expose())?);
+        self.0.signers.lock().insert(key_id.clone(), signer.clone());
+        Ok(signer)
+    }
+}
+
+/// The slug of a generation, for example `client-issuing-g1`.
+fn generation_name(kind: AuthorityKind, generation: usize) -> String {
+    let stem = match kind {
+        AuthorityKind::Root => "client-root",
+        AuthorityKind::Issuing => "client-issuing",
+        AuthorityKind::LocalServer => "local-server",
+    };
+    format!("{stem}-g{generation}")
+}

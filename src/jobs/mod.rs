@@ -1,1 +1,2 @@
 //! jobs
+pub mod refresh_live;

@@ -89,6 +89,16 @@ impl Feed {
         self.edges.lock().push(edge);
     }
 
+    /// How many edges are connected.
+    pub fn len(&self) -> u32 {
+        u32::try_from(self.edges.lock().len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether no edge is connected.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Gives `update` to every connected edge and waits for their acknowledgements, at most
     /// five seconds. The first refusal is returned beside the count.
     pub async fn publish(&self, update: &Update) -> (Enforced, Option<EdgeError>) {

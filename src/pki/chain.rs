@@ -101,3 +101,6 @@ pub enum ChainError {
     #[error("not a certificate in DER")]
     Malformed(#[from] der::Error),
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,9 @@ pub struct RevokedEntry {
 ///
 /// * `number` — strictly greater than that of any list of this issuer before (§5.2.3).
 /// * `entries` — in any order; they come out sorted by serial number, so equal sets give equal lists.
-/// * `distribution_url` — the URL in the certificates' distribution points, octet by octet.
+/// * `distribution_url` — the URL in the certificates' distribution points, octet by octet. `None` for
+///   a root's list: OpenSSL's `-crl_check_all` checks the root itself against it, and a root's
+///   certificate has no distribution point to match.
 ///
 /// # Errors
 /// Refuses an empty validity, a serial listed twice, and a URL that is not plain HTTP.
@@ -135,3 +137,6 @@ impl Crl {
         self.number
     }
 }
+
+#[cfg(test)]
+mod tests;

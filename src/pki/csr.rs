@@ -89,3 +89,6 @@ pub enum CsrError {
     #[error("the signing request does not prove that you hold its key: {0}")]
     Possession(SignatureError),
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use super::lint::{self, Finding};
 use super::names::{self, NameError};
 use super::prepared::{Body, Prepared, signature_algorithm};
 use super::{encode, oid};
+pub use crate::domain::AuthorityKind;
 use crate::domain::{Serial, UtcTime};
 
 /// What a client certificate says. Everything comes from the authenticated person and the profile;
@@ -32,17 +33,6 @@ pub struct ClientLeaf<'a> {
     pub crl_urls: &'a [String],
     /// Where the issuer's certificate is, plain HTTP.
     pub issuer_urls: &'a [String],
-}
-
-/// The kinds of authority.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AuthorityKind {
-    /// Self-signed, for clients; one authority may follow (pathLen 1).
-    Root,
-    /// Below a root, signs client leaves only (pathLen 0, clientAuth).
-    Issuing,
-    /// Self-signed, signs our own server leaves only (pathLen 0, serverAuth); never in client trust.
-    LocalServer,
 }
 
 /// What an authority's certificate says.
@@ -158,15 +148,9 @@ pub(super) struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    pub(super) fn prepare(
-        &self,
-        issuer_spki: &[u8],
-        rules: impl FnOnce(&[u8]) -> Vec<Finding>,
-    ) -> Result<Prepared, PrepareError> {
-        if self.not_before >= self.not_after {
-            return Err(PrepareError::Validity { from: self.not_before, to: self.not_after });
-        }
-        let tbs = encode::sequence(&[
+    /// The bytes to sign.
+    pub(super) fn tbs(&self) -> Vec<u8> {
+        encode::sequence(&[
             &encode::context_constructed(0, &encode::number(2)), // v3
             &encode::serial(self.serial),
             &signature_algorithm(),
@@ -175,7 +159,19 @@ impl Fields<'_> {
             self.subject,
             self.spki,
             &encode::context_constructed(3, &encode::sequence_of(self.extensions)),
-        ]);
+        ])
+    }
+
+    /// The bytes to sign, if no rule speaks against them.
+    pub(super) fn prepare(
+        &self,
+        issuer_spki: &[u8],
+        rules: impl FnOnce(&[u8]) -> Vec<Finding>,
+    ) -> Result<Prepared, PrepareError> {
+        if self.not_before >= self.not_after {
+            return Err(PrepareError::Validity { from: self.not_before, to: self.not_after });
+        }
+        let tbs = self.tbs();
         let findings = rules(&tbs);
         if !findings.is_empty() {
             return Err(PrepareError::Lint(findings));
@@ -283,3 +279,6 @@ pub enum PrepareError {
     #[error("the to-be-signed bytes break {} rule(s), the first being {}", .0.len(), lint::first(.0))]
     Lint(Vec<Finding>),
 }
+
+#[cfg(test)]
+mod tests;

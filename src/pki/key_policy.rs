@@ -253,3 +253,6 @@ fn weaknesses(modulus: &[u8]) -> Result<(), KeyRefused> {
 const UNCOMPRESSED: u8 = 0x04;
 /// The product of the first 39 primes divides the generator's modulus at every key size.
 const ROCA_LARGEST_PRIME: u32 = 167;
+
+#[cfg(test)]
+mod tests;

@@ -22,9 +22,11 @@ pub mod server_leaf;
 
 mod encode;
 mod extensions;
+#[cfg(test)]
+mod fixtures;
 mod names;
 mod oid;
-mod pem;
+pub mod pem;
 mod read;
 mod verify;
 

@@ -1,1 +1,340 @@
-//! certificates
+//! Client certificates: what we are about to sign, what we signed, what we took back.
+
+use entity::{certificate, intent};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use super::{Store, StoreError, Transaction, at, named, parse};
+use crate::domain::{
+    CertificateRecord, DeviceId, Fingerprint, LineageId, PersonId, RevocationReason, Serial, Slug, UtcTime,
+};
+
+/// What we are about to sign. Committed before the signature is made, so that a power cut leaves a
+/// trace that can be listed and revoked by serial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intent {
+    /// The reserved serial.
+    pub serial: Serial,
+    /// Who is going to sign.
+    pub authority: Slug,
+    /// The exact bytes to be signed.
+    pub tbs: Vec<u8>,
+    /// For whom.
+    pub person: PersonId,
+    /// For which device.
+    pub device: DeviceId,
+    /// Under which profile.
+    pub profile: Slug,
+    /// Until when the certificate would be valid.
+    pub not_after: UtcTime,
+    /// When it was recorded.
+    pub created_at: UtcTime,
+}
+
+/// How an intent ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntentOutcome {
+    /// The certificate is on record.
+    Issued,
+    /// Nothing came of it; its serial is on the revocation list until it would have expired, in case
+    /// a signature was made that nobody recorded.
+    Abandoned,
+}
+
+impl IntentOutcome {
+    /// The name in rows.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Issued => "issued",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+/// A client certificate as rows hold it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// Its serial, unique in the whole database.
+    pub serial: Serial,
+    /// Who signed it.
+    pub authority: Slug,
+    /// Whose it is.
+    pub person: PersonId,
+    /// On which device.
+    pub device: DeviceId,
+    /// Under which profile.
+    pub profile: Slug,
+    /// The lineage it belongs to.
+    pub lineage: LineageId,
+    /// The certificate of the lineage that it renews.
+    pub replaces: Option<Serial>,
+    /// SHA-256 of its DER.
+    pub fingerprint: Fingerprint,
+    /// SHA-256 of its key's SubjectPublicKeyInfo, hexadecimal: what a blocklist knows keys by.
+    pub spki_sha256: String,
+    /// Its common name.
+    pub subject: String,
+    /// Its rfc822Name.
+    pub email: Option<String>,
+    /// Start of validity, inclusive.
+    pub not_before: UtcTime,
+    /// End of validity, inclusive.
+    pub not_after: UtcTime,
+    /// When it was issued.
+    pub issued_at: UtcTime,
+    /// Its bytes.
+    pub der: Vec<u8>,
+    /// When and why it was revoked, if it was.
+    pub revoked: Option<(UtcTime, RevocationReason)>,
+    /// Since when the key is thought to be in other hands (RFC 5280 §5.3.2).
+    pub invalid_since: Option<UtcTime>,
+}
+
+impl Certificate {
+    /// What edges know of this certificate.
+    pub fn record(&self) -> CertificateRecord {
+        CertificateRecord {
+            fingerprint: self.fingerprint,
+            serial: self.serial,
+            authority: self.authority.clone(),
+            profile: self.profile.clone(),
+            person: self.person,
+            device: self.device,
+            not_before: self.not_before,
+            not_after: self.not_after,
+            revoked: self.revoked,
+        }
+    }
+}
+
+/// Which certificates a listing shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Neither revoked nor expired.
+    Active,
+    /// Revoked.
+    Revoked,
+    /// Past its end and not revoked.
+    Expired,
+}
+
+/// What a listing may be narrowed to.
+#[derive(Clone, Debug, Default)]
+pub struct CertificateFilter {
+    /// Only of this standing, at `now` of the call.
+    pub standing: Option<Standing>,
+    /// Only of this person.
+    pub person: Option<PersonId>,
+    /// Only of this device.
+    pub device: Option<DeviceId>,
+    /// Only after this serial, for paging.
+    pub after: Option<Serial>,
+}
+
+impl Store {
+    /// The certificate with this serial.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn certificate(&self, serial: Serial) -> Result<Option<Certificate>, StoreError> {
+        certificate::Entity::find_by_id(serial.to_string()).one(self.reader()).await?.map(read).transpose()
+    }
+
+    /// Certificates by serial, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn certificates(
+        &self,
+        filter: &CertificateFilter,
+        limit: u64,
+        now: UtcTime,
+    ) -> Result<Vec<Certificate>, StoreError> {
+        use certificate::Column;
+        let mut query = certificate::Entity::find().order_by_asc(Column::Serial).limit(limit);
+        query = match filter.standing {
+            None => query,
+            Some(Standing::Active) => {
+                query.filter(Column::RevokedAt.is_null()).filter(Column::NotAfter.gte(now.as_unix()))
+            }
+            Some(Standing::Revoked) => query.filter(Column::RevokedAt.is_not_null()),
+            Some(Standing::Expired) => {
+                query.filter(Column::RevokedAt.is_null()).filter(Column::NotAfter.lt(now.as_unix()))
+            }
+        };
+        if let Some(person) = filter.person {
+            query = query.filter(Column::PersonId.eq(person.to_string()));
+        }
+        if let Some(device) = filter.device {
+            query = query.filter(Column::DeviceId.eq(device.to_string()));
+        }
+        if let Some(after) = filter.after {
+            query = query.filter(Column::Serial.gt(after.to_string()));
+        }
+        query.all(self.reader()).await?.into_iter().map(read).collect()
+    }
+
+    /// Intents that were recorded before `before` and have no outcome yet.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn unresolved_intents(&self, before: UtcTime) -> Result<Vec<Intent>, StoreError> {
+        let query = intent::Entity::find()
+            .filter(intent::Column::ResolvedAt.is_null())
+            .filter(intent::Column::CreatedAt.lt(before.as_unix()))
+            .order_by_asc(intent::Column::CreatedAt);
+        query.all(self.reader()).await?.into_iter().map(read_intent).collect()
+    }
+
+    /// Records what is about to be signed.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing must be signed.
+    pub async fn record_intent(&self, new: &Intent) -> Result<(), StoreError> {
+        let row = intent::ActiveModel {
+            serial: Set(new.serial.to_string()),
+            authority: Set(new.authority.to_string()),
+            tbs: Set(new.tbs.clone()),
+            person_id: Set(new.person.to_string()),
+            device_id: Set(new.device.to_string()),
+            profile: Set(new.profile.to_string()),
+            not_after: Set(new.not_after.as_unix()),
+            created_at: Set(new.created_at.as_unix()),
+            resolved_at: Set(None),
+            outcome: Set(None),
+        };
+        intent::Entity::insert(row).exec_without_returning(self.writer()).await?;
+        Ok(())
+    }
+}
+
+impl Transaction {
+    /// Adds a signed certificate.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn insert_certificate(&self, new: &Certificate) -> Result<(), StoreError> {
+        let row = certificate::ActiveModel {
+            serial: Set(new.serial.to_string()),
+            authority: Set(new.authority.to_string()),
+            person_id: Set(new.person.to_string()),
+            device_id: Set(new.device.to_string()),
+            profile: Set(new.profile.to_string()),
+            lineage: Set(new.lineage.to_string()),
+            replaces: Set(new.replaces.map(|serial| serial.to_string())),
+            fingerprint: Set(new.fingerprint.to_string()),
+            spki_sha256: Set(new.spki_sha256.clone()),
+            subject: Set(new.subject.clone()),
+            email: Set(new.email.clone()),
+            not_before: Set(new.not_before.as_unix()),
+            not_after: Set(new.not_after.as_unix()),
+            issued_at: Set(new.issued_at.as_unix()),
+            der: Set(new.der.clone()),
+            revoked_at: Set(None),
+            revocation_reason: Set(None),
+            invalid_since: Set(None),
+        };
+        certificate::Entity::insert(row).exec_without_returning(self.connection()).await?;
+        Ok(())
+    }
+
+    /// Says how an intent ended. Returns whether it was open: an intent ends once, so whoever finds
+    /// it closed must not go on.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn resolve_intent(
+        &self,
+        serial: Serial,
+        outcome: IntentOutcome,
+        now: UtcTime,
+    ) -> Result<bool, StoreError> {
+        let update = intent::Entity::update_many()
+            .col_expr(intent::Column::ResolvedAt, Expr::value(now.as_unix()))
+            .col_expr(intent::Column::Outcome, Expr::value(outcome.name()))
+            .filter(intent::Column::Serial.eq(serial.to_string()))
+            .filter(intent::Column::ResolvedAt.is_null());
+        Ok(update.exec(self.connection()).await?.rows_affected == 1)
+    }
+
+    /// Revokes a certificate, or raises its reason; `from` is the state that was read.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when it is no longer in that state.
+    pub async fn revoke_certificate(
+        &self,
+        serial: Serial,
+        from: Option<RevocationReason>,
+        reason: RevocationReason,
+        now: UtcTime,
+    ) -> Result<(), StoreError> {
+        let mut update = certificate::Entity::update_many()
+            .col_expr(certificate::Column::RevokedAt, Expr::value(now.as_unix()))
+            .col_expr(certificate::Column::RevocationReason, Expr::value(i64::from(reason.code())))
+            .filter(certificate::Column::Serial.eq(serial.to_string()));
+        update = match from {
+            None => update.filter(certificate::Column::RevokedAt.is_null()),
+            Some(from) => update.filter(certificate::Column::RevocationReason.eq(i64::from(from.code()))),
+        };
+        let changed = update.exec(self.connection()).await?.rows_affected;
+        if changed == 1 { Ok(()) } else { Err(StoreError::Conflict { what: "the certificate" }) }
+    }
+
+    /// Active certificates of a device, as this transaction sees them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn active_certificates_of(
+        &self,
+        device: DeviceId,
+        now: UtcTime,
+    ) -> Result<Vec<Certificate>, StoreError> {
+        let query = certificate::Entity::find()
+            .filter(certificate::Column::DeviceId.eq(device.to_string()))
+            .filter(certificate::Column::RevokedAt.is_null())
+            .filter(certificate::Column::NotAfter.gte(now.as_unix()));
+        query.all(self.connection()).await?.into_iter().map(read).collect()
+    }
+}
+
+pub(in crate::store) fn read(row: certificate::Model) -> Result<Certificate, StoreError> {
+    let revoked = match (row.revoked_at, row.revocation_reason) {
+        (None, _) => None,
+        (Some(when), code) => {
+            let known = code.and_then(|code| u8::try_from(code).ok()).and_then(RevocationReason::from_code);
+            Some((at(when), named("a revocation reason", &format!("{code:?}"), known)?))
+        }
+    };
+    Ok(Certificate {
+        serial: parse("a certificate's serial", &row.serial)?,
+        authority: parse("a certificate's authority", &row.authority)?,
+        person: parse("a certificate's person", &row.person_id)?,
+        device: parse("a certificate's device", &row.device_id)?,
+        profile: parse("a certificate's profile", &row.profile)?,
+        lineage: parse("a certificate's lineage", &row.lineage)?,
+        replaces: row.replaces.map(|serial| parse("a certificate's predecessor", &serial)).transpose()?,
+        fingerprint: parse("a certificate's fingerprint", &row.fingerprint)?,
+        spki_sha256: row.spki_sha256,
+        subject: row.subject,
+        email: row.email,
+        not_before: at(row.not_before),
+        not_after: at(row.not_after),
+        issued_at: at(row.issued_at),
+        der: row.der,
+        revoked,
+        invalid_since: row.invalid_since.map(at),
+    })
+}
+
+fn read_intent(row: intent::Model) -> Result<Intent, StoreError> {
+    Ok(Intent {
+        serial: parse("an intent's serial", &row.serial)?,
+        authority: parse("an intent's authority", &row.authority)?,
+        tbs: row.tbs,
+        person: parse("an intent's person", &row.person_id)?,
+        device: parse("an intent's device", &row.device_id)?,
+        profile: parse("an intent's profile", &row.profile)?,
+        not_after: at(row.not_after),
+        created_at: at(row.created_at),
+    })
+}

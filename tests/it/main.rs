@@ -1,1 +1,8 @@
-//! The one integration binary.
+//! The one integration binary: one link, one PostgreSQL, one folder an area.
+#![cfg(test)]
+
+#[macro_use]
+mod harness;
+
+mod pki;
+mod tidy;

@@ -160,15 +160,9 @@ fn list_extensions(all: &[Extension<'_>], report: &mut Report) -> der::Result<()
         number.is_some_and(|number| UintRef::from_der(number.value).is_ok_and(|n| n.as_bytes().len() <= 20));
     report.must(short, "crl_number", "§5.2.3", "absent, critical or longer than 20 octets");
     if let Some(point) = find(oid::ISSUING_DISTRIBUTION_POINT) {
-        // Only a fullName: scope flags are rejected by OpenSSL for leaves without basic constraints.
-        let plain = point.value.get(2) == Some(&0xa0) && point.value.get(4) == Some(&0xa0);
-        let long = point.value.get(2) == Some(&0xa0) && point.value.get(3).is_some_and(|l| *l >= 0x80);
-        report.must(
-            point.critical && (plain || long),
-            "distribution_point",
-            "§5.2.5",
-            "not critical, or not a fullName",
-        );
+        // Scope flags are left out: OpenSSL holds them against leaves without basic constraints.
+        let right = point.critical && full_name_alone(point.value).unwrap_or(false);
+        report.must(right, "distribution_point", "§5.2.5", "not critical, or not a fullName alone");
     }
     for extension in all {
         let known = matches!(
@@ -184,6 +178,16 @@ fn list_extensions(all: &[Extension<'_>], report: &mut Report) -> der::Result<()
     Ok(())
 }
 
+/// An issuingDistributionPoint with a distributionPoint [0] fullName [0], and nothing else.
+fn full_name_alone(value: &[u8]) -> der::Result<bool> {
+    AnyRef::from_der(value)?.sequence(|reader| {
+        let Some(point) = tagged(reader, FULL_NAME)? else { return Ok(false) };
+        let full_name = point.value().first() == Some(&FULL_NAME);
+        AnyRef::from_der(point.value())?;
+        Ok::<_, der::Error>(full_name && reader.is_finished())
+    })
+}
+
 /// UTCTime through 2049, GeneralizedTime from 2050.
 fn form_is_right(at: Time) -> bool {
     matches!(at, Time::UtcTime(_)) || at.to_date_time().year() >= 2050
@@ -195,3 +199,4 @@ const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const EXTENSIONS: u8 = 0xa0;
+const FULL_NAME: u8 = 0xa0;

@@ -15,8 +15,9 @@ pub use password::{Password, PasswordError};
 use aws_lc_rs::digest::{SHA256, digest};
 
 use self::seal::Suite;
+use super::key_policy::{KeyKind, KeyPolicy, PublicKey};
 use super::read::{Signed, Tbs};
-use super::{encode, oid};
+use super::{encode, keygen, oid};
 use crate::domain::{Entropy, Secret};
 
 /// How the file is encrypted.
@@ -46,8 +47,8 @@ impl Encoding {
 /// * `entropy` — salts and initialisation vectors.
 ///
 /// # Errors
-/// Refuses a name that is too long and certificates or keys that are not DER. That the key belongs
-/// to the certificate is for the caller to know.
+/// Refuses a name that is too long, certificates or keys that are not DER, and a P-256 certificate
+/// with another key than its own. For other kinds of key the caller knows that they belong together.
 pub fn write(
     encoding: Encoding,
     key_pkcs8: &[u8],
@@ -69,6 +70,7 @@ pub fn write(
             .and_then(|c| Tbs::from_der(c.body).map(drop))
             .map_err(Pkcs12Error::Certificate)?;
     }
+    belong_together(key_pkcs8, leaf_der)?;
     let suite = Suite::of(encoding);
     // localKeyId ties key and certificate together; SHA-256's first 20 octets are as good as the usual SHA-1.
     let leaf_digest = digest(&SHA256, leaf_der);
@@ -86,6 +88,20 @@ pub fn write(
     ]);
     let mac = suite.mac(&safe, password, entropy);
     Ok(encode::sequence(&[&encode::number(3), &data(&safe), &mac]))
+}
+
+/// A file with the wrong key imports without a word and then never connects.
+fn belong_together(key_pkcs8: &[u8], leaf_der: &[u8]) -> Result<(), Pkcs12Error> {
+    let leaf = Signed::from_der(leaf_der).map_err(Pkcs12Error::Certificate)?;
+    let spki = Tbs::from_der(leaf.body).map_err(Pkcs12Error::Certificate)?.spki;
+    let certified = PublicKey::from_spki_der(spki, &KeyPolicy::default());
+    if !certified.is_ok_and(|key| key.kind() == KeyKind::P256) {
+        return Ok(());
+    }
+    match keygen::public_key(key_pkcs8) {
+        Ok(public) if public == spki => Ok(()),
+        _ => Err(Pkcs12Error::Mismatch),
+    }
 }
 
 /// §4.1: ContentInfo of type data.
@@ -130,6 +146,9 @@ pub enum Pkcs12Error {
     /// Not a certificate in DER.
     #[error("a certificate is not DER")]
     Certificate(#[source] der::Error),
+    /// The certificate is for another key.
+    #[error("the certificate is for another key")]
+    Mismatch,
     /// The cipher refused.
     #[error("the content could not be encrypted")]
     Encrypt,

@@ -78,7 +78,9 @@ impl Suite {
         let secret = password.expose().as_bytes();
         pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, self.iterations, &salt, secret, &mut key);
         let key = Secret::new(key);
-        let mut octets = plain.to_vec();
+        // Room for the padding: a reallocation would leave a copy of the key behind.
+        let mut octets = Vec::with_capacity(plain.len() + 16);
+        octets.extend_from_slice(plain);
         UnboundCipherKey::new(&AES_256, key.expose())
             .and_then(PaddedBlockEncryptingKey::cbc_pkcs7)
             .and_then(|key| {

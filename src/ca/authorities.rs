@@ -1,0 +1,194 @@
+//! Making authorities: key sealed and bytes recorded first, signed second, in force third.
+
+use std::time::Duration;
+
+use super::gate::{hex, parse_issuer};
+use super::{Ca, SignerError, generation_name};
+use crate::domain::audit::Outcome;
+use crate::domain::{Actor, AuthorityKind, AuthorityRecord, AuthorityState, Delta, Serial, Slug, UtcTime};
+use crate::keys::{KeyFault, KeyId};
+use crate::pki::issuer::{AuthorityTemplate, PrepareError, prepare_authority, prepare_root};
+use crate::pki::keygen;
+use crate::pki::prepared::AssembleError;
+use crate::store::StoreError;
+use crate::store::authorities::{Authority, SigningKey};
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// A root outlives two issuing generations.
+const ROOT_DAYS: u32 = 20 * 365;
+/// An issuing authority lives ten years, of which it issues all but the last leaf's lifetime.
+const ISSUING_DAYS: u32 = 10 * 365;
+/// The local server authority is trusted by administrators' own hands, so it changes seldom.
+const LOCAL_SERVER_DAYS: u32 = 10 * 365;
+/// How far notBefore lies back, for hosts whose clock is late.
+const BACK_DATE: Duration = Duration::from_secs(300);
+
+/// Why an authority was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The rows could not be written.
+    #[error("the authority could not be recorded")]
+    Store(#[from] StoreError),
+    /// The key could not be sealed.
+    #[error("the authority's key could not be sealed")]
+    Seal(#[from] KeyFault),
+    /// The bytes did not pass the rules.
+    #[error("the authority's certificate was refused before it was signed")]
+    Prepare(#[from] PrepareError),
+    /// The key could not sign.
+    #[error("the authority's certificate could not be signed")]
+    Sign(#[from] SignerError),
+    /// What was signed is not what was recorded.
+    #[error("the signed certificate is not the recorded one")]
+    Compare(#[from] AssembleError),
+}
+
+impl Ca {
+    /// Makes the first root, issuing and local server authority if they are missing; what is there
+    /// stays. `organisation` goes into their names.
+    ///
+    /// # Errors
+    /// As [`InitError`] says; repeating continues where it stopped.
+    pub async fn init(&self, organisation: &str, now: UtcTime) -> Result<(), InitError> {
+        for kind in [AuthorityKind::Root, AuthorityKind::Issuing, AuthorityKind::LocalServer] {
+            if self.0.store.signing_authority(kind).await?.is_none() {
+                self.make_authority(kind, organisation, now).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn make_authority(
+        &self,
+        kind: AuthorityKind,
+        organisation: &str,
+        now: UtcTime,
+    ) -> Result<(), InitError> {
+        let store = &self.0.store;
+        let generation =
+            store.authorities().await?.iter().filter(|authority| authority.kind == kind).count() + 1;
+        let corrupt = |detail: String| StoreError::Corrupt { what: "an authority's name", detail };
+        let name: Slug = generation_name(kind, generation)
+            .parse()
+            .map_err(|error: crate::domain::slug::ParseSlugError| corrupt(error.to_string()))?;
+        let object = Some(("authority", name.to_string()));
+        let act = store.begin_act(Actor::System("init"), "authority.create", object, None, now).await?;
+
+        let (pkcs8, spki) = keygen::generate_p256();
+        let key_id = KeyId(format!(
+            "{name}-{}",
+            &hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &spki).as_ref())[..16]
+        ));
+        let sealed = self.0.vaults.authority.seal(SigningKey::place(&key_id), pkcs8.expose())?;
+        let serial = self.reserve_serial("authority", now).await?;
+        let issuer = match kind {
+            AuthorityKind::Issuing => store.signing_authority(AuthorityKind::Root).await?,
+            AuthorityKind::Root | AuthorityKind::LocalServer => None,
+        };
+        let template = Template { kind, serial, spki: &spki, organisation, generation, now };
+        let prepared = self.prepare(&template, issuer.as_ref())?;
+
+        let authority = Authority {
+            name: name.clone(),
+            kind,
+            state: AuthorityState::Staged,
+            key_id: key_id.clone(),
+            issuer: issuer.as_ref().map(|issuer| issuer.name.clone()),
+            serial,
+            common_name: common_name(kind, organisation, generation),
+            not_before: prepared.not_before(),
+            not_after: prepared.not_after(),
+            tbs: prepared.tbs().to_vec(),
+            certificate: None,
+            crl_number: 0,
+            created_at: now,
+        };
+        let transaction = store.begin().await?;
+        transaction.insert_signing_key(&SigningKey { id: key_id.clone(), spki, sealed }, now).await?;
+        transaction.insert_authority(&authority).await?;
+        transaction.commit().await?;
+
+        let signing_key = issuer.as_ref().map_or(&key_id, |issuer| &issuer.key_id);
+        let signature =
+            self.signer(signing_key).await?.sign(prepared.tbs()).await.map_err(SignerError::from)?;
+        let certificate = prepared.assemble(&signature)?;
+
+        let transaction = store.begin().await?;
+        transaction.complete_authority(&name, certificate.der(), AuthorityState::Issuing).await?;
+        let done = Authority {
+            state: AuthorityState::Issuing,
+            certificate: Some(certificate.der().to_vec()),
+            ..authority
+        };
+        transaction.append_changes(&[Delta::Authority(record(&done)?)], now).await?;
+        transaction.finish_act(&act, Outcome::Succeeded, None, now).await?;
+        transaction.commit().await?;
+        tracing::info!(authority = %name, ends = %done.not_after, "Made an authority");
+        Ok(())
+    }
+
+    fn prepare(
+        &self,
+        template: &Template<'_>,
+        issuer: Option<&Authority>,
+    ) -> Result<crate::pki::Prepared, InitError> {
+        let (days, urls) = match template.kind {
+            AuthorityKind::Root => (ROOT_DAYS, None),
+            AuthorityKind::LocalServer => (LOCAL_SERVER_DAYS, None),
+            AuthorityKind::Issuing => (ISSUING_DAYS, issuer.map(|root| &root.name)),
+        };
+        let crl_urls: Vec<_> = urls.iter().map(|root| self.crl_url(root)).collect();
+        let issuer_urls: Vec<_> = urls.iter().map(|root| self.issuer_url(root)).collect();
+        let common_name = common_name(template.kind, template.organisation, template.generation);
+        let issuer = issuer.map(parse_issuer).transpose()?;
+        let not_before = template.now.minus(BACK_DATE);
+        let filled = AuthorityTemplate {
+            kind: template.kind,
+            serial: template.serial,
+            spki_der: template.spki,
+            common_name: &common_name,
+            organization: None,
+            not_before: issuer.as_ref().map_or(not_before, |issuer| not_before.max(issuer.not_before())),
+            not_after: template.now.plus(DAY * days),
+            crl_urls: &crl_urls,
+            issuer_urls: &issuer_urls,
+        };
+        Ok(match &issuer {
+            Some(issuer) => prepare_authority(issuer, &filled)?,
+            None => prepare_root(&filled)?,
+        })
+    }
+}
+
+struct Template<'a> {
+    kind: AuthorityKind,
+    serial: Serial,
+    spki: &'a [u8],
+    organisation: &'a str,
+    generation: usize,
+    now: UtcTime,
+}
+
+/// Never a host name: some verifiers trip over an authority that is called like a server.
+fn common_name(kind: AuthorityKind, organisation: &str, generation: usize) -> String {
+    let what = match kind {
+        AuthorityKind::Root => "Client Root",
+        AuthorityKind::Issuing => "Client Issuing",
+        AuthorityKind::LocalServer => "Local Server Authority",
+    };
+    format!("{organisation} {what} G{generation}")
+}
+
+/// What edges know of an authority.
+pub(super) fn record(authority: &Authority) -> Result<AuthorityRecord, StoreError> {
+    let parsed = parse_issuer(authority)?;
+    Ok(AuthorityRecord {
+        name: authority.name.clone(),
+        kind: authority.kind,
+        state: authority.state,
+        certificate: parsed.der().to_vec(),
+        subject: parsed.subject_der().to_vec(),
+        spki: parsed.spki_der().to_vec(),
+        not_after: authority.not_after,
+    })
+}

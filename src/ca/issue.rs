@@ -1,0 +1,181 @@
+//! Who gets a certificate: the checks before the gate, the same for a first certificate and a renewal.
+
+use super::Ca;
+use super::gate::{GateError, Order};
+use crate::domain::audit::Act;
+use crate::domain::{DeviceId, Enforced, LineageId, PersonId, Serial, Slug, UtcTime};
+use crate::pki::SigningRequest;
+use crate::pki::csr::CsrError;
+use crate::store::StoreError;
+use crate::store::certificates::Certificate;
+use crate::store::people::{Device, Person};
+
+/// Which device a certificate is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// One that is on record; it must be the person's.
+    Existing(DeviceId),
+    /// A new one of this name.
+    New {
+        /// What the person calls it.
+        name: String,
+    },
+}
+
+/// A request for a first certificate on a device. Whoever builds one has checked that the actor may.
+#[derive(Clone, Debug)]
+pub struct IssueRequest {
+    /// For whom.
+    pub person: PersonId,
+    /// For which device.
+    pub device: DeviceChoice,
+    /// Under which profile.
+    pub profile: Slug,
+    /// PKCS#10, PEM. Only the public key is taken from it.
+    pub csr_pem: String,
+}
+
+/// A certificate that was issued.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// The certificate.
+    pub certificate: Certificate,
+    /// What a client sends behind it, DER.
+    pub chain: Vec<Vec<u8>>,
+    /// How many edges know it already.
+    pub enforced: Enforced,
+}
+
+/// Why no certificate was issued.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// The signing request cannot be used; the caller can fix it. -> 422
+    #[error("the signing request was refused")]
+    Csr(#[source] CsrError),
+    /// There is no such person. -> 404
+    #[error("there is no such person")]
+    NoPerson,
+    /// The person is shut out. -> 403
+    #[error("the person is disabled")]
+    PersonDisabled,
+    /// There is no such device of this person's. -> 404
+    #[error("there is no such device")]
+    NoDevice,
+    /// There is no such profile. -> 422
+    #[error("there is no profile {0}")]
+    NoProfile(Slug),
+    /// There is no such certificate. -> 404
+    #[error("there is no such certificate")]
+    NoCertificate,
+    /// It was revoked; a revoked certificate is not renewed. -> 409
+    #[error("a revoked certificate cannot be renewed: enrol the device again")]
+    Revoked,
+    /// It has expired; its holder can no longer prove anything with it. -> 409
+    #[error("an expired certificate cannot be renewed: enrol the device again")]
+    Expired,
+    /// The gate stayed shut.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+}
+
+impl From<StoreError> for IssueError {
+    fn from(error: StoreError) -> Self {
+        Self::Gate(GateError::Store(error))
+    }
+}
+
+impl Ca {
+    /// Issues a first certificate on a device. `act` was committed before; it is closed with the
+    /// certificate, and by the caller if this fails.
+    ///
+    /// # Errors
+    /// As [`IssueError`] says. After an error nothing was given out.
+    pub async fn issue(&self, request: &IssueRequest, act: &Act, now: UtcTime) -> Result<Issued, IssueError> {
+        let person = self.person_in_good_standing(request.person).await?;
+        let (device, device_is_new) = match &request.device {
+            DeviceChoice::Existing(id) => {
+                let device = self.0.store.device(*id).await?;
+                (device.filter(|device| device.person == person.id).ok_or(IssueError::NoDevice)?, false)
+            }
+            DeviceChoice::New { name } => (new_device(person.id, name, now), true),
+        };
+        self.check_and_pass(
+            &person,
+            &device,
+            device_is_new,
+            &request.profile,
+            &request.csr_pem,
+            None,
+            act,
+            now,
+        )
+        .await
+    }
+
+    /// Issues the successor of a certificate: same person, device and lineage, new key, today's policy.
+    /// The predecessor stays valid until it ends or is revoked.
+    ///
+    /// # Errors
+    /// As [`IssueError`] says; a revoked or expired certificate is not renewed.
+    pub async fn renew(
+        &self,
+        serial: Serial,
+        csr_pem: &str,
+        act: &Act,
+        now: UtcTime,
+    ) -> Result<Issued, IssueError> {
+        let old = self.0.store.certificate(serial).await?.ok_or(IssueError::NoCertificate)?;
+        if old.revoked.is_some() {
+            return Err(IssueError::Revoked);
+        }
+        if now > old.not_after {
+            return Err(IssueError::Expired);
+        }
+        let person = self.person_in_good_standing(old.person).await?;
+        let device = self.0.store.device(old.device).await?.ok_or(IssueError::NoDevice)?;
+        let profile = old.profile.clone();
+        self.check_and_pass(&person, &device, false, &profile, csr_pem, Some(&old), act, now).await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the two callers differ in exactly these")]
+    async fn check_and_pass(
+        &self,
+        person: &Person,
+        device: &Device,
+        device_is_new: bool,
+        profile: &Slug,
+        csr_pem: &str,
+        predecessor: Option<&Certificate>,
+        act: &Act,
+        now: UtcTime,
+    ) -> Result<Issued, IssueError> {
+        let profile = self.profile(profile).ok_or_else(|| IssueError::NoProfile(profile.clone()))?;
+        let request = SigningRequest::from_pem(csr_pem, &profile.keys).map_err(IssueError::Csr)?;
+        let order = Order {
+            person,
+            device,
+            device_is_new,
+            profile,
+            public_key: request.public_key(),
+            lineage: predecessor.map_or_else(LineageId::new, |old| old.lineage),
+            replaces: predecessor.map(|old| old.serial),
+        };
+        let certificate = self.pass_gate(&order, act, now).await?;
+        tracing::info!(
+            cert.serial = %certificate.serial, cert.ends = %certificate.not_after,
+            person.id = %person.id, device.id = %device.id, "Issued a client certificate"
+        );
+        let chain = self.chain_of(&certificate.authority).await?;
+        let enforced = self.0.enforce.bring_up_to_date().await;
+        Ok(Issued { certificate, chain, enforced })
+    }
+
+    async fn person_in_good_standing(&self, id: PersonId) -> Result<Person, IssueError> {
+        let person = self.0.store.person(id).await?.ok_or(IssueError::NoPerson)?;
+        if person.disabled { Err(IssueError::PersonDisabled) } else { Ok(person) }
+    }
+}
+
+fn new_device(person: PersonId, name: &str, now: UtcTime) -> Device {
+    Device { id: DeviceId::new(), person, name: name.to_owned(), created_at: now, version: 1 }
+}

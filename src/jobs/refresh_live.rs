@@ -1,0 +1,278 @@
+//! Rows -> feed: reads what was committed and gives it to every edge. The one place where the
+//! authority's rows and the edges meet.
+//!
+//! Runs after every commit that edges must know (through [`Enforce`]), and every second besides, so
+//! that what another replica committed arrives too and the register stays confirmed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use tokio::sync::Mutex;
+
+use crate::activate::{Activation, Enforce};
+use crate::clock::SharedClock;
+use crate::domain::{Enforced, Slug};
+use crate::keys::{KeyId, Vaults};
+use crate::live::configuration::{AssertionKeyData, DerData, KeyData};
+use crate::live::feed::{Document, Documents};
+use crate::live::{ConfigurationData, Feed, RouteData, SiteData, SiteKind, Update, UpstreamData};
+use crate::pki::pem;
+use crate::store::authorities::SigningKey;
+use crate::store::configuration::{self as rows, CertificateSource, ServerCertificate};
+use crate::store::settings::INSTALLATION_ID;
+use crate::store::{Store, StoreError};
+
+/// The setting that names the assertion key in use.
+pub const ASSERTION_KEY: &str = "assertion_key";
+/// How often rows are looked at without being asked to.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Changes read and published at a time.
+const BATCH: u64 = 1_000;
+
+/// Brings edges up to date.
+pub struct RefreshLive {
+    store: Store,
+    vaults: Arc<Vaults>,
+    feed: Feed,
+    clock: SharedClock,
+    door_url: Option<String>,
+    activation: Activation,
+    state: Mutex<State>,
+}
+
+struct State {
+    epoch: u64,
+    version: Option<u64>,
+    /// Which authorities and lists the published documents were made of.
+    documents: Option<Vec<(Slug, Option<u64>)>>,
+}
+
+/// Why edges could not be brought up to date. What they have stays in force.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// The rows could not be read.
+    #[error("what edges must know cannot be read")]
+    Store(#[from] StoreError),
+    /// A key in the rows does not open.
+    #[error("the key of {0} does not open: its row was changed or belongs to another key file")]
+    Sealed(String),
+    /// An edge refused what it was given.
+    #[error("an edge refused the update")]
+    Refused(#[source] crate::live::EdgeError),
+}
+
+impl RefreshLive {
+    /// A publisher to `feed`, whose edges have the register up to `epoch` already.
+    pub fn new(
+        store: Store,
+        vaults: Arc<Vaults>,
+        feed: Feed,
+        clock: SharedClock,
+        door_url: Option<String>,
+        epoch: u64,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            vaults,
+            feed,
+            clock,
+            door_url,
+            activation: Activation::new("refresh_live"),
+            state: Mutex::new(State { epoch, version: None, documents: None }),
+        })
+    }
+
+    /// The handle that makes it look soon.
+    pub fn activation(&self) -> &Activation {
+        &self.activation
+    }
+
+    /// Looks when woken, and every second, until dropped.
+    pub async fn run(self: Arc<Self>) {
+        loop {
+            if let Err(error) = self.refresh().await {
+                tracing::error!(error = &error as &dyn std::error::Error, "Edges are not up to date");
+            }
+            let _ = tokio::time::timeout(LOOK_EVERY, self.activation.woken()).await;
+        }
+    }
+
+    /// Reads what is new and publishes it.
+    ///
+    /// # Errors
+    /// As [`RefreshError`] says. Register changes reach the edges even if the configuration is refused.
+    pub async fn refresh(&self) -> Result<Enforced, RefreshError> {
+        let mut state = self.state.lock().await;
+        let mut enforced;
+        loop {
+            let now = self.clock.now();
+            let (head, version) = self.store.heads().await?;
+            let changes = self.store.changes_after(state.epoch, BATCH).await?;
+            let last = changes.last().map_or(state.epoch, |change| change.epoch);
+            let complete = last >= head;
+            let fresh_version = state.version != Some(version);
+            let mut failure = None;
+            let configuration = match (complete && fresh_version).then_some(()) {
+                Some(()) => match self.configuration(version).await {
+                    Ok(data) => Some(Arc::new(data)),
+                    Err(error) => {
+                        failure = Some(error);
+                        None
+                    }
+                },
+                None => None,
+            };
+            let documents = if complete { self.documents(&mut state).await? } else { None };
+            let tried = configuration.is_some();
+            let as_of = (complete && failure.is_none()).then_some(now);
+            let update = Update { configuration, changes: changes.into(), documents, as_of };
+            let refusal;
+            (enforced, refusal) = self.feed.publish(&update).await;
+            state.epoch = last;
+            if tried {
+                // A refused version is not tried again every second; the next edit makes a new one.
+                state.version = Some(version);
+            }
+            if let Some(error) = failure {
+                return Err(error);
+            }
+            if let Some(error) = refusal {
+                return Err(RefreshError::Refused(error));
+            }
+            if complete {
+                return Ok(enforced);
+            }
+        }
+    }
+
+    async fn configuration(&self, version: u64) -> Result<ConfigurationData, RefreshError> {
+        let sites = self.store.sites().await?;
+        let mut served = Vec::with_capacity(sites.len());
+        for site in sites.iter().filter(|site| site.enabled) {
+            // A site without any certificate cannot be served; the job that makes local ones will see it.
+            if let Some(certificate) = &site.server_certificate {
+                served.push(self.site(site, certificate)?);
+            }
+        }
+        let hosts: Vec<_> = served.iter().map(|site| site.host.clone()).collect();
+        let routes = self.store.routes().await?.into_iter().filter(|route| hosts.contains(&route.host));
+        let upstreams = self.store.upstreams().await?;
+        Ok(ConfigurationData {
+            version,
+            installation: self.store.setting(INSTALLATION_ID).await?.unwrap_or_default(),
+            door_url: self.door_url.clone(),
+            sites: served,
+            upstreams: upstreams
+                .into_iter()
+                .map(|row| UpstreamData { name: row.name, targets: row.targets })
+                .collect(),
+            routes: routes
+                .map(|row| RouteData {
+                    id: row.id,
+                    host: row.host,
+                    path_prefix: row.path_prefix,
+                    upstream: row.upstream,
+                    policy: row.policy,
+                    plain_header: row.plain_header,
+                    audience: row.audience,
+                })
+                .collect(),
+            challenges: Vec::new(),
+            assertion: self.assertion().await?,
+        })
+    }
+
+    fn site(&self, site: &rows::Site, certificate: &ServerCertificate) -> Result<SiteData, RefreshError> {
+        let place = ServerCertificate::place(&certificate.id);
+        let key = self.vaults.server.open(place, &certificate.sealed_key);
+        let key = key.map_err(|_| RefreshError::Sealed(format!("site {}", site.host)))?;
+        Ok(SiteData {
+            host: site.host.clone(),
+            kind: match site.kind {
+                rows::SiteKind::App => SiteKind::App,
+                rows::SiteKind::Door => SiteKind::Door,
+            },
+            client_auth: site.client_auth,
+            hsts_max_age_seconds: site.hsts_max_age_seconds,
+            chain: pem::blocks(&certificate.chain_pem, "CERTIFICATE").into_iter().map(DerData).collect(),
+            key: KeyData(key),
+            is_local: certificate.source == CertificateSource::Local,
+        })
+    }
+
+    async fn assertion(&self) -> Result<Option<AssertionKeyData>, RefreshError> {
+        let Some(kid) = self.store.setting(ASSERTION_KEY).await? else { return Ok(None) };
+        let id = KeyId(kid.clone());
+        let row = self.store.signing_key(&id).await?;
+        let key = self.vaults.server.open(SigningKey::place(&id), &row.sealed);
+        let key = key.map_err(|_| RefreshError::Sealed("assertions".to_owned()))?;
+        Ok(Some(AssertionKeyData { kid, key: KeyData(key) }))
+    }
+
+    /// Authority certificates, revocation lists and the keys of assertions, if any of them is new.
+    async fn documents(&self, state: &mut State) -> Result<Option<Arc<Documents>>, RefreshError> {
+        let published = self.store.published_crl_numbers().await?;
+        if state.documents.as_ref() == Some(&published) {
+            return Ok(None);
+        }
+        let mut documents = Documents::new();
+        for authority in self.store.authorities().await? {
+            if let Some(der) = authority.certificate {
+                let body = Bytes::from(der);
+                documents.insert(
+                    format!("{}.cer", authority.name),
+                    Document { content_type: "application/pkix-cert", body },
+                );
+            }
+            if let Some(list) = self.store.latest_crl(&authority.name).await? {
+                let body = Bytes::from(list.der);
+                documents.insert(
+                    format!("{}.crl", authority.name),
+                    Document { content_type: "application/pkix-crl", body },
+                );
+            }
+        }
+        if let Some(jwks) = self.jwks().await? {
+            documents.insert(
+                "jwks.json".to_owned(),
+                Document { content_type: "application/jwk-set+json", body: jwks },
+            );
+        }
+        state.documents = Some(published);
+        Ok(Some(Arc::new(documents)))
+    }
+
+    /// RFC 7517: the public half of the assertion key.
+    async fn jwks(&self) -> Result<Option<Bytes>, RefreshError> {
+        let Some(kid) = self.store.setting(ASSERTION_KEY).await? else { return Ok(None) };
+        let row = self.store.signing_key(&KeyId(kid.clone())).await?;
+        // The last 64 octets of a P-256 SubjectPublicKeyInfo are x and y (RFC 5480 §2.2).
+        let Some(point) = row.spki.len().checked_sub(64).and_then(|at| row.spki.get(at..)) else {
+            return Ok(None);
+        };
+        let (x, y) = point.split_at(32);
+        let jwks = serde_json::json!({ "keys": [{
+            "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": kid,
+            "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
+        }]});
+        Ok(Some(Bytes::from(jwks.to_string())))
+    }
+}
+
+#[async_trait]
+impl Enforce for RefreshLive {
+    async fn bring_up_to_date(&self) -> Enforced {
+        match self.refresh().await {
+            Ok(enforced) => enforced,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "Edges are not up to date");
+                self.activation.wake();
+                Enforced { edges: self.feed.len(), acknowledged: 0 }
+            }
+        }
+    }
+}
