@@ -1,1 +1,213 @@
-//! edge
+//! The data plane: TLS at the door, who is behind it, which route it may take, and the way to the
+//! upstream and back. Never touches the database; works from `live` alone.
+//!
+//! One file per station, in the order of a request: `listener`, `handshake`, `connection` (with
+//! `index`, `io`, `protocol`), `request` (`host`, `route_table`, `permit`), `forward` (`headers`,
+//! `assertion`, `trace`, `limits`, `upstream`), `answer`, `tunnel`. Refusals become HTTP in `respond`
+//! and nowhere else. Each thread has a runtime, sockets and an upstream pool of its own.
+
+mod access_log;
+mod answer;
+mod assertion;
+mod connection;
+pub mod counters;
+mod drain;
+mod forward;
+mod handshake;
+mod headers;
+mod host;
+mod index;
+mod io;
+mod limits;
+mod listener;
+pub mod permit;
+mod plain;
+mod protocol;
+mod request;
+pub mod respond;
+pub mod route_table;
+mod settings;
+mod trace;
+mod tunnel;
+mod upstream;
+mod worker;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::LocalSet;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use counters::Counters;
+pub use drain::Drained;
+pub use listener::BindError;
+pub use settings::EdgeSettings;
+
+use index::Index;
+use listener::{Sockets, Speech};
+use trace::Ids;
+use worker::{Shared, Worker};
+
+use crate::clock::SharedClock;
+use crate::domain::Entropy;
+use crate::live::Holder;
+
+/// How often certificates that have ended are looked for, and idle upstream connections closed.
+const SWEEP_EVERY: Duration = Duration::from_millis(250);
+
+/// A connection to the door, after its handshake. Its socket is served by an edge thread until the
+/// [`Edge`] is dropped; whoever takes it should be done with it by then.
+pub struct DoorConnection {
+    /// The finished TLS stream.
+    pub stream: TlsStream<TcpStream>,
+    /// Who called.
+    pub peer: SocketAddr,
+}
+
+/// A running edge.
+pub struct Edge {
+    shared: Arc<Shared>,
+    https: Vec<SocketAddr>,
+    http: Vec<SocketAddr>,
+    /// Ends the threads when the edge is dropped.
+    threads: CancellationToken,
+}
+
+impl Edge {
+    /// Opens all listeners and starts to serve what `holder` holds.
+    ///
+    /// * `door` — who takes connections to the door; without it they are answered 503.
+    ///
+    /// # Errors
+    /// [`BindError`] with the address and the reason; nothing is left open then.
+    #[expect(clippy::unused_async, reason = "the promise of the signature: binding may wait one day")]
+    pub async fn bind(
+        settings: EdgeSettings,
+        holder: Arc<Holder>,
+        clock: SharedClock,
+        entropy: Arc<dyn Entropy>,
+        door: Option<mpsc::Sender<DoorConnection>>,
+    ) -> Result<Self, BindError> {
+        let threads = settings.threads.max(1);
+        let https = listener::open(&settings.https, threads)?;
+        let http = listener::open(&settings.http, threads)?;
+        let addresses = |sockets: &[Sockets]| sockets.iter().map(|s| s.address).collect::<Vec<_>>();
+        let (https_addresses, http_addresses) = (addresses(&https), addresses(&http));
+        let https_port = settings
+            .https_public_port
+            .or_else(|| https_addresses.first().map(SocketAddr::port))
+            .unwrap_or(443);
+        let index = Arc::new(Index::default());
+        let watcher: Weak<Index> = Arc::downgrade(&index);
+        holder.on_change(move |changes| {
+            if let Some(index) = watcher.upgrade() {
+                index.changed(changes);
+            }
+        });
+        let shared = Arc::new(Shared {
+            permits: Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS))),
+            settings,
+            holder,
+            clock,
+            door,
+            index,
+            counters: Arc::new(Counters::default()),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            https_port,
+        });
+        let edge = Self {
+            shared: shared.clone(),
+            https: https_addresses,
+            http: http_addresses,
+            threads: CancellationToken::new(),
+        };
+        let mut own = split(https, Speech::Tls, threads);
+        for (thread, more) in own.iter_mut().zip(split(http, Speech::Plain, threads)) {
+            thread.extend(more);
+        }
+        for (number, listeners) in own.into_iter().enumerate() {
+            let runtime = Builder::new_current_thread().enable_all().build().map_err(BindError::Thread)?;
+            let ids = Ids::seeded(&*entropy);
+            let (shared, end) = (shared.clone(), edge.threads.clone());
+            std::thread::Builder::new()
+                .name(format!("edge-{number}"))
+                .spawn(move || run(&runtime, shared, ids, listeners, end))
+                .map_err(BindError::Thread)?;
+        }
+        Ok(edge)
+    }
+
+    /// Where TLS is spoken, with real ports.
+    pub fn https_addresses(&self) -> &[SocketAddr] {
+        &self.https
+    }
+
+    /// Where plain HTTP is spoken, with real ports.
+    pub fn http_addresses(&self) -> &[SocketAddr] {
+        &self.http
+    }
+
+    /// What the edge counts.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.shared.counters
+    }
+
+    /// Stops accepting, lets exchanges in flight finish within `drain_timeout`, cuts the rest. Returns
+    /// when no connection is left (but for the door's, which are not the edge's any more).
+    pub async fn drain(&self) -> Drained {
+        drain::drain(&self.shared).await
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+        self.threads.cancel();
+    }
+}
+
+type Listeners = Vec<(std::net::TcpListener, Speech)>;
+
+/// The sockets of each thread.
+fn split(sockets: Vec<Sockets>, speech: Speech, threads: usize) -> Vec<Listeners> {
+    let mut own: Vec<Listeners> = std::iter::repeat_with(Vec::new).take(threads).collect();
+    for address in sockets {
+        for (thread, socket) in own.iter_mut().zip(address.per_thread) {
+            thread.push((socket, speech));
+        }
+    }
+    own
+}
+
+/// One thread, from its first connection to the end of the edge.
+fn run(runtime: &Runtime, shared: Arc<Shared>, ids: Ids, listeners: Listeners, end: CancellationToken) {
+    let local = LocalSet::new();
+    let worker = Worker::new(shared, ids);
+    local.block_on(runtime, async move {
+        for (socket, speech) in listeners {
+            match TcpListener::from_std(socket) {
+                Ok(listener) => {
+                    drop(tokio::task::spawn_local(listener::accept(worker.clone(), listener, speech)))
+                }
+                Err(error) => tracing::error!(%error, "a listener could not be registered"),
+            }
+        }
+        let mut tick = tokio::time::interval(SWEEP_EVERY);
+        loop {
+            tokio::select! {
+                () = end.cancelled() => return,
+                _ = tick.tick() => {
+                    worker.pool.sweep();
+                    worker.shared.index.expire(worker.shared.clock.now());
+                }
+            }
+        }
+    });
+}

@@ -10,9 +10,15 @@ pub mod certificates;
 pub mod configuration;
 pub mod crls;
 pub mod data_keys;
+pub mod idempotency;
+pub mod invitations;
+pub mod passwords;
 pub mod people;
 pub mod register;
+pub mod sessions;
 pub mod settings;
+pub mod setup;
+pub mod tokens;
 
 use std::path::Path;
 use std::str::FromStr;

@@ -4,5 +4,6 @@
 #[macro_use]
 mod harness;
 
+mod ca;
 mod pki;
 mod tidy;

@@ -1,0 +1,160 @@
+//! The body of an answer: a page of ours, or an upstream's bytes as they come. It carries the access
+//! log entry, so a request is logged when its answer has gone out or broken off.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use super::access_log::Entry;
+use super::io::InFlight;
+use super::limits::{BodyFault, Stall};
+use super::upstream::Wire;
+use super::worker::Worker;
+
+/// What goes out to the visitor.
+pub(super) struct AnswerBody {
+    source: Source,
+    tail: Option<Tail>,
+}
+
+enum Source {
+    Page(Option<Bytes>),
+    Upstream(Box<Download>),
+}
+
+/// An upstream's body, and the connection it comes over.
+struct Download {
+    incoming: Incoming,
+    wire: Option<Wire>,
+    home: Rc<Worker>,
+    stall: Stall,
+    end: Pin<Box<Sleep>>,
+}
+
+/// Ends with the body.
+struct Tail {
+    entry: Entry,
+    _in_flight: InFlight,
+}
+
+impl AnswerBody {
+    /// A page of ours.
+    pub(super) fn page(page: Bytes) -> Self {
+        Self { source: Source::Page(Some(page).filter(|page| !page.is_empty())), tail: None }
+    }
+
+    /// What comes over `wire`, piece by piece within the idle timeout, whole before `end`.
+    pub(super) async fn download(incoming: Incoming, wire: Wire, home: &Rc<Worker>, end: Instant) -> Self {
+        if incoming.is_end_stream() {
+            home.pool.give_back(wire).await;
+            return Self::page(Bytes::new());
+        }
+        Self {
+            source: Source::Upstream(Box::new(Download {
+                incoming,
+                wire: Some(wire),
+                home: home.clone(),
+                stall: Stall::new(home.shared.settings.idle_timeout),
+                end: Box::pin(tokio::time::sleep_until(end)),
+            })),
+            tail: None,
+        }
+    }
+
+    /// Logs `entry`, and ends the exchange, when the body is through.
+    pub(super) fn with_tail(mut self, mut entry: Entry, in_flight: InFlight) -> Self {
+        entry.whole = self.is_end_stream();
+        self.tail = Some(Tail { entry, _in_flight: in_flight });
+        self
+    }
+}
+
+impl Download {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        // Asking the body first tells the connection that there is room; then it reads; then the
+        // body has something, without a trip through the scheduler.
+        let mut polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        if polled.is_pending()
+            && let Some(wire) = self.wire.as_mut()
+        {
+            wire.poll(cx);
+            polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        }
+        match polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.stall.moved();
+                if self.incoming.is_end_stream() {
+                    self.finish(cx);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(_))) => {
+                self.wire = None;
+                self.home.shared.counters.upstream_failures.add();
+                Poll::Ready(Some(Err(BodyFault::Broken)))
+            }
+            Poll::Ready(None) => {
+                self.finish(cx);
+                Poll::Ready(None)
+            }
+            Poll::Pending if self.stall.poll(cx) || self.end.as_mut().poll(cx).is_ready() => {
+                self.wire = None;
+                self.home.shared.counters.upstream_failures.add();
+                Poll::Ready(Some(Err(BodyFault::TimedOut)))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_>) {
+        if let Some(wire) = self.wire.take() {
+            self.home.pool.give_back_now(wire, cx);
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let this = &mut *self;
+        let polled = match &mut this.source {
+            Source::Page(page) => Poll::Ready(page.take().map(|page| Ok(Frame::data(page)))),
+            Source::Upstream(download) => download.poll_frame(cx),
+        };
+        let ended = this.is_end_stream();
+        if let Some(tail) = this.tail.as_mut() {
+            match &polled {
+                Poll::Ready(Some(Ok(frame))) => {
+                    tail.entry.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                    tail.entry.whole = ended;
+                }
+                Poll::Ready(None) => tail.entry.whole = true,
+                Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Page(page) => page.is_none(),
+            Source::Upstream(download) => download.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Page(page) => SizeHint::with_exact(page.as_ref().map_or(0, |page| page.len() as u64)),
+            Source::Upstream(download) => download.incoming.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! One visitor's connection after its handshake: who is behind it, what is spoken on it, when it ends.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderValue, header};
+use rustls_pki_types::CertificateDer;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use super::DoorConnection;
+use super::assertion::{Assertion, Signer};
+use super::handshake;
+use super::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use super::host::Named;
+use super::index::{Ending, Place, Signal, ends_at};
+use super::io::Activity;
+use super::tunnel::Tunnel;
+use super::worker::Worker;
+use crate::domain::{Fingerprint, UtcTime};
+use crate::live::{Cause, Classified, HandshakeClass, Identity, Site, SiteKind, classify};
+
+/// A connection of one visitor, shared by its requests.
+pub(super) struct Visit {
+    pub(super) worker: Rc<Worker>,
+    pub(super) class: HandshakeClass,
+    pub(super) activity: Rc<Activity>,
+    peer: SocketAddr,
+    leaf: Option<CertificateDer<'static>>,
+    place: Place,
+    standing: RefCell<Standing>,
+    was_known: Cell<bool>,
+    last_word: Cell<bool>,
+    tunnel: RefCell<Option<Tunnel>>,
+    memo: RefCell<Memo>,
+}
+
+/// Who is behind the connection, and as of which epoch.
+struct Standing {
+    epoch: u64,
+    who: Arc<Classified>,
+}
+
+/// Header values that stay the same from request to request.
+#[derive(Default)]
+struct Memo {
+    client_cert: Option<HeaderValue>,
+    chain: Option<HeaderValue>,
+    assertions: Vec<(String, Assertion)>,
+    forwarded: Option<(Named, HeaderValue, HeaderValue)>,
+    peer: Option<HeaderValue>,
+}
+
+/// Serves one accepted socket to its end.
+pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+    let Some((stream, site)) = handshake::shake(&worker, stream, peer).await else { return };
+    let stream = match hand_to_door(&worker, stream, peer, &site) {
+        None => return,
+        Some(stream) => stream,
+    };
+    let visit = Rc::new(Visit::new(worker, peer, &site, &stream));
+    let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    match is_h2 {
+        true => super::protocol::serve_h2(visit, stream).await,
+        false => super::protocol::serve_h1(visit, stream).await,
+    }
+}
+
+/// Gives a connection to the door to whoever serves it. Gets it back when nobody does, to say so.
+fn hand_to_door(
+    worker: &Rc<Worker>,
+    stream: TlsStream<TcpStream>,
+    peer: SocketAddr,
+    site: &Site,
+) -> Option<TlsStream<TcpStream>> {
+    if site.kind != SiteKind::Door {
+        return Some(stream);
+    }
+    let Some(door) = &worker.shared.door else { return Some(stream) };
+    match door.try_send(DoorConnection { stream, peer }) {
+        Ok(()) => None,
+        Err(error) => Some(error.into_inner().stream),
+    }
+}
+
+impl Visit {
+    fn new(worker: Rc<Worker>, peer: SocketAddr, site: &Site, stream: &TlsStream<TcpStream>) -> Self {
+        let leaf = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .and_then(|chain| chain.first())
+            .map(|leaf| leaf.clone().into_owned());
+        // In this order; see `index`.
+        let place = worker.shared.index.enter(leaf.as_ref().map(|leaf| Fingerprint::of(leaf)));
+        if worker.shared.stop.is_cancelled() {
+            place.signal().end(Ending::Drain);
+        }
+        let visit = Self {
+            class: site.handshake_class(),
+            activity: Activity::new(),
+            peer,
+            leaf,
+            place,
+            standing: RefCell::new(Standing { epoch: 0, who: Arc::new(Classified::None) }),
+            was_known: Cell::new(false),
+            last_word: Cell::new(false),
+            tunnel: RefCell::new(None),
+            memo: RefCell::default(),
+            worker,
+        };
+        visit.classify_again(visit.worker.shared.clock.now());
+        visit
+    }
+
+    /// Who is behind the connection at `now`. Cheap unless the register moved or time made a difference.
+    pub(super) fn who(&self, now: UtcTime) -> Arc<Classified> {
+        let register = self.worker.shared.holder.register();
+        {
+            let standing = self.standing.borrow();
+            let still = match &*standing.who {
+                Classified::None => true,
+                Classified::Known(identity) => now <= ends_at(identity),
+                Classified::Refused(refusal) => refusal.cause != Cause::NotYetValid,
+            };
+            if still && standing.epoch == register.epoch() {
+                return standing.who.clone();
+            }
+        }
+        self.classify_again(now)
+    }
+
+    fn classify_again(&self, now: UtcTime) -> Arc<Classified> {
+        let register = self.worker.shared.holder.register();
+        // Before classifying: a change in between must not pass for known.
+        let epoch = register.epoch();
+        let chain = self.leaf.as_slice();
+        let who = Arc::new(classify(chain, now, register));
+        let identity = match &*who {
+            Classified::Known(identity) => Some(identity),
+            Classified::None | Classified::Refused(_) => None,
+        };
+        self.place.set_identity(identity);
+        if identity.is_some() {
+            self.was_known.set(true);
+        }
+        let mut memo = self.memo.borrow_mut();
+        memo.chain = None;
+        memo.assertions.clear();
+        *self.standing.borrow_mut() = Standing { epoch, who: who.clone() };
+        who
+    }
+
+    /// Whether someone known came in over this connection who is not known any more.
+    pub(super) fn has_lost_identity(&self) -> bool {
+        let who = self.who(self.worker.shared.clock.now());
+        self.was_known.get() && !matches!(*who, Classified::Known(_))
+    }
+
+    /// What the owner of the connection is asked to do.
+    pub(super) fn signal(&self) -> &Arc<Signal> {
+        self.place.signal()
+    }
+
+    /// The answer under way is the connection's last.
+    pub(super) fn say_last_word(&self) {
+        self.last_word.set(true);
+        self.signal().wake();
+    }
+
+    pub(super) fn has_said_last_word(&self) -> bool {
+        self.last_word.get()
+    }
+
+    /// Takes over once the 101 has gone out.
+    pub(super) fn open_tunnel(&self, tunnel: Tunnel) {
+        *self.tunnel.borrow_mut() = Some(tunnel);
+    }
+
+    pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
+        self.tunnel.borrow_mut().take()
+    }
+
+    /// The presented leaf as RFC 9440 writes it.
+    pub(super) fn client_cert(&self) -> Option<HeaderValue> {
+        let mut memo = self.memo.borrow_mut();
+        if memo.client_cert.is_none() {
+            memo.client_cert = byte_sequence(self.leaf.as_ref()?);
+        }
+        memo.client_cert.clone()
+    }
+
+    /// The authority above the leaf as RFC 9440 writes it: ours, not what the visitor sent along.
+    pub(super) fn client_cert_chain(&self, identity: &Identity) -> Option<HeaderValue> {
+        let mut memo = self.memo.borrow_mut();
+        if memo.chain.is_none() {
+            memo.chain = byte_sequence(&identity.authority().certificate);
+        }
+        memo.chain.clone()
+    }
+
+    /// A statement for `audience`, signed now or a little while ago.
+    pub(super) fn assertion(
+        &self,
+        signer: &Signer,
+        identity: &Identity,
+        audience: &str,
+        now: UtcTime,
+    ) -> Option<HeaderValue> {
+        let mut memo = self.memo.borrow_mut();
+        if let Some((_, kept)) = memo.assertions.iter().find(|(to, _)| to == audience)
+            && kept.made_by(signer)
+            && kept.may_be_sent(now)
+        {
+            return Some(kept.value.clone());
+        }
+        let signed = signer.sign(identity, audience, now)?;
+        memo.assertions.retain(|(to, _)| to != audience);
+        memo.assertions.push((audience.to_owned(), signed.clone()));
+        Some(signed.value)
+    }
+
+    /// RFC 7239 and its forerunners: whom we serve, under which name. `Host` stays the visitor's.
+    pub(super) fn put_forwarded(&self, named: &Named, headers: &mut HeaderMap) {
+        let mut memo = self.memo.borrow_mut();
+        if memo.forwarded.as_ref().is_none_or(|(known, ..)| known != named) {
+            let authority = named.authority();
+            let peer = self.peer.ip().to_canonical();
+            let node = if peer.is_ipv6() { format!("\"[{peer}]\"") } else { peer.to_string() };
+            let forwarded = format!("for={node};host=\"{authority}\";proto=https");
+            memo.peer = HeaderValue::try_from(peer.to_string()).ok();
+            memo.forwarded = HeaderValue::try_from(forwarded)
+                .ok()
+                .zip(HeaderValue::try_from(authority).ok())
+                .map(|(forwarded, host)| (named.clone(), forwarded, host));
+        }
+        if let (Some((_, forwarded, host)), Some(peer)) = (&memo.forwarded, &memo.peer) {
+            headers.insert(header::FORWARDED, forwarded.clone());
+            headers.insert(X_FORWARDED_FOR, peer.clone());
+            headers.insert(X_FORWARDED_HOST, host.clone());
+            headers.insert(header::HOST, host.clone());
+        }
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
+    }
+}
+
+/// RFC 8941 §3.3.5.
+fn byte_sequence(der: &[u8]) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!(":{}:", STANDARD.encode(der))).ok()
+}

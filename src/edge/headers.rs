@@ -1,0 +1,232 @@
+//! What of a head goes on, both ways. On every route: hop-by-hop fields and every alias of an
+//! identity field are taken out, and only then are ours put in.
+
+use std::collections::{BTreeSet, HashSet};
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+
+/// RFC 9440 §2.2: the client's leaf.
+pub(super) const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+/// RFC 9440 §2.3: what stands above it.
+pub(super) const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
+/// Our signed statement.
+pub(super) const ASSERTION: HeaderName = HeaderName::from_static("wicketgate-assertion");
+/// The visitor's address as proxies wrote it before RFC 7239.
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The scheme the visitor used.
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The host the visitor named.
+pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// RFC 9110 §7.6.1, and what older peers take for the same. `Expect` and `Trailer` speak about
+/// a body that we send in our own way (request trailers are dropped, RFC 9110 §6.5.1).
+const HOP_BY_HOP: [HeaderName; 11] = [
+    CONNECTION,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    TE,
+    TRAILER,
+    EXPECT,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+];
+
+/// Families of names that only we may set.
+const OWN_PREFIXES: [&str; 3] = ["client-cert", "wicketgate-", "x-forwarded"];
+/// Single names that only we may set.
+const OWN_NAMES: [&str; 3] = ["forwarded", "x-real-ip", "x-client-cert"];
+
+/// Names that carry an identity, in the one spelling in which they compare.
+pub(super) struct Aliases(HashSet<String>);
+
+impl Aliases {
+    /// The fixed names and every route's plain header.
+    pub(super) fn of(plain: &BTreeSet<String>) -> Self {
+        Self(plain.iter().map(|name| canonical(name)).chain(OWN_NAMES.map(str::to_owned)).collect())
+    }
+
+    /// Whether a backend could take `name` for an identity field.
+    pub(super) fn covers(&self, name: &HeaderName) -> bool {
+        let name = name.as_str();
+        let is_canonical = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if is_canonical {
+            return self.covers_canonical(name);
+        }
+        self.covers_canonical(&canonical(name))
+    }
+
+    fn covers_canonical(&self, name: &str) -> bool {
+        OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || self.0.contains(name)
+    }
+}
+
+/// CGI and its heirs turn every character but letters and digits into `_`, so all of these are one.
+fn canonical(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
+}
+
+/// Takes out of a request what must not go on.
+pub(super) fn clean_request(headers: &mut HeaderMap, aliases: &Aliases) {
+    remove_hop_by_hop(headers);
+    let foreign: Vec<HeaderName> = headers.keys().filter(|name| aliases.covers(name)).cloned().collect();
+    for name in foreign {
+        headers.remove(name);
+    }
+    join_cookies(headers);
+}
+
+/// Takes out of an answer what was meant for us alone.
+pub(super) fn clean_response(headers: &mut HeaderMap) {
+    // RFC 9112 §6.3: a length beside a transfer coding says nothing, and must not go on.
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
+    let trailer = headers.get(TRAILER).cloned();
+    remove_hop_by_hop(headers);
+    if let Some(trailer) = trailer {
+        headers.insert(TRAILER, trailer);
+    }
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        for name in named_in_connection(headers) {
+            // Framing and target are not the sender's to take away.
+            if name != CONTENT_LENGTH && name != HOST {
+                headers.remove(name);
+            }
+        }
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+fn named_in_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|token| HeaderName::from_bytes(token.trim().as_bytes()).ok())
+        .collect()
+}
+
+/// RFC 9113 §8.2.3: the crumbs of an HTTP/2 cookie are one field for HTTP/1.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
+    let mut joined = first.as_bytes().to_vec();
+    for crumb in std::iter::once(second).chain(crumbs) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    if let Ok(value) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, value);
+    }
+}
+
+/// Whether the request asks for a WebSocket and for nothing else (RFC 6455 §4.1).
+pub(super) fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    let mut upgrades = headers.get_all(UPGRADE).iter();
+    let websocket = upgrades.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    websocket && upgrades.next().is_none() && named_in_connection(headers).contains(&UPGRADE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn aliases() -> Aliases {
+        Aliases::of(&BTreeSet::from(["x-webauth-user".to_owned()]))
+    }
+
+    #[test]
+    fn every_spelling_of_an_identity_field_is_taken_out() {
+        for name in [
+            "client-cert",
+            "client_cert",
+            "client.cert",
+            "client-cert-chain",
+            "client_cert_chain",
+            "wicketgate-assertion",
+            "wicketgate_assertion",
+            "wicketgate-anything-later",
+            "x-webauth-user",
+            "x_webauth_user",
+            "x-webauth_user",
+            "x~webauth!user",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "x-forwarded-prefix",
+            "x-forwarded",
+            "forwarded",
+            "x-real-ip",
+            "x_real_ip",
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static("forged"));
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static("twice"));
+            clean_request(&mut headers, &aliases());
+            assert!(headers.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn other_fields_go_on() {
+        let mut headers = map(&[("accept", "*/*"), ("x-request-id", "1"), ("authorization", "Basic eA==")]);
+        clean_request(&mut headers, &aliases());
+        assert_eq!(headers.len(), 3);
+    }
+
+    #[test]
+    fn fields_named_in_connection_end_here_but_framing_and_host_stay() {
+        let mut headers = map(&[
+            ("connection", "keep-alive, X-Secret , content-length"),
+            ("connection", "host, client-cert"),
+            ("x-secret", "1"),
+            ("client-cert", ":AA==:"),
+            ("keep-alive", "timeout=5"),
+            ("content-length", "3"),
+            ("host", "a.example"),
+            ("te", "trailers"),
+        ]);
+        clean_request(&mut headers, &aliases());
+        let left: BTreeSet<_> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, BTreeSet::from(["content-length", "host"]));
+    }
+
+    #[test]
+    fn crumbs_become_one_cookie() {
+        let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]);
+        clean_request(&mut headers, &aliases());
+        assert_eq!(headers.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2; c=3"]);
+    }
+
+    #[test]
+    fn only_a_plain_websocket_is_an_upgrade() {
+        assert!(asks_for_websocket(&map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")])));
+        for lines in [
+            &[("upgrade", "websocket")][..],
+            &[("connection", "upgrade"), ("upgrade", "h2c")],
+            &[("connection", "upgrade"), ("upgrade", "websocket, h2c")],
+            &[("connection", "upgrade"), ("upgrade", "websocket"), ("upgrade", "h2c")],
+        ] {
+            assert!(!asks_for_websocket(&map(lines)), "{lines:?}");
+        }
+    }
+}

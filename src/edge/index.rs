@@ -1,0 +1,251 @@
+//! Open connections by who is behind them, so that a revocation finds the ones it ends.
+//!
+//! Written by the connections of all threads, asked by whoever applies register changes. The order
+//! that closes the gap: a connection enters itself *before* it reads the epoch and classifies, and
+//! looks at the epoch once more afterwards; a change raises the epoch *before* it asks the index.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::domain::{Fingerprint, PersonId, Slug, UtcTime};
+use crate::live::{Change, Delta, Identity};
+
+/// What the owner of a connection is asked to do. Set from any thread, acted on by its own.
+#[derive(Debug, Default)]
+pub(super) struct Signal {
+    wake: Notify,
+    doubt: AtomicBool,
+    ending: AtomicU8,
+}
+
+/// How far a connection is asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Ending {
+    /// It may go on.
+    Not,
+    /// Finish what is in flight, take nothing new.
+    Drain,
+    /// At once.
+    Cut,
+}
+
+impl Signal {
+    /// Completes when something was asked. One waiter only; an early call is not lost.
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Wakes the owner to look around.
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Whether the identity may have changed since this was last asked.
+    pub(super) fn take_doubt(&self) -> bool {
+        self.doubt.swap(false, Ordering::AcqRel)
+    }
+
+    pub(super) fn ending(&self) -> Ending {
+        match self.ending.load(Ordering::Acquire) {
+            0 => Ending::Not,
+            1 => Ending::Drain,
+            _ => Ending::Cut,
+        }
+    }
+
+    pub(super) fn end(&self, how: Ending) {
+        self.ending.fetch_max(how as u8, Ordering::AcqRel);
+        self.wake();
+    }
+
+    fn raise_doubt(&self) {
+        self.doubt.store(true, Ordering::Release);
+        self.wake();
+    }
+}
+
+/// The connections of one edge.
+#[derive(Debug, Default)]
+pub(super) struct Index(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    next: u64,
+    open: HashMap<u64, Row>,
+    by_fingerprint: HashMap<Fingerprint, HashSet<u64>>,
+    /// Known identities by the second after which they stop passing.
+    ends: BTreeSet<(UtcTime, u64)>,
+}
+
+#[derive(Debug)]
+struct Row {
+    signal: Arc<Signal>,
+    fingerprint: Option<Fingerprint>,
+    known: Option<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    person: PersonId,
+    authority: Slug,
+    ends: UtcTime,
+}
+
+/// A connection's place in the index, left when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    index: Arc<Index>,
+    id: u64,
+    signal: Arc<Signal>,
+}
+
+impl Place {
+    pub(super) fn signal(&self) -> &Arc<Signal> {
+        &self.signal
+    }
+
+    /// Notes who the connection turned out to be; `None` when its certificate does not pass.
+    pub(super) fn set_identity(&self, identity: Option<&Identity>) {
+        let known = identity.map(|identity| Known {
+            person: identity.person().id,
+            authority: identity.authority().name.clone(),
+            ends: ends_at(identity),
+        });
+        self.index.0.lock().set_known(self.id, known);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.index.0.lock().remove(self.id);
+    }
+}
+
+/// The last second at which this identity passes.
+pub(super) fn ends_at(identity: &Identity) -> UtcTime {
+    identity.not_after().min(identity.authority().not_after)
+}
+
+impl Index {
+    /// Enters a connection under the certificate it presented, if any.
+    pub(super) fn enter(self: &Arc<Self>, fingerprint: Option<Fingerprint>) -> Place {
+        let signal = Arc::new(Signal::default());
+        let mut table = self.0.lock();
+        let id = table.next;
+        table.next += 1;
+        if let Some(fingerprint) = fingerprint {
+            table.by_fingerprint.entry(fingerprint).or_default().insert(id);
+        }
+        table.open.insert(id, Row { signal: signal.clone(), fingerprint, known: None });
+        Place { index: self.clone(), id, signal }
+    }
+
+    /// Raises doubt on every connection that one of these changes concerns.
+    pub(super) fn changed(&self, changes: &[&Change]) {
+        let table = self.0.lock();
+        for change in changes {
+            match &change.delta {
+                Delta::Revoked { fingerprint, .. } | Delta::Released { fingerprint } => {
+                    table.doubt_certificate(fingerprint);
+                }
+                Delta::Certificate(record) => table.doubt_certificate(&record.fingerprint),
+                Delta::Person(record) => table.doubt(|known| known.person == record.id),
+                Delta::Authority(record) => table.doubt(|known| known.authority == record.name),
+            }
+        }
+    }
+
+    /// Raises doubt on every connection whose certificate has ended before `now`.
+    pub(super) fn expire(&self, now: UtcTime) {
+        let mut table = self.0.lock();
+        while let Some((ends, id)) = table.ends.first().copied().filter(|(ends, _)| *ends < now) {
+            table.ends.remove(&(ends, id));
+            if let Some(row) = table.open.get(&id) {
+                row.signal.raise_doubt();
+            }
+        }
+    }
+
+    /// Asks every connection to end.
+    pub(super) fn end_all(&self, how: Ending) {
+        self.0.lock().open.values().for_each(|row| row.signal.end(how));
+    }
+
+    /// How many connections are open.
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().open.len()
+    }
+}
+
+impl Table {
+    fn doubt_certificate(&self, fingerprint: &Fingerprint) {
+        let ids = self.by_fingerprint.get(fingerprint).into_iter().flatten();
+        ids.filter_map(|id| self.open.get(id)).for_each(|row| row.signal.raise_doubt());
+    }
+
+    fn doubt(&self, concerns: impl Fn(&Known) -> bool) {
+        let rows = self.open.values().filter(|row| row.known.as_ref().is_some_and(&concerns));
+        rows.for_each(|row| row.signal.raise_doubt());
+    }
+
+    fn set_known(&mut self, id: u64, known: Option<Known>) {
+        let Some(row) = self.open.get_mut(&id) else { return };
+        if let Some(old) = std::mem::replace(&mut row.known, known) {
+            self.ends.remove(&(old.ends, id));
+        }
+        if let Some(new) = &row.known {
+            self.ends.insert((new.ends, id));
+        }
+    }
+
+    fn remove(&mut self, id: u64) {
+        self.set_known(id, None);
+        let Some(fingerprint) = self.open.remove(&id).and_then(|row| row.fingerprint) else { return };
+        if let Some(ids) = self.by_fingerprint.get_mut(&fingerprint) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_fingerprint.remove(&fingerprint);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::RevocationReason;
+
+    fn revoked(n: u8) -> Change {
+        Change {
+            epoch: 1,
+            delta: Delta::Revoked {
+                fingerprint: Fingerprint([n; 32]),
+                at: UtcTime::from_unix(1),
+                reason: RevocationReason::KeyCompromise,
+            },
+        }
+    }
+
+    #[test]
+    fn a_revocation_finds_its_connections_and_no_other() {
+        let index = Arc::new(Index::default());
+        let mine = [index.enter(Some(Fingerprint([1; 32]))), index.enter(Some(Fingerprint([1; 32])))];
+        let other = index.enter(Some(Fingerprint([2; 32])));
+        let nobody = index.enter(None);
+        index.changed(&[&revoked(1)]);
+        assert!(mine.iter().all(|place| place.signal().take_doubt()));
+        assert!(!other.signal().take_doubt() && !nobody.signal().take_doubt());
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_closed_connection() {
+        let index = Arc::new(Index::default());
+        drop(index.enter(Some(Fingerprint([1; 32]))));
+        let table = index.0.lock();
+        assert!(table.open.is_empty() && table.by_fingerprint.is_empty() && table.ends.is_empty());
+    }
+}

@@ -1,0 +1,178 @@
+//! A visitor's stream, with an eye on it: what moves, what is stuck, what is in flight. From this the
+//! connection's one timer knows which deadline counts.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::settings::EdgeSettings;
+
+/// What happens on one connection. Shared by its stream, its requests and its timer; one thread.
+#[derive(Debug)]
+pub(super) struct Activity {
+    /// HTTP/1 only: bytes between two requests are the beginning of a head.
+    reads_heads: Cell<bool>,
+    head_since: Cell<Option<Instant>>,
+    idle_since: Cell<Instant>,
+    blocked_since: Cell<Option<Instant>>,
+    in_flight: Cell<u32>,
+    moved: Cell<u64>,
+}
+
+/// A deadline of the connection as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// The head of a request did not end in time.
+    Head,
+    /// No request came for too long.
+    Idle,
+    /// The visitor does not take what we write.
+    Write,
+}
+
+impl Activity {
+    pub(super) fn new() -> Rc<Self> {
+        Rc::new(Self {
+            reads_heads: Cell::new(false),
+            head_since: Cell::new(None),
+            idle_since: Cell::new(Instant::now()),
+            blocked_since: Cell::new(None),
+            in_flight: Cell::new(0),
+            moved: Cell::new(0),
+        })
+    }
+
+    /// From now on, bytes outside of requests belong to the head of one (HTTP/1).
+    pub(super) fn watch_heads(&self) {
+        self.reads_heads.set(true);
+    }
+
+    /// A head is complete; the exchange lasts until the guard is dropped.
+    pub(super) fn begin(self: &Rc<Self>) -> InFlight {
+        self.head_since.set(None);
+        self.in_flight.set(self.in_flight.get() + 1);
+        InFlight(self.clone())
+    }
+
+    /// Octets that moved, either way, since the beginning.
+    pub(super) fn moved(&self) -> u64 {
+        self.moved.get()
+    }
+
+    /// The next deadline and what it means; `None` while only exchanges have deadlines.
+    pub(super) fn deadline(&self, settings: &EdgeSettings) -> Option<(Instant, Overdue)> {
+        if let Some(since) = self.blocked_since.get() {
+            return Some((since + settings.body_timeout, Overdue::Write));
+        }
+        if self.in_flight.get() > 0 {
+            return None;
+        }
+        Some(match self.head_since.get() {
+            Some(since) => (since + settings.header_timeout, Overdue::Head),
+            None => (self.idle_since.get() + settings.idle_timeout, Overdue::Idle),
+        })
+    }
+
+    fn has_read(&self, octets: usize) {
+        self.moved.set(self.moved.get() + octets as u64);
+        if self.reads_heads.get() && self.in_flight.get() == 0 && self.head_since.get().is_none() {
+            self.head_since.set(Some(Instant::now()));
+        }
+    }
+
+    fn has_written<T>(
+        &self,
+        outcome: Poll<io::Result<T>>,
+        octets: impl Fn(&T) -> usize,
+    ) -> Poll<io::Result<T>> {
+        match &outcome {
+            Poll::Pending if self.blocked_since.get().is_none() => {
+                self.blocked_since.set(Some(Instant::now()));
+            }
+            Poll::Ready(Ok(value)) => {
+                self.moved.set(self.moved.get() + octets(value) as u64);
+                self.blocked_since.set(None);
+            }
+            Poll::Pending | Poll::Ready(Err(_)) => {}
+        }
+        outcome
+    }
+}
+
+/// An exchange in flight.
+#[derive(Debug)]
+pub(super) struct InFlight(Rc<Activity>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let left = self.0.in_flight.get().saturating_sub(1);
+        self.0.in_flight.set(left);
+        if left == 0 {
+            self.0.idle_since.set(Instant::now());
+        }
+    }
+}
+
+/// A stream whose movements are noted.
+#[derive(Debug)]
+pub(super) struct Watched<S> {
+    stream: S,
+    activity: Rc<Activity>,
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(stream: S, activity: Rc<Activity>) -> Self {
+        Self { stream, activity }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let octets = buffer.filled().len() - before;
+        if octets > 0 {
+            self.activity.has_read(octets);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, data);
+        self.activity.has_written(outcome, |octets| *octets)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, data);
+        self.activity.has_written(outcome, |octets| *octets)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = Pin::new(&mut self.stream).poll_flush(cx);
+        self.activity.has_written(outcome, |()| 0)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.activity.has_written(outcome, |()| 0)
+    }
+}

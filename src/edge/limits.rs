@@ -1,0 +1,163 @@
+//! Bodies with bounds: how long a piece may take, and how much may come in all.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Why a body ended before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BodyFault {
+    /// No piece came for too long, or the whole took too long.
+    #[error("the body stalled")]
+    TimedOut,
+    /// More came than is allowed.
+    #[error("the body is too large")]
+    TooLarge,
+    /// Whoever sent it broke off.
+    #[error("the body broke off")]
+    Broken,
+}
+
+/// How an upload stands, for whoever waits for its answer.
+#[derive(Debug)]
+pub(super) struct Upload {
+    fault: Cell<Option<BodyFault>>,
+    moved_at: Cell<Instant>,
+}
+
+impl Upload {
+    fn new() -> Rc<Self> {
+        Rc::new(Self { fault: Cell::new(None), moved_at: Cell::new(Instant::now()) })
+    }
+
+    /// Why the visitor's body ended early, if it did.
+    pub(super) fn fault(&self) -> Option<BodyFault> {
+        self.fault.get()
+    }
+
+    /// When the last piece went through.
+    pub(super) fn moved_at(&self) -> Instant {
+        self.moved_at.get()
+    }
+}
+
+/// A visitor's body on its way to an upstream. Trailers end here.
+pub(super) struct RequestBody {
+    incoming: Option<Incoming>,
+    upload: Rc<Upload>,
+    stall: Stall,
+    left: Option<u64>,
+}
+
+impl RequestBody {
+    /// No body.
+    pub(super) fn empty() -> Self {
+        Self { incoming: None, upload: Upload::new(), stall: Stall::new(Duration::MAX), left: None }
+    }
+
+    /// `incoming`, piece by piece within `timeout`, at most `max` octets.
+    pub(super) fn new(incoming: Incoming, timeout: Duration, max: Option<u64>) -> Self {
+        if incoming.is_end_stream() {
+            return Self::empty();
+        }
+        Self { incoming: Some(incoming), upload: Upload::new(), stall: Stall::new(timeout), left: max }
+    }
+
+    /// A view on how it goes.
+    pub(super) fn upload(&self) -> Rc<Upload> {
+        self.upload.clone()
+    }
+
+    fn fail(&mut self, fault: BodyFault) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        self.upload.fault.set(Some(fault));
+        self.incoming = None;
+        Poll::Ready(Some(Err(fault)))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let this = &mut *self;
+        let Some(incoming) = this.incoming.as_mut() else { return Poll::Ready(None) };
+        match Pin::new(incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.upload.moved_at.set(Instant::now());
+                this.stall.moved();
+                match frame.into_data() {
+                    Ok(data) => {
+                        let octets = data.len() as u64;
+                        if let Some(left) = this.left.as_mut() {
+                            if octets > *left {
+                                return this.fail(BodyFault::TooLarge);
+                            }
+                            *left -= octets;
+                        }
+                        Poll::Ready(Some(Ok(Frame::data(data))))
+                    }
+                    Err(_trailers) => {
+                        this.incoming = None;
+                        Poll::Ready(None)
+                    }
+                }
+            }
+            Poll::Ready(Some(Err(_))) => this.fail(BodyFault::Broken),
+            Poll::Ready(None) => {
+                this.incoming = None;
+                Poll::Ready(None)
+            }
+            Poll::Pending if this.stall.poll(cx) => this.fail(BodyFault::TimedOut),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream) && self.upload.fault().is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// Notices that nothing moved for a while. Costs nothing until something has to be waited for.
+pub(super) struct Stall {
+    timeout: Duration,
+    moved: bool,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stall {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { timeout, moved: false, timer: None }
+    }
+
+    /// Something moved; the next wait counts from its own beginning.
+    pub(super) fn moved(&mut self) {
+        self.moved = true;
+    }
+
+    /// Called while waiting: whether it has been too long. Registers for the moment it will be.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        let due = || Instant::now() + self.timeout.min(FOREVER);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due())));
+        if std::mem::take(&mut self.moved) {
+            timer.as_mut().reset(due());
+        }
+        timer.as_mut().poll(cx).is_ready()
+    }
+}
+
+/// Longer than any exchange, short enough for the timer's arithmetic.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -1,0 +1,427 @@
+//! How the edge says no: the only place where failures become HTTP.
+//!
+//! Browsers get a small page that says what happened and what to do next, everyone else
+//! `application/problem+json` (RFC 9457). Nothing that a peer wrote is repeated.
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, VARY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
+
+use super::permit::Denied;
+use super::route_table::BadPath;
+use crate::live::{Cause, Refusal};
+
+/// The stable code of a refusal at the edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// The route needs a certificate and none came.
+    CertificateRequired,
+    /// The certificate is past its end.
+    CertificateExpired,
+    /// The certificate was revoked.
+    CertificateRevoked,
+    /// The certificate is not one of ours, or not for this.
+    CertificateUntrusted,
+    /// The person is known and may not come in here.
+    AccessDenied,
+    /// The request cannot be understood in exactly one way.
+    BadRequest,
+    /// No route leads there.
+    NotFound,
+    /// The visitor was too slow.
+    RequestTimeout,
+    /// The body is too large.
+    PayloadTooLarge,
+    /// The connection was made for another site.
+    MisdirectedRequest,
+    /// Too many requests.
+    RateLimited,
+    /// The head is too large.
+    HeadersTooLarge,
+    /// The app does not answer.
+    UpstreamUnavailable,
+    /// The edge cannot take it now.
+    Overloaded,
+    /// The edge has not heard from its authority for too long.
+    PolicyStale,
+    /// The app answers too slowly.
+    UpstreamTimeout,
+}
+
+impl Code {
+    /// The code as clients read it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CertificateRequired => "certificate_required",
+            Self::CertificateExpired => "certificate_expired",
+            Self::CertificateRevoked => "certificate_revoked",
+            Self::CertificateUntrusted => "certificate_untrusted",
+            Self::AccessDenied => "access_denied",
+            Self::BadRequest => "bad_request",
+            Self::NotFound => "not_found",
+            Self::RequestTimeout => "request_timeout",
+            Self::PayloadTooLarge => "payload_too_large",
+            Self::MisdirectedRequest => "misdirected_request",
+            Self::RateLimited => "rate_limited",
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::Overloaded => "overloaded",
+            Self::PolicyStale => "policy_stale",
+            Self::UpstreamTimeout => "upstream_timeout",
+        }
+    }
+
+    /// The status it comes with.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::CertificateRequired
+            | Self::CertificateExpired
+            | Self::CertificateRevoked
+            | Self::CertificateUntrusted
+            | Self::AccessDenied => StatusCode::FORBIDDEN,
+            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::MisdirectedRequest => StatusCode::MISDIRECTED_REQUEST,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::UpstreamUnavailable => StatusCode::BAD_GATEWAY,
+            Self::Overloaded | Self::PolicyStale => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// What happened, in a heading.
+    const fn title(self) -> &'static str {
+        match self {
+            Self::CertificateRequired => "This page needs a certificate",
+            Self::CertificateExpired => "This device's certificate has expired",
+            Self::CertificateRevoked => "This device's certificate was revoked",
+            Self::CertificateUntrusted => "This certificate is not known here",
+            Self::AccessDenied => "You may not come in here",
+            Self::BadRequest => "The request is not clear",
+            Self::NotFound => "There is nothing here",
+            Self::RequestTimeout => "The request took too long",
+            Self::PayloadTooLarge => "That is too large",
+            Self::MisdirectedRequest => "Wrong connection for this site",
+            Self::RateLimited => "Too many requests",
+            Self::HeadersTooLarge => "The request's head is too large",
+            Self::UpstreamUnavailable => "The app does not answer",
+            Self::Overloaded => "Not available right now",
+            Self::PolicyStale => "Access cannot be checked right now",
+            Self::UpstreamTimeout => "The app takes too long",
+        }
+    }
+
+    /// What happened and what to do next, in two sentences.
+    const fn advice(self) -> &'static str {
+        match self {
+            Self::CertificateRequired => {
+                "Your browser did not present a client certificate. If this device has one, close all \
+                 windows of this site and choose it when asked; else enrol the device first."
+            }
+            Self::CertificateExpired => {
+                "The certificate that this device presented is past its end. Renew it, then open this page again."
+            }
+            Self::CertificateRevoked => {
+                "The certificate that this device presented was taken back and will not pass again. \
+                 If that is a surprise, ask your administrator; else enrol the device anew."
+            }
+            Self::CertificateUntrusted => {
+                "The presented certificate was not issued here, or not for signing in. Choose another \
+                 one, or enrol this device."
+            }
+            Self::AccessDenied => {
+                "Your certificate is in order, but you are not among those who may use this page. \
+                 Ask your administrator for access."
+            }
+            Self::BadRequest => "The request can be read in more than one way, so it was not passed on.",
+            Self::NotFound => "No app is connected to this address.",
+            Self::RequestTimeout => "The rest of the request did not arrive in time. Try again.",
+            Self::PayloadTooLarge => "The request's body is larger than this site takes.",
+            Self::MisdirectedRequest => "This site wants a connection of its own. Open the page again.",
+            Self::RateLimited => {
+                "There were too many requests in a short time. Wait a moment, then try again."
+            }
+            Self::HeadersTooLarge => {
+                "Cookies or other headers are too large. Delete this site's cookies and try again."
+            }
+            Self::UpstreamUnavailable => {
+                "The app behind this address could not be reached. Try again in a minute."
+            }
+            Self::Overloaded => {
+                "This part of the gate is not taking visitors at the moment. Try again in a minute."
+            }
+            Self::PolicyStale => {
+                "The gate has lost touch with its authority, and lets nobody in until it has heard from it."
+            }
+            Self::UpstreamTimeout => {
+                "The app behind this address did not answer in time. Try again in a minute."
+            }
+        }
+    }
+
+    /// Whether the way on leads through the door.
+    const fn leads_to_the_door(self) -> bool {
+        matches!(
+            self,
+            Self::CertificateRequired
+                | Self::CertificateExpired
+                | Self::CertificateRevoked
+                | Self::CertificateUntrusted
+        )
+    }
+}
+
+/// One refusal: what the visitor is told, and what the log is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    code: Code,
+    detail: Option<&'static str>,
+    refusal: Option<Refusal>,
+}
+
+impl Problem {
+    /// A refusal with nothing to add to its code.
+    pub const fn new(code: Code) -> Self {
+        Self { code, detail: None, refusal: None }
+    }
+
+    /// `bad_request`, with the fault in one clause.
+    pub const fn bad_request(detail: &'static str) -> Self {
+        Self { code: Code::BadRequest, detail: Some(detail), refusal: None }
+    }
+
+    /// The stable code.
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The refused certificate, if there is one.
+    pub const fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
+    }
+
+    /// Whether the connection must end with this answer: after a certificate refusal, because a
+    /// browser that has just imported its certificate would go on anonymously; after a broken
+    /// request, because what follows it cannot be told apart from it.
+    pub fn ends_connection(&self) -> bool {
+        self.code.status() == StatusCode::FORBIDDEN
+            || matches!(self.code, Code::RequestTimeout | Code::PayloadTooLarge | Code::BadRequest)
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Stale => Self::new(Code::PolicyStale),
+            Denied::CertificateRequired => Self::new(Code::CertificateRequired),
+            Denied::NotAllowed => Self::new(Code::AccessDenied),
+            Denied::Refused(refusal) => Self {
+                code: code_of(refusal.cause),
+                detail: Some(refusal.cause.name()),
+                refusal: Some(refusal),
+            },
+        }
+    }
+}
+
+impl From<BadPath> for Problem {
+    fn from(fault: BadPath) -> Self {
+        Self::bad_request(match fault {
+            BadPath::NotAbsolute => "the path does not start with /",
+            BadPath::EmptySegment => "the path has an empty segment",
+            BadPath::DotSegment => "the path has a dot segment",
+            BadPath::HiddenSeparator => "the path hides a separator",
+            BadPath::Control => "the path has a control character",
+            BadPath::Encoding => "the path is badly encoded",
+        })
+    }
+}
+
+/// [`Cause::code`] as a value; an unknown name counts as untrusted.
+fn code_of(cause: Cause) -> Code {
+    match cause.code() {
+        "certificate_expired" => Code::CertificateExpired,
+        "certificate_revoked" => Code::CertificateRevoked,
+        "access_denied" => Code::AccessDenied,
+        _ => Code::CertificateUntrusted,
+    }
+}
+
+/// The answer to a refused request. HTTP/1 is told to close where [`Problem::ends_connection`];
+/// for HTTP/2 the connection's owner sends GOAWAY.
+pub(super) fn refuse(
+    problem: &Problem,
+    version: Version,
+    accept: &HeaderMap,
+    door_url: Option<&str>,
+) -> Response<Bytes> {
+    let wants_page = accept
+        .get_all(ACCEPT)
+        .iter()
+        .any(|value| value.to_str().is_ok_and(|value| value.to_ascii_lowercase().contains("text/html")));
+    let door_url = door_url.filter(|_| problem.code.leads_to_the_door());
+    let (kind, body) = match wants_page {
+        true => ("text/html; charset=utf-8", page(problem, door_url)),
+        false => ("application/problem+json", json(problem, door_url)),
+    };
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = problem.code.status();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if wants_page {
+        headers.insert(CONTENT_SECURITY_POLICY, POLICY.clone());
+    }
+    if version < Version::HTTP_2 && problem.ends_connection() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn json(problem: &Problem, door_url: Option<&str>) -> String {
+    let code = problem.code;
+    let mut value = serde_json::json!({
+        "type": format!("urn:wicketgate:problem:{}", code.name()),
+        "title": code.title(),
+        "status": code.status().as_u16(),
+        "code": code.name(),
+        "detail": problem.detail.unwrap_or(code.advice()),
+    });
+    if let Some(serial) = problem.refusal.as_ref().and_then(|refusal| refusal.serial) {
+        value["serial"] = serial.to_string().into();
+    }
+    if let Some(door) = door_url {
+        value["door"] = door.into();
+    }
+    value.to_string()
+}
+
+fn page(problem: &Problem, door_url: Option<&str>) -> String {
+    let code = problem.code;
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <meta name=\"robots\" content=\"noindex\"><title>{title}</title><style>{STYLE}</style></head>\
+         <body><main><p class=\"status\">{status}</p><h1>{title}</h1><p>{advice}</p>",
+        title = escape(code.title()),
+        status = code.status().as_u16(),
+        advice = escape(code.advice()),
+    );
+    // Writing to a String does not fail.
+    if let Some(url) = door_url {
+        let _ = write!(page, "<p><a href=\"{}\">Go to the door</a></p>", escape(url));
+    }
+    page.push_str("<dl>");
+    let _ = write!(page, "<dt>Code</dt><dd>{}</dd>", code.name());
+    if let Some(refusal) = &problem.refusal {
+        let _ = write!(page, "<dt>Cause</dt><dd>{}</dd>", refusal.cause.name());
+        if let Some(serial) = refusal.serial {
+            let _ = write!(page, "<dt>Certificate</dt><dd>{serial}</dd>");
+        }
+    }
+    page.push_str("</dl></main></body></html>\n");
+    page
+}
+
+/// Text as HTML content or a quoted attribute.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+const STYLE: &str = ":root{color-scheme:light dark}\
+body{margin:0;min-height:100vh;display:grid;place-items:center;font:1rem/1.5 system-ui,sans-serif;\
+background:light-dark(#f6f6f3,#16181b);color:light-dark(#1c1e21,#e8e8e4)}\
+main{max-width:34rem;padding:2rem 1.5rem}\
+.status{margin:0;font-variant-numeric:tabular-nums;color:light-dark(#5b5f66,#a3a8b0)}\
+h1{margin:.25rem 0 1rem;font-size:1.6rem;line-height:1.25}\
+a{color:light-dark(#0b57a4,#8fc1ff)}\
+dl{display:grid;grid-template-columns:auto 1fr;gap:.25rem 1rem;margin-top:2rem;font-size:.875rem;\
+color:light-dark(#5b5f66,#a3a8b0)}dd{margin:0;overflow-wrap:anywhere;font-family:ui-monospace,monospace}";
+
+/// Allows the one inline style by its hash, and nothing else.
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let hash = STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'"
+    );
+    HeaderValue::try_from(policy).unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"))
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::RevocationReason;
+
+    fn revoked() -> Problem {
+        Denied::Refused(Refusal {
+            cause: Cause::Revoked(RevocationReason::KeyCompromise),
+            serial: "10ff".parse().ok(),
+        })
+        .into()
+    }
+
+    #[test]
+    fn browsers_get_a_page_with_its_one_style_allowed_by_hash() {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("text/html,*/*;q=0.8"));
+        let answer = refuse(&revoked(), Version::HTTP_11, &headers, Some("https://door.example/?a=\"<b>"));
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+        assert_eq!(answer.headers()[CONNECTION], "close");
+        assert!(answer.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().contains("'sha256-"));
+        let page = std::str::from_utf8(answer.body()).unwrap();
+        assert!(page.contains("was revoked") && page.contains("10ff"));
+        assert!(page.contains("href=\"https://door.example/?a=&quot;&lt;b&gt;\""));
+        assert!(!page.contains("<script"));
+    }
+
+    #[test]
+    fn others_get_a_problem_document() {
+        let answer = refuse(&revoked(), Version::HTTP_2, &HeaderMap::new(), Some("https://door.example"));
+        assert_eq!(answer.headers()[CONTENT_TYPE], "application/problem+json");
+        assert!(!answer.headers().contains_key(CONNECTION));
+        let value: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+        assert_eq!(value["code"], "certificate_revoked");
+        assert_eq!(value["status"], 403);
+        assert_eq!(value["door"], "https://door.example");
+        assert_eq!(value["serial"], "10ff");
+    }
+
+    #[test]
+    fn the_door_is_named_only_where_it_helps() {
+        let answer = refuse(
+            &Problem::new(Code::NotFound),
+            Version::HTTP_11,
+            &HeaderMap::new(),
+            Some("https://door.example"),
+        );
+        let value: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+        assert!(value.get("door").is_none());
+    }
+}

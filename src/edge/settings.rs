@@ -1,0 +1,68 @@
+//! What an edge is told at boot. Numbers that an operator may set; the defaults are ours.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Listeners, deadlines and bounds of one edge.
+#[derive(Clone, Debug)]
+pub struct EdgeSettings {
+    /// Where TLS is spoken. Port 0 takes a free one, the same for all threads.
+    pub https: Vec<SocketAddr>,
+    /// Where plain HTTP answers challenges, `/pki/` and redirects.
+    pub http: Vec<SocketAddr>,
+    /// The port that visitors use for https, named in redirects unless it is 443. `None`: the port
+    /// of the first https listener.
+    pub https_public_port: Option<u16>,
+    /// Threads, each with a runtime and sockets of its own; at least one.
+    pub threads: usize,
+    /// From the accepted socket to the finished handshake, ClientHello included.
+    pub handshake_timeout: Duration,
+    /// From the first byte of a request to the end of its head.
+    pub header_timeout: Duration,
+    /// Between two pieces of a request body, and for one blocked write to the visitor.
+    pub body_timeout: Duration,
+    /// Between two requests, two pieces of an answer, and two pieces of a tunnel.
+    pub idle_timeout: Duration,
+    /// From the sent request (its last piece of body) to the head of the upstream's answer.
+    pub answer_timeout: Duration,
+    /// One whole exchange; tunnels are exempt.
+    pub total_timeout: Duration,
+    /// One TCP connection to an upstream.
+    pub connect_timeout: Duration,
+    /// How long a drain waits for exchanges in flight.
+    pub drain_timeout: Duration,
+    /// Age of the register's last confirmation past which protected routes answer `policy_stale`.
+    pub max_stale: Duration,
+    /// Open connections, all listeners together; more wait in the kernel.
+    pub max_connections: usize,
+    /// Octets of a request's head.
+    pub max_header_bytes: usize,
+    /// Header fields of a request.
+    pub max_headers: usize,
+    /// Octets of a request's body; `None` is no bound.
+    pub max_body: Option<u64>,
+}
+
+impl Default for EdgeSettings {
+    fn default() -> Self {
+        Self {
+            https: Vec::new(),
+            http: Vec::new(),
+            https_public_port: None,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            handshake_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(90),
+            answer_timeout: Duration::from_secs(60),
+            total_timeout: Duration::from_secs(3600),
+            connect_timeout: Duration::from_secs(3),
+            drain_timeout: Duration::from_secs(8),
+            max_stale: Duration::from_secs(24 * 3600),
+            max_connections: 10_000,
+            max_header_bytes: 16 * 1024,
+            max_headers: 100,
+            max_body: None,
+        }
+    }
+}

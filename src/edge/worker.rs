@@ -1,0 +1,76 @@
+//! What the connections of one thread share, and what all threads share.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::DoorConnection;
+use super::assertion::Signer;
+use super::counters::Counters;
+use super::headers::Aliases;
+use super::index::Index;
+use super::settings::EdgeSettings;
+use super::trace::Ids;
+use super::upstream::Pool;
+use crate::clock::SharedClock;
+use crate::live::{Configuration, Holder};
+
+/// What all threads of an edge share.
+pub(super) struct Shared {
+    pub(super) settings: EdgeSettings,
+    pub(super) holder: Arc<Holder>,
+    pub(super) clock: SharedClock,
+    pub(super) door: Option<mpsc::Sender<DoorConnection>>,
+    pub(super) index: Arc<Index>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) permits: Arc<Semaphore>,
+    /// No new connections from here on.
+    pub(super) stop: CancellationToken,
+    /// Every task of a connection; a drain waits for them.
+    pub(super) tasks: TaskTracker,
+    /// The port in redirects.
+    pub(super) https_port: u16,
+}
+
+/// One thread.
+pub(super) struct Worker {
+    pub(super) shared: Arc<Shared>,
+    pub(super) pool: Pool,
+    pub(super) ids: Ids,
+    derived: RefCell<Option<Rc<Derived>>>,
+}
+
+/// What the request path needs from a configuration and would not make for every request.
+pub(super) struct Derived {
+    configuration: Arc<Configuration>,
+    pub(super) aliases: Aliases,
+    pub(super) signer: Option<Signer>,
+}
+
+impl Worker {
+    pub(super) fn new(shared: Arc<Shared>, ids: Ids) -> Rc<Self> {
+        let pool = Pool::new(shared.counters.clone(), shared.settings.connect_timeout);
+        Rc::new(Self { shared, pool, ids, derived: RefCell::new(None) })
+    }
+
+    /// What follows from this configuration; made once per thread and version.
+    pub(super) fn derived(&self, configuration: &Arc<Configuration>) -> Rc<Derived> {
+        let mut slot = self.derived.borrow_mut();
+        if let Some(derived) = slot.as_ref()
+            && Arc::ptr_eq(&derived.configuration, configuration)
+        {
+            return derived.clone();
+        }
+        let derived = Rc::new(Derived {
+            configuration: configuration.clone(),
+            aliases: Aliases::of(&configuration.plain_headers),
+            signer: Signer::of(configuration),
+        });
+        *slot = Some(derived.clone());
+        derived
+    }
+}
