@@ -5,5 +5,6 @@
 mod harness;
 
 mod ca;
+mod live;
 mod pki;
 mod tidy;

@@ -19,6 +19,8 @@ const LONGEST_ROOT: usize = 60;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("clock", &["domain"]),
+    // Crash points: nothing at all outside test builds.
+    ("crash", &[]),
     ("activate", &["domain"]),
     ("config", &["domain"]),
     ("telemetry", &["domain", "config"]),
@@ -28,12 +30,25 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["domain", "pki", "keys", "clock", "activate"]),
     ("live", &["domain", "pki", "clock", "activate"]),
     ("edge", &["domain", "pki", "live", "telemetry", "clock", "activate"]),
-    ("ca", &["domain", "store", "keys", "pki", "clock", "activate", "telemetry"]),
-    ("acme", &["domain", "store", "keys", "pki", "live", "clock", "activate", "telemetry"]),
+    ("ca", &["domain", "store", "keys", "pki", "clock", "crash", "activate", "telemetry"]),
+    ("acme", &["domain", "store", "keys", "pki", "live", "clock", "crash", "activate", "telemetry"]),
     ("mail", &["domain", "store", "config", "clock", "activate", "telemetry"]),
     (
         "jobs",
-        &["domain", "ca", "acme", "mail", "store", "live", "keys", "pki", "clock", "activate", "telemetry"],
+        &[
+            "domain",
+            "ca",
+            "acme",
+            "mail",
+            "store",
+            "live",
+            "keys",
+            "pki",
+            "clock",
+            "crash",
+            "activate",
+            "telemetry",
+        ],
     ),
     (
         "admin",
