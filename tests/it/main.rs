@@ -4,5 +4,6 @@
 #[macro_use]
 mod harness;
 
+mod edge;
 mod pki;
 mod tidy;
