@@ -101,8 +101,10 @@ impl Ca {
             })
             .collect();
         let next_update = now.plus(LIFETIME).min(issuer.not_after());
-        let prepared =
-            prepare_crl(&issuer, number, now, next_update, &entries, Some(&self.crl_url(&authority.name)))?;
+        // A root's list names no place: its own certificate has no distribution point to match, and
+        // OpenSSL's -crl_check_all checks the root against it too.
+        let url = (authority.kind == AuthorityKind::Issuing).then(|| self.crl_url(&authority.name));
+        let prepared = prepare_crl(&issuer, number, now, next_update, &entries, url.as_deref())?;
         let mut list =
             Crl { authority: authority.name.clone(), number, this_update: now, next_update, der: Vec::new() };
         store.record_crl(&list, prepared.tbs()).await?;

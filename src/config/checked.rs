@@ -71,6 +71,16 @@ pub enum DatabaseUrl {
     Postgres(Secret<String>),
 }
 
+impl DatabaseUrl {
+    /// As `store::Store::open` takes it.
+    pub fn to_text(&self) -> Secret<String> {
+        match self {
+            Self::Sqlite(path) => Secret::new(format!("sqlite:{}", path.display())),
+            Self::Postgres(url) => url.clone(),
+        }
+    }
+}
+
 /// The two key-encryption keys.
 #[derive(Clone, Debug)]
 pub struct Keys {

@@ -75,7 +75,7 @@ pub struct CertificateRecord {
 
 /// One step of the register.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "delta", rename_all = "snake_case")]
 pub enum Delta {
     /// An authority appears or changes its state.
     Authority(AuthorityRecord),

@@ -15,6 +15,7 @@ pub mod issuer;
 pub mod key_policy;
 pub mod keygen;
 pub mod lint;
+pub mod pem;
 pub mod pkcs12;
 pub mod prepared;
 pub mod profile;
@@ -26,7 +27,6 @@ mod extensions;
 mod fixtures;
 mod names;
 mod oid;
-pub mod pem;
 mod read;
 mod verify;
 

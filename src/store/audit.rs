@@ -110,6 +110,18 @@ impl Store {
     }
 }
 
+#[cfg(feature = "test-util")]
+impl Store {
+    /// Tries what nobody may, so that a test sees the database refuse it.
+    ///
+    /// # Errors
+    /// Always, if the table is append-only.
+    pub async fn try_to_change_the_audit(&self) -> Result<(), StoreError> {
+        self.writer().execute_unprepared("UPDATE audit_event SET actor = 'nobody'").await?;
+        Ok(())
+    }
+}
+
 impl Transaction {
     /// Closes an act in the transaction that holds its effect, so that both stand or neither does.
     ///

@@ -1,1 +1,13 @@
-//! telemetry
+//! What the process says about itself: log lines, trace context, numbers. Used by every room that acts.
+//!
+//! Never says keys, tokens, signing requests or mail addresses; `redact` stands between every log line
+//! and the outside.
+
+pub mod log;
+pub mod metrics;
+pub mod redact;
+pub mod trace;
+
+pub use log::{Destination, InitError, init};
+pub use metrics::Metrics;
+pub use trace::TraceContext;

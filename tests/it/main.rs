@@ -4,6 +4,7 @@
 #[macro_use]
 mod harness;
 
+mod ca;
 mod edge;
 mod pki;
 mod tidy;

@@ -11,7 +11,7 @@ use crate::pki::authority::AuthorityCertificate;
 use crate::pki::oid;
 use crate::pki::read::{self, Extension, extensions, sequence_bytes, tagged};
 
-/// Rules for a complete list.
+/// Rules for a complete list. A list may be long, so nothing is allocated for an entry that is in order.
 pub fn lint_crl(tbs: &[u8]) -> Vec<Finding> {
     let mut report = Report::default();
     if let Err(error) = AnyRef::from_der(tbs).and_then(|any| any.sequence(|r| list(r, &mut report))) {
@@ -112,15 +112,13 @@ fn revoked_certificates(revoked: AnyRef<'_>, report: &mut Report) -> der::Result
             };
             let key = |serial: Serial| (serial.as_octets().len(), serial);
             let sorted = last.is_none_or(|last| key(last) < key(serial));
-            report.must(sorted, "order", "house rule", format!("{serial} is out of order or listed twice"));
+            if !sorted {
+                report.add("order", "house rule", format!("{serial} is out of order or listed twice"));
+            }
             last = Some(serial);
-            let right = form_is_right(Time::decode(entry)?);
-            report.must(
-                right,
-                "time_form",
-                "§5.1.2.6",
-                format!("revocationDate of {serial} in the wrong form"),
-            );
+            if !form_is_right(Time::decode(entry)?) {
+                report.add("time_form", "§5.1.2.6", format!("revocationDate of {serial} in the wrong form"));
+            }
             if !entry.is_finished() {
                 entry_extensions(sequence_bytes(entry)?, serial, report)?;
             }
@@ -132,7 +130,9 @@ fn revoked_certificates(revoked: AnyRef<'_>, report: &mut Report) -> der::Result
 
 fn entry_extensions(der: &[u8], serial: Serial, report: &mut Report) -> der::Result<()> {
     let all = extensions(der)?;
-    report.must(!all.is_empty(), "entry_extensions", "§5.3", format!("{serial} has an empty list"));
+    if all.is_empty() {
+        report.add("entry_extensions", "§5.3", format!("{serial} has an empty list"));
+    }
     for Extension { id, critical, value } in all {
         let right = match id {
             oid::REASON_CODE => match *value {
@@ -144,7 +144,9 @@ fn entry_extensions(der: &[u8], serial: Serial, report: &mut Report) -> der::Res
             oid::INVALIDITY_DATE => GeneralizedTime::from_der(value).is_ok(),
             _ => false,
         };
-        report.must(right && !critical, "entry_extensions", "§5.3", format!("{id} of {serial}"));
+        if !right || critical {
+            report.add("entry_extensions", "§5.3", format!("{id} of {serial}"));
+        }
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ impl TestDatabase {
 /// ```ignore
 /// on_both_databases! {
 ///     async fn a_person_is_found_by_address(database) {
-///         let store = Store::open(&database.url(), 5).await.unwrap();
+///         let store = Store::create(&database.url(), 5).await.unwrap();
 ///     }
 /// }
 /// ```
@@ -45,7 +45,6 @@ impl TestDatabase {
 macro_rules! on_both_databases {
     ($($(#[$meta:meta])* async fn $name:ident($database:ident) $body:block)+) => {
         $(mod $name {
-            #[expect(unused_imports, reason = "a short test may need nothing of its module")]
             use super::*;
 
             $(#[$meta])*
@@ -67,7 +66,7 @@ macro_rules! on_both_databases {
 
 on_both_databases! {
     async fn a_fresh_database_takes_the_schema(database) {
-        let store = wicketgate::store::Store::open(&database.url(), 3).await.unwrap();
+        let store = wicketgate::store::Store::create(&database.url(), 3).await.unwrap();
         store.migrate(None).await.unwrap();
         store.check_schema().await.unwrap();
         store.close().await;

@@ -1,0 +1,268 @@
+//! What each room counts. A room gets its own struct and nothing else.
+
+use std::time::Duration;
+
+use super::instruments::{Counter, Counters, Gauge, Histogram, PairCounters, Timestamp, Timestamps, label};
+
+label! {
+    /// The hundreds of an HTTP status.
+    StatusClass as "status" {
+        /// 1xx.
+        Informational = "1xx",
+        /// 2xx.
+        Success = "2xx",
+        /// 3xx.
+        Redirection = "3xx",
+        /// 4xx.
+        ClientError = "4xx",
+        /// 5xx.
+        ServerError = "5xx",
+    }
+}
+
+impl StatusClass {
+    /// The class of a status; what is below 200 counts as 1xx, what is above 499 as 5xx.
+    pub const fn of(status: u16) -> Self {
+        match status {
+            0..200 => Self::Informational,
+            200..300 => Self::Success,
+            300..400 => Self::Redirection,
+            400..500 => Self::ClientError,
+            _ => Self::ServerError,
+        }
+    }
+}
+
+label! {
+    /// How a TLS handshake ended.
+    Handshake as "result" {
+        /// Both sides are done.
+        Completed = "completed",
+        /// An ACME validation, closed as it should be.
+        Challenge = "challenge",
+        /// The client broke off or spoke something else.
+        Failed = "failed",
+        /// It took longer than it may.
+        TimedOut = "timed_out",
+        /// Strict mode turned the client away.
+        Refused = "refused",
+    }
+}
+
+label! {
+    /// What the client's certificate was found to be.
+    ClientAuthResult as "result" {
+        /// None was presented.
+        None = "none",
+        /// On record, active, in its dates.
+        Known = "known",
+        /// Past its end, or before its beginning.
+        Expired = "expired",
+        /// Taken back.
+        Revoked = "revoked",
+        /// Not on record, or not readable.
+        Untrusted = "untrusted",
+    }
+}
+
+label! {
+    /// Why the edge itself answered with an error: the codes of its problem documents.
+    RefusalCode as "code" {
+        /// 403.
+        CertificateRequired = "certificate_required",
+        /// 403.
+        CertificateExpired = "certificate_expired",
+        /// 403.
+        CertificateRevoked = "certificate_revoked",
+        /// 403.
+        CertificateUntrusted = "certificate_untrusted",
+        /// 403.
+        AccessDenied = "access_denied",
+        /// 400.
+        BadRequest = "bad_request",
+        /// 404.
+        NotFound = "not_found",
+        /// 408.
+        RequestTimeout = "request_timeout",
+        /// 413.
+        PayloadTooLarge = "payload_too_large",
+        /// 421.
+        MisdirectedRequest = "misdirected_request",
+        /// 429.
+        RateLimited = "rate_limited",
+        /// 431.
+        HeadersTooLarge = "headers_too_large",
+        /// 502.
+        UpstreamUnavailable = "upstream_unavailable",
+        /// 503.
+        Overloaded = "overloaded",
+        /// 503.
+        PolicyStale = "policy_stale",
+        /// 504.
+        UpstreamTimeout = "upstream_timeout",
+        /// A code that is not on this list.
+        Other = "other",
+    }
+}
+
+impl RefusalCode {
+    /// The label of a problem code.
+    pub fn from_code(code: &str) -> Self {
+        use super::instruments::Label;
+        let number = Self::WORDS.iter().position(|word| *word == code);
+        number.and_then(|number| Self::ALL.get(number).copied()).unwrap_or(Self::Other)
+    }
+}
+
+label! {
+    /// What went wrong with a backend.
+    UpstreamFault as "kind" {
+        /// No connection.
+        Connect = "connect",
+        /// No answer in time.
+        Timeout = "timeout",
+        /// The connection broke, or the answer was no HTTP.
+        Protocol = "protocol",
+    }
+}
+
+label! {
+    /// Why a certificate was taken back (RFC 5280 §5.3.1).
+    Revocation as "reason" {
+        /// No reason given.
+        Unspecified = "unspecified",
+        /// The device or its key is in other hands.
+        KeyCompromise = "keyCompromise",
+        /// The person's affiliation changed.
+        AffiliationChanged = "affiliationChanged",
+        /// Another certificate took its place.
+        Superseded = "superseded",
+        /// The device is out of use.
+        CessationOfOperation = "cessationOfOperation",
+        /// The privilege was withdrawn.
+        PrivilegeWithdrawn = "privilegeWithdrawn",
+        /// A reason that is not on this list.
+        Other = "other",
+    }
+}
+
+label! {
+    /// Whether something was done.
+    Success as "result" {
+        /// It was.
+        Succeeded = "succeeded",
+        /// It was not.
+        Failed = "failed",
+    }
+}
+
+/// Requests of one HTTP server.
+#[derive(Debug, Default)]
+pub struct HttpMetrics {
+    durations: [Histogram; 5],
+    /// Requests under way.
+    pub active: Gauge,
+}
+
+impl HttpMetrics {
+    /// A request was answered.
+    pub fn answered(&self, status: u16, took: Duration) {
+        self.durations[StatusClass::of(status) as usize].observe(took);
+    }
+
+    pub(super) fn classes(&self) -> impl Iterator<Item = (&'static str, &Histogram)> {
+        use super::instruments::Label;
+        StatusClass::WORDS.iter().copied().zip(&self.durations)
+    }
+}
+
+/// The edge.
+#[derive(Debug, Default)]
+pub struct EdgeMetrics {
+    /// Requests.
+    pub http: HttpMetrics,
+    /// TLS handshakes.
+    pub handshakes: Counters<Handshake>,
+    /// Client certificates, once a handshake.
+    pub client_auth: Counters<ClientAuthResult>,
+    /// Errors that the edge answered with.
+    pub refused: Counters<RefusalCode>,
+    /// Faults of backends.
+    pub upstream_faults: Counters<UpstreamFault>,
+    /// Open connections with a known certificate, which end when it is revoked.
+    pub tracked_connections: Gauge,
+    /// Open connections without.
+    pub untracked_connections: Gauge,
+    /// Epoch of the register in use.
+    pub register_epoch: Gauge,
+    /// Certificates in the register.
+    pub register_certificates: Gauge,
+    /// When the feed was last known to be complete.
+    pub feed_fresh: Timestamp,
+}
+
+/// The authority.
+#[derive(Debug, Default)]
+pub struct CaMetrics {
+    /// Certificates issued.
+    pub issued: Counter,
+    /// Certificates revoked.
+    pub revoked: Counters<Revocation>,
+    /// Issuances of which only the intent is on record.
+    pub intents_unresolved: Gauge,
+}
+
+/// The ACME client.
+#[derive(Debug, Default)]
+pub struct AcmeMetrics {
+    /// Orders that ended.
+    pub orders: Counters<Success>,
+    /// When a certificate was last renewed.
+    pub renewal_last_success: Timestamp,
+}
+
+/// When things end.
+#[derive(Debug, Default)]
+pub struct ValidityMetrics {
+    /// Earliest end of validity among the certificates in use, by kind: `server`, `client`, `root`,
+    /// `issuing`, `local_server`.
+    pub certificate_not_after: Timestamps,
+    /// When the next revocation list of an authority is due.
+    pub crl_next_update: Timestamps,
+}
+
+/// Jobs and mail.
+#[derive(Debug, Default)]
+pub struct JobMetrics {
+    /// Runs by job and outcome.
+    pub runs: PairCounters,
+    /// Last success by job.
+    pub last_success: Timestamps,
+    /// Mails that left, or finally did not.
+    pub mails: Counters<Success>,
+    /// Mails that wait.
+    pub mail_outbox: Gauge,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::instruments::Label;
+    use super::*;
+
+    #[test]
+    fn every_refusal_code_finds_its_label() {
+        for word in RefusalCode::WORDS {
+            assert_eq!(RefusalCode::WORDS[RefusalCode::from_code(word).number()], *word);
+        }
+        assert_eq!(RefusalCode::from_code("teapot"), RefusalCode::Other);
+    }
+
+    #[test]
+    fn statuses_fall_into_their_class() {
+        for (status, class) in
+            [(101, "1xx"), (204, "2xx"), (301, "3xx"), (421, "4xx"), (503, "5xx"), (999, "5xx")]
+        {
+            assert_eq!(StatusClass::WORDS[StatusClass::of(status).number()], class);
+        }
+    }
+}

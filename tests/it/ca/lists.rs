@@ -1,0 +1,68 @@
+//! Revocation lists: what they name, how they are numbered, when they are made.
+
+use std::time::Duration;
+
+use super::fixture::World;
+use crate::harness::database::TestDatabase;
+use crate::on_both_databases;
+
+async fn number(world: &World, authority: &str) -> u64 {
+    let name = authority.parse().unwrap();
+    world.store.latest_crl(&name).await.unwrap().map_or(0, |list| list.number)
+}
+
+async fn world(database: &TestDatabase) -> World {
+    World::over(database).await
+}
+
+on_both_databases! {
+    async fn a_list_is_made_at_first_and_again_only_when_there_is_a_reason(database) {
+        let world = world(database).await;
+        assert_eq!(world.ca.publish_crls(world.now()).await.unwrap(), 2, "root and issuing authority");
+        assert_eq!(world.ca.publish_crls(world.now()).await.unwrap(), 0);
+        let serial = world.issue("phone").await.certificate.serial;
+        world.clock.advance(Duration::from_secs(5));
+        world.revoke(serial, "keyCompromise").await.unwrap();
+        assert_eq!(world.ca.publish_crls(world.now()).await.unwrap(), 1);
+        assert_eq!(number(&world, "client-issuing-g1").await, 2);
+        world.clock.advance(Duration::from_secs(4 * 86_400));
+        assert_eq!(world.ca.publish_crls(world.now()).await.unwrap(), 2, "half of their lifetime is over");
+        assert_eq!(number(&world, "client-issuing-g1").await, 3);
+        let document = world.holder.document("client-issuing-g1.crl").unwrap();
+        assert_eq!(document.body, world.store.latest_crl(&"client-issuing-g1".parse().unwrap()).await.unwrap().unwrap().der);
+    }
+
+    async fn numbers_taken_by_many_at_once_are_never_the_same(database) {
+        let world = world(database).await;
+        let name: wicketgate::domain::Slug = "client-issuing-g1".parse().unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            let (store, name) = (world.store.clone(), name.clone());
+            tasks.spawn(async move { store.next_crl_number(&name).await.unwrap() });
+        }
+        let mut numbers = tasks.join_all().await;
+        numbers.sort_unstable();
+        assert_eq!(numbers, (1..=20).collect::<Vec<_>>());
+    }
+
+    async fn an_intent_that_came_to_nothing_is_closed_and_its_serial_listed(database) {
+        let world = world(database).await;
+        let serial = "11223344556677889900aabbccddeeff".parse().unwrap();
+        world.store.reserve_serial(serial, "test", world.now()).await.unwrap();
+        world.store.record_intent(&wicketgate::store::certificates::Intent {
+            serial,
+            authority: "client-issuing-g1".parse().unwrap(),
+            tbs: vec![1],
+            person: world.anna,
+            device: wicketgate::domain::DeviceId::new(),
+            profile: "device".parse().unwrap(),
+            not_after: world.now().plus(Duration::from_secs(86_400)),
+            created_at: world.now(),
+        }).await.unwrap();
+        assert_eq!(world.ca.resolve_intents(world.now()).await.unwrap(), 0, "its owner may still be at work");
+        world.clock.advance(Duration::from_secs(31));
+        assert_eq!(world.ca.resolve_intents(world.now()).await.unwrap(), 1);
+        let listed = world.store.revocations(&"client-issuing-g1".parse().unwrap(), wicketgate::domain::UtcTime::EPOCH).await.unwrap();
+        assert_eq!(listed.iter().map(|entry| entry.serial).collect::<Vec<_>>(), [serial]);
+    }
+}

@@ -1,0 +1,5 @@
+//! The gate and what surrounds it, on both databases.
+
+mod fixture;
+mod gate;
+mod lists;

@@ -1,0 +1,230 @@
+// The API over the fixtures: just enough rules to show every state of every page.
+import { randomBytes, randomUUID } from "node:crypto";
+import { issue } from "./issue.mjs";
+import { PASSWORD } from "./world.mjs";
+
+const BASE = "/api/v1";
+
+/** Thrown by a handler; becomes problem+json. */
+class Refusal extends Error {
+  constructor(status, code, detail, errors = [], headers = {}) {
+    super(detail);
+    Object.assign(this, { status, code, detail, errors, headers });
+  }
+}
+const invalid = (pointer, detail) => new Refusal(422, "invalid_request", "The request was not accepted.", [{ pointer, code: "invalid", detail }]);
+const notFound = () => new Refusal(404, "not_found", "There is no such thing here.");
+
+export async function answer(world, entry, request, response, url) {
+  const send = (status, body, headers = {}) => {
+    response.writeHead(status, { "Content-Type": status >= 400 ? "application/problem+json" : "application/json", "Cache-Control": "no-store", ...headers });
+    response.end(body === undefined ? undefined : JSON.stringify(body));
+  };
+  try {
+    const { method } = request;
+    const chunks = [];
+    for await (const chunk of request) chunks.push(chunk);
+    const text = Buffer.concat(chunks).toString();
+    if (method !== "GET") {
+      if (request.headers.origin !== `http://${request.headers.host}`) throw new Refusal(403, "not_allowed", "Wrong origin.");
+      if (request.headers["content-type"] !== "application/json") throw new Refusal(400, "invalid_request", "JSON only.");
+    }
+    const path = url.pathname.slice(BASE.length).split("/").slice(1).map(decodeURIComponent);
+    const cookie = /__Host-session=([\w-]+)/.exec(request.headers.cookie ?? "")?.[1];
+    const call = { world, entry, method, path, query: url.searchParams, body: text === "" ? {} : JSON.parse(text), headers: request.headers, cookie, session: world.sessions.get(cookie) };
+    const { status = 200, body, headers } = route(call);
+    send(status, body, headers);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    const { status, code, detail, errors, headers } = error;
+    send(status, { type: `https://wicketgate.example/problems/${code}`, title: code.replaceAll("_", " "), status, code, detail, errors }, headers);
+  }
+}
+
+function route(call) {
+  const { world, method, path, body, query } = call;
+  const [resource, id, act] = path;
+  const open = OPEN[`${method} ${path.join("/")}`];
+  if (open) return open(call);
+  if (!call.session) throw new Refusal(401, "not_signed_in", "Sign in first.");
+  const special = SPECIAL[`${method} ${resource}${act ? `/${act}` : ""}`];
+  if (special) {
+    const done = special(call, id);
+    if (done) return done;
+  }
+  const table = TABLES[resource];
+  if (!table) throw notFound();
+  const rows = world[table.rows];
+  const row = id === undefined ? undefined : rows.find((one) => one[table.key] === id);
+  if (id !== undefined && !row) throw notFound();
+  const tag = (one) => (one.version === undefined ? {} : { ETag: `"${one.version}"` });
+  if (method === "GET" && !row) return { body: page(rows.filter((one) => table.filter?.(one, query, call) ?? true), query) };
+  if (method === "GET") return { body: row, headers: tag(row) };
+  if (method === "POST" && !row) {
+    const made = { id: randomUUID(), created_at: world.at(0), version: 1, ...table.make?.(call), ...body, ...table.after?.(call) };
+    if (rows.some((one) => one[table.key] === made[table.key])) throw new Refusal(409, "conflict", `${made[table.key]} exists already.`);
+    rows.unshift({ ...made, token: undefined, link: undefined });
+    return { status: 201, body: made, headers: { Location: `${BASE}/${resource}/${made[table.key]}` } };
+  }
+  if (method === "PATCH") {
+    if (!call.headers["if-match"]) throw new Refusal(428, "precondition_required", "Send If-Match.");
+    if (row.version !== undefined && call.headers["if-match"] !== `"${row.version}"`) throw new Refusal(412, "precondition_failed", "It was changed meanwhile.");
+    table.check?.(body);
+    Object.assign(row, body, { version: (row.version ?? 0) + 1 });
+    return { body: row, headers: tag(row) };
+  }
+  if (method === "DELETE") {
+    rows.splice(rows.indexOf(row), 1);
+    return { status: 204 };
+  }
+  throw notFound();
+}
+
+function page(rows, query) {
+  const limit = Number(query.get("limit") ?? 50);
+  const from = Number(query.get("cursor") ?? 0);
+  const next = from + limit < rows.length ? { next_cursor: String(from + limit) } : {};
+  return { items: rows.slice(from, from + limit), ...next };
+}
+
+const fits = (name) => (row, query) => query.get(name) === null || row[name] === query.get(name);
+const every = (...tests) => (row, query, call) => tests.every((test) => test(row, query, call));
+const own = (row, _query, { session, entry }) => entry === "console" || row.person_id === session.person.id;
+
+function checkUpstream({ targets }) {
+  for (const [i, target] of (targets ?? []).entries()) {
+    if (!/^https?:\/\/[^/]+$/.test(target)) throw invalid(`/targets/${i}`, `${target} is not an address like http://127.0.0.1:3000`);
+  }
+}
+
+const TABLES = {
+  people: { rows: "people", key: "id", make: () => ({ disabled: false, has_password: false }) },
+  devices: { rows: "devices", key: "id", filter: every(own, (row, query) => query.get("person") === null || row.person_id === query.get("person")) },
+  certificates: { rows: "certificates", key: "serial", filter: every(own, fits("state"), fits("person_id"), fits("device_id")) },
+  authorities: { rows: "authorities", key: "name" },
+  profiles: { rows: "profiles", key: "name" },
+  sites: { rows: "sites", key: "host", make: () => ({ kind: "app", renewal: { state: "waiting", next_attempt_at: new Date().toISOString() } }), after: ({ body }) => ({ certificate_source: body.certificate, certificate: undefined }) },
+  routes: { rows: "routes", key: "id" },
+  upstreams: { rows: "upstreams", key: "name", check: checkUpstream, make: ({ body }) => checkUpstream(body) },
+  jobs: { rows: "jobs", key: "name" },
+  alerts: { rows: "alerts", key: "id" },
+  "audit-events": { rows: "audit", key: "id", filter: every(fits("action"), (row, query) => row.actor.includes(query.get("actor") ?? "")) },
+  tokens: { rows: "tokens", key: "id", make: ({ world, body }) => ({ token: `wkt_${randomBytes(27).toString("base64url")}`, expires_at: world.at(body.expires_in_days) }) },
+  invitations: { rows: "invitations", key: "id", make: ({ world, body }) => ({ profile: "device", state: "open", expires_at: world.at((body.expires_in_hours ?? 72) / 24), link: `${world.doorUrl}/#/invitation/${world.invitationToken}` }) },
+};
+
+function signedIn(world, person, kind, more = {}, role = person.role) {
+  const secret = randomBytes(32).toString("base64url");
+  const session = { id: randomUUID(), kind, person: { id: person.id, email: person.email, name: person.name, role }, created_at: world.at(0), expires_at: world.at(0.5), ...more };
+  world.sessions.set(secret, session);
+  return { status: 201, body: session, headers: { "Set-Cookie": `__Host-session=${secret}; Secure; HttpOnly; Path=/; SameSite=Lax` } };
+}
+
+const OPEN = {
+  "GET installation": ({ world }) => ({ body: { name: world.settings.installation_name, setup_required: world.setupRequired, door_url: world.doorUrl, version: "0.1.0" } }),
+  "POST setup": ({ world, body }) => {
+    if (body.token !== world.setupToken) throw new Refusal(403, "not_allowed", "This set-up link is not the present one. Print a new one with wicketgate setup-link.");
+    if (!world.setupRequired) throw new Refusal(410, "setup_done", "This installation is set up already.");
+    world.setupRequired = false;
+    const person = { ...world.people[0], id: randomUUID(), name: body.name, email: body.email };
+    world.people.push(person);
+    return signedIn(world, person, "password");
+  },
+  "GET sessions/current": ({ session }) => {
+    if (!session) throw new Refusal(401, "not_signed_in", "Nobody is signed in.");
+    return { body: session };
+  },
+  "POST sessions": ({ world, body, entry }) => {
+    if (body.email === "slow@example.org") throw new Refusal(429, "rate_limited", "Too many tries.", [], { "Retry-After": "150" });
+    const person = world.people.find((one) => one.email === body.email);
+    if (!person || body.password !== PASSWORD) throw new Refusal(401, "wrong_credentials", "The address or the password is not right.");
+    return signedIn(world, person, "password", {}, entry === "portal" ? "member" : person.role);
+  },
+  "POST invitations/acceptance": ({ world, body }) => {
+    if (body.token !== world.invitationToken) throw new Refusal(404, "not_found", "This invitation was used, revoked or has ended. Ask for a new one.");
+    const invitation = world.invitations[0];
+    const person = world.people.find((one) => one.id === invitation.person_id);
+    invitation.state = "accepted";
+    return { ...signedIn(world, person, "enrolment", { invitation: { id: invitation.id, device_name: invitation.device_name, profile: "device" } }), status: 200 };
+  },
+};
+
+const ENFORCED = { edges: 2, acknowledged: 2 };
+
+function certify(call, device, person) {
+  const { world, body } = call;
+  const serial = world.hex(16);
+  const made = {
+    ...{ serial, state: "active", person_id: person.id, device_id: device.id, device_name: device.name, profile: body.profile ?? "device", authority: "client-issuing-g1" },
+    ...{ subject: `CN=${person.name}`, email: person.email, not_before: world.at(0), not_after: world.at(90), issued_at: world.at(0), lineage: randomUUID(), sha256: world.hex(32) },
+    ...issue(body.csr, 90),
+  };
+  world.certificates.unshift(made);
+  Object.assign(device, { state: "active", current_serial: serial, not_after: made.not_after });
+  return { status: 201, body: { ...made, enforced: ENFORCED } };
+}
+
+const SPECIAL = {
+  "DELETE sessions": ({ world, cookie }, id) => {
+    for (const [secret, one] of world.sessions) if (one.id === id || (id === "current" && secret === cookie)) world.sessions.delete(secret);
+    return { status: 204 };
+  },
+  "GET sessions": ({ world, session }) => ({ body: { items: [...world.sessions.values()].filter((one) => one.person.id === session.person.id).map((one) => ({ ...one, current: one === session })) } }),
+  "PUT people/password": ({ body, session }) => {
+    if (session.kind === "password" && body.current_password !== PASSWORD) throw invalid("/current_password", "This is not your present password.");
+    if (body.new_password.length < 12) throw invalid("/new_password", "At least 12 characters.");
+    return { status: 204 };
+  },
+  "POST certificates": (call, serial) => {
+    if (serial) return undefined;
+    const { world, body, session } = call;
+    const person = world.people.find((one) => one.id === (body.person_id ?? session.person.id));
+    let device = world.devices.find((one) => one.id === body.device_id);
+    if (!device) {
+      if (body.device_name === "taken") throw invalid("/device_name", "You have a device of this name already.");
+      device = { id: randomUUID(), person_id: person.id, name: body.device_name, created_at: world.at(0), version: 1 };
+      world.devices.unshift(device);
+    }
+    return certify(call, device, person);
+  },
+  "POST certificates/renewal": (call, serial) => {
+    const { world } = call;
+    const old = world.certificates.find((one) => one.serial === serial);
+    if (old.state === "revoked") throw new Refusal(409, "already_revoked", "A revoked certificate cannot be renewed.");
+    return certify(call, world.devices.find((one) => one.id === old.device_id), world.people.find((one) => one.id === old.person_id));
+  },
+  "POST certificates/revocation": ({ world, body }, serial) => {
+    const row = world.certificates.find((one) => one.serial === serial);
+    if (!row) throw notFound();
+    Object.assign(row, { state: "revoked", revoked_at: world.at(0), revocation_reason: body.reason });
+    const device = world.devices.find((one) => one.current_serial === serial);
+    if (device) device.state = "revoked";
+    return { body: { ...row, enforced: ENFORCED } };
+  },
+  "POST devices/revocation": ({ world, body }, id) => {
+    const device = world.devices.find((one) => one.id === id);
+    device.state = "revoked";
+    for (const one of world.certificates) if (one.device_id === id) Object.assign(one, { state: "revoked", revoked_at: world.at(0), revocation_reason: body.reason });
+    return { body: { ...device, enforced: ENFORCED } };
+  },
+  "POST sites/renewal": ({ world }, host) => {
+    world.sites.find((one) => one.host === host).renewal = { state: "running" };
+    return { status: 202 };
+  },
+  "GET jobs/runs": ({ world }, name) => ({ body: { items: [world.jobs.find((one) => one.name === name).last_run].filter(Boolean) } }),
+  "POST jobs/runs": ({ world }, name) => {
+    world.jobs.find((one) => one.name === name).running = true;
+    return { status: 202 };
+  },
+  "POST alerts/acknowledgement": ({ world }, id) => {
+    const row = world.alerts.find((one) => one.id === id);
+    row.acknowledged_at = world.at(0);
+    return { body: row };
+  },
+  "GET settings": ({ world }) => ({ body: world.settings, headers: { ETag: `"${world.settings.version}"` } }),
+  "PATCH settings": ({ world, body, headers }) => {
+    if (headers["if-match"] !== `"${world.settings.version}"`) throw new Refusal(412, "precondition_failed", "It was changed meanwhile.");
+    Object.assign(world.settings, body, { version: world.settings.version + 1 });
+    return { body: world.settings, headers: { ETag: `"${world.settings.version}"` } };
+  },
+};

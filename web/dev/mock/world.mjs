@@ -1,0 +1,164 @@
+// The fixtures: a small team with everything that a page can show, good and bad.
+import { randomBytes, randomUUID } from "node:crypto";
+
+const DAY = 86_400_000;
+const at = (days) => new Date(Date.now() + days * DAY).toISOString().replace(/\.\d+Z$/, "Z");
+const hex = (bytes) => randomBytes(bytes).toString("hex");
+
+export const PASSWORD = "wicket gate mock";
+const PEM = `-----BEGIN CERTIFICATE-----\n${randomBytes(480).toString("base64").match(/.{1,64}/g).join("\n")}\n-----END CERTIFICATE-----\n`;
+
+export function makeWorld() {
+  const person = (name, role, groups, more = {}) => ({
+    id: randomUUID(),
+    email: `${name.split(" ")[0].toLowerCase()}@example.org`,
+    name,
+    role,
+    groups,
+    disabled: false,
+    has_password: true,
+    created_at: at(-200),
+    version: 1,
+    ...more,
+  });
+  const anna = person("Anna Grün", "administrator", ["family", "operations"]);
+  const ben = person("Ben Ahrens", "member", ["family"]);
+  const cleo = person("Cleo Martín", "member", ["operations"], { has_password: false });
+  const dario = person("Dario Former-Colleague-With-A-Long-Name", "member", [], { disabled: true });
+  const backup = person("backup robot", "member", ["machines"], { email: undefined, has_password: false });
+  const people = [anna, ben, cleo, dario, backup];
+
+  const devices = [];
+  const certificates = [];
+  function device(owner, name, state, from, to, reason) {
+    const id = randomUUID();
+    const serial = hex(16);
+    const empty = state === "empty";
+    devices.push({ id, person_id: owner.id, name, state, created_at: at(from), version: 1, ...(empty ? {} : { current_serial: serial, not_after: at(to) }) });
+    if (empty) return;
+    certificates.push({
+      serial,
+      state,
+      person_id: owner.id,
+      device_id: id,
+      device_name: name,
+      profile: "device",
+      authority: "client-issuing-g1",
+      subject: `CN=${owner.name}`,
+      ...(owner.email ? { email: owner.email } : {}),
+      not_before: at(from),
+      not_after: at(to),
+      issued_at: at(from),
+      ...(state === "revoked" ? { revoked_at: at(-2), revocation_reason: reason } : {}),
+      lineage: randomUUID(),
+      sha256: hex(32),
+      pem: PEM,
+      chain_pem: PEM,
+    });
+  }
+  device(anna, "Anna's iPhone", "active", -20, 70);
+  device(anna, "Anna's MacBook Pro (work)", "active", -84, 6);
+  device(anna, "Old ThinkPad", "expired", -130, -40);
+  device(anna, "Pixel 6", "revoked", -60, 30, "keyCompromise");
+  device(anna, "Kitchen tablet", "empty", -1, 0);
+  device(ben, "Ben's Galaxy", "active", -30, 60);
+  device(cleo, "Cleo's desktop", "active", -88, 2);
+  device(dario, "Dario's laptop", "revoked", -80, 10, "affiliationChanged");
+  device(backup, "backup host", "active", -10, 80);
+
+  const authority = (name, kind, state, common_name, years, more = {}) => ({
+    name,
+    kind,
+    state,
+    common_name,
+    not_before: at(-200),
+    not_after: at(years * 365),
+    sha256: hex(32),
+    pem: PEM,
+    ...more,
+  });
+  const authorities = [
+    authority("client-root-g1", "root", "trusted", "Orchard House Client Root G1", 19, { crl_url: "http://door.example.org/pki/client-root-g1.crl", crl_number: 3, crl_next_update: at(150) }),
+    authority("client-issuing-g1", "issuing", "issuing", "Orchard House Client Issuing G1", 4, { crl_url: "http://door.example.org/pki/client-issuing-g1.crl", crl_number: 418, crl_next_update: at(0.6) }),
+    authority("local-server-g1", "local_server", "issuing", "Orchard House Local Server Authority G1", 9),
+  ];
+
+  const site = (host, kind, client_auth, more = {}) => ({
+    host,
+    kind,
+    client_auth,
+    hsts_max_age_seconds: 63_072_000,
+    certificate_source: "acme",
+    enabled: true,
+    certificate: { source: "acme", issuer: "Let's Encrypt E7", serial: hex(18), not_before: at(-30), not_after: at(60), sha256: hex(32) },
+    renewal: { state: "waiting", next_attempt_at: at(30) },
+    version: 1,
+    ...more,
+  });
+  const sites = [
+    site("door.example.org", "door", "request"),
+    site("grafana.example.org", "app", "request"),
+    site("home.example.org", "app", "require", {
+      certificate: { source: "acme", issuer: "Let's Encrypt E7", serial: hex(18), not_before: at(-85), not_after: at(5), sha256: hex(32) },
+      renewal: { state: "failing", next_attempt_at: at(0.1), last_error: "The authority could not reach http://home.example.org/.well-known/acme-challenge/…: connection refused" },
+    }),
+    site("new-app.example.org", "app", "none", {
+      certificate: { source: "local", issuer: "Orchard House Local Server Authority G1", serial: hex(16), not_before: at(0), not_after: at(7), sha256: hex(32) },
+      renewal: { state: "running" },
+      enabled: false,
+    }),
+  ];
+  const upstreams = [
+    { name: "grafana", targets: ["http://127.0.0.1:3000"], version: 1 },
+    { name: "home-assistant", targets: ["http://10.0.0.5:8123", "http://10.0.0.6:8123"], version: 2 },
+  ];
+  const routes = [
+    { id: randomUUID(), host: "grafana.example.org", path_prefix: "/", upstream: "grafana", policy: { kind: "known", people: [], groups: ["operations"], profiles: [], devices: [] }, plain_header: "X-WEBAUTH-USER", version: 1 },
+    { id: randomUUID(), host: "grafana.example.org", path_prefix: "/public", upstream: "grafana", policy: { kind: "public" }, version: 1 },
+    { id: randomUUID(), host: "home.example.org", path_prefix: "/", upstream: "home-assistant", policy: { kind: "known", people: [], groups: [], profiles: [], devices: [] }, version: 3 },
+  ];
+  const run = (outcome, days, detail) => ({ id: randomUUID(), started_at: at(days), ...(outcome ? { finished_at: at(days + 0.001), outcome } : {}), ...(detail ? { detail } : {}) });
+  const job = (name, schedule, description, last, next, running = false) => ({ name, schedule, description, running, ...(last ? { last_run: last } : {}), next_run_at: at(next) });
+  const jobs = [
+    job("renew_server_certificates", "0 */10 * * * *", "Renews the certificates of sites that are due.", run("failed", -0.004, "home.example.org: challenge not reachable"), 0.003),
+    job("publish_crls", "0 0 */6 * * *", "Signs new revocation lists before the old ones end.", run("succeeded", -0.2), 0.05),
+    job("expiry_mails", "0 0 8 * * *", "Tells owners about certificates that end soon.", run("succeeded", -0.5), 0.5),
+    job("refresh_live", "0 * * * * *", "Brings configuration and register to the edges.", run(undefined, -0.0001), 0.0007, true),
+    job("tidy_up", "0 30 3 * * *", "Removes sessions, invitations and challenge tokens that ended.", undefined, 0.3),
+  ];
+  const alerts = [
+    { id: randomUUID(), kind: "renewal_failing", object: "home.example.org", message: "Renewal failed 4 times; the certificate ends in 5 days. The authority could not reach the challenge over http.", severity: "critical", raised_at: at(-0.8) },
+    { id: randomUUID(), kind: "client_certificate_expiring", object: "Cleo's desktop", message: "The certificate of Cleo's desktop ends in 2 days and was not renewed.", severity: "warning", raised_at: at(-3), acknowledged_at: at(-1) },
+    { id: randomUUID(), kind: "mail_failed", object: "outbox", message: "A mail could not be delivered.", severity: "warning", raised_at: at(-9), closed_at: at(-8) },
+  ];
+  const audit = [];
+  const actions = ["certificate.issue", "certificate.revoke", "session.create", "site.renew", "route.edit", "person.invite"];
+  for (let i = 0; i < 60; i++) {
+    const act = randomUUID();
+    const action = actions[i % actions.length];
+    const base = { act, actor: i % 3 ? `person ${anna.email}` : "job renew_server_certificates", action, object_kind: action.split(".")[0], object_id: hex(8), request_id: randomUUID() };
+    audit.push({ id: randomUUID(), at: at(-i / 9), phase: "finished", outcome: i % 7 === 3 ? "failed" : "succeeded", ...(i % 7 === 3 ? { detail: "the challenge was not reachable" } : {}), ...base });
+    audit.push({ id: randomUUID(), at: at(-i / 9 - 0.00001), phase: "started", ...base });
+  }
+  const invitations = [
+    { id: randomUUID(), person_id: cleo.id, device_name: "Cleo's phone", profile: "device", state: "open", created_at: at(-1), expires_at: at(2) },
+    { id: randomUUID(), person_id: ben.id, device_name: "Ben's Galaxy", profile: "device", state: "used", created_at: at(-31), expires_at: at(-28) },
+    { id: randomUUID(), person_id: dario.id, profile: "device", state: "expired", created_at: at(-81), expires_at: at(-78) },
+  ];
+  const tokens = [
+    { id: randomUUID(), name: "deploy pipeline", role: "administrator", created_at: at(-40), expires_at: at(50), last_used_at: at(-0.1) },
+    { id: randomUUID(), name: "monitoring", role: "member", created_at: at(-300), expires_at: at(4) },
+  ];
+  return {
+    at,
+    hex,
+    name: "Orchard House",
+    setupRequired: false,
+    setupToken: randomBytes(32).toString("base64url"),
+    invitationToken: randomBytes(32).toString("base64url"),
+    settings: { installation_name: "Orchard House", version: 1 },
+    profiles: [{ name: "device", lifetime_days: 90, back_date_seconds: 300, key_types: ["p256", "p384", "rsa2048"] }, { name: "machine", lifetime_days: 30, back_date_seconds: 300, key_types: ["p256"] }],
+    sessions: new Map(),
+    people, devices, certificates, authorities, sites, upstreams, routes, jobs, alerts, audit, invitations, tokens,
+  };
+}

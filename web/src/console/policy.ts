@@ -1,0 +1,38 @@
+// Access policies in words, and from and to the form.
+import type { AccessPolicy } from "$lib/api/types";
+import { plural } from "$lib/format";
+
+export interface PolicyDraft {
+  kind: "public" | "known";
+  people: string[];
+  groups: string[];
+  profiles: string[];
+  devices: string[];
+}
+
+export function draftOf(policy: AccessPolicy | undefined): PolicyDraft {
+  const nothing = { people: [], groups: [], profiles: [], devices: [] };
+  if (policy?.kind === "public") return { kind: "public", ...nothing };
+  const { people = [], groups = [], profiles = [], devices = [] } = policy ?? {};
+  return { kind: "known", people, groups, profiles, devices };
+}
+
+export function policyOf(draft: PolicyDraft): AccessPolicy {
+  return draft.kind === "public" ? { kind: "public" } : { ...draft, kind: "known" };
+}
+
+/** For example “group operations, 2 people”. */
+export function policyText(policy: AccessPolicy, nameOf: (id: string) => string): string {
+  const { kind, people, groups, profiles, devices } = draftOf(policy);
+  if (kind === "public") return "Everyone, without a certificate";
+  const parts = [
+    groups.length > 0 ? `${groups.length === 1 ? "group" : "groups"} ${groups.join(", ")}` : "",
+    people.length > 3 ? plural(people.length, "person", "people") : people.map(nameOf).join(", "),
+    profiles.length > 0 ? `${profiles.length === 1 ? "profile" : "profiles"} ${profiles.join(", ")}` : "",
+    devices.length > 0 ? plural(devices.length, "device") : "",
+  ].filter((part) => part !== "");
+  return parts.length === 0 ? "Every known device" : parts.join("; ");
+}
+
+/** `operations, family` → the groups, without doubles. */
+export const splitWords = (text: string): string[] => [...new Set(text.split(/[\s,;]+/).filter((word) => word !== ""))];

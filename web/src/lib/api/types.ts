@@ -1,0 +1,28 @@
+// The names under which pages know what the API speaks of. Everything comes from the generated
+// document, so a change of the server that the pages do not follow fails to compile.
+import type { components } from "./schema";
+
+type Schemas = components["schemas"];
+
+export type Alert = Schemas["Alert"];
+export type AccessPolicy = Schemas["AccessPolicy"];
+export type AuditEvent = Schemas["AuditEvent"];
+export type Authority = Schemas["Authority"];
+export type Certificate = Schemas["Certificate"];
+export type ClientAuth = Schemas["ClientAuth"];
+export type Device = Schemas["Device"];
+export type Enforced = Schemas["Enforced"];
+export type Installation = Schemas["Installation"];
+export type Invitation = Schemas["Invitation"];
+export type Job = Schemas["Job"];
+export type JobRun = Schemas["JobRun"];
+export type Person = Schemas["Person"];
+export type Profile = Schemas["Profile"];
+export type RevocationReason = Schemas["RevocationReason"];
+export type Role = Schemas["Role"];
+export type Route = Schemas["Route"];
+export type Session = Schemas["Session"];
+export type Settings = Schemas["Settings"];
+export type Site = Schemas["Site"];
+export type Token = Schemas["Token"];
+export type Upstream = Schemas["Upstream"];

@@ -1,0 +1,96 @@
+// What a page reads from the server, with its waiting and its failure.
+import { asProblem, type Problem } from "./api/problem";
+
+/** One thing read from the server. */
+export class Loaded<T> {
+  data = $state.raw<T>();
+  problem = $state.raw<Problem>();
+  busy = $state(false);
+  readonly #read: () => Promise<T>;
+  #round = 0;
+
+  constructor(read: () => Promise<T>) {
+    this.#read = read;
+    void this.reload();
+  }
+
+  /** Reads again. Of two overlapping rounds the later one counts. */
+  async reload(): Promise<void> {
+    const round = ++this.#round;
+    this.busy = true;
+    try {
+      const data = await this.#read();
+      if (round === this.#round) {
+        this.data = data;
+        this.problem = undefined;
+      }
+    } catch (thrown) {
+      if (round === this.#round) this.problem = asProblem(thrown);
+    } finally {
+      if (round === this.#round) this.busy = false;
+    }
+  }
+}
+
+export interface Slice<T> {
+  items: T[];
+  next_cursor?: string;
+}
+
+/** A list that is read page by page. */
+export class Listed<T> {
+  items = $state.raw<T[]>([]);
+  problem = $state.raw<Problem>();
+  busy = $state(false);
+  /** False until the first page came, so that "none" is not said too early. */
+  ready = $state(false);
+  #cursor = $state<string>();
+  readonly #read: (cursor: string | undefined) => Promise<Slice<T>>;
+  #round = 0;
+
+  constructor(read: (cursor: string | undefined) => Promise<Slice<T>>) {
+    this.#read = read;
+    void this.reload();
+  }
+
+  get hasMore(): boolean {
+    return this.#cursor !== undefined;
+  }
+
+  reload(): Promise<void> {
+    return this.#fetch(undefined, () => []);
+  }
+
+  more(): Promise<void> {
+    return this.#fetch(this.#cursor, () => this.items);
+  }
+
+  async #fetch(cursor: string | undefined, before: () => T[]): Promise<void> {
+    const round = ++this.#round;
+    this.busy = true;
+    try {
+      const slice = await this.#read(cursor);
+      if (round !== this.#round) return;
+      this.items = [...before(), ...slice.items];
+      this.#cursor = slice.next_cursor;
+      this.problem = undefined;
+      this.ready = true;
+    } catch (thrown) {
+      if (round === this.#round) this.problem = asProblem(thrown);
+    } finally {
+      if (round === this.#round) this.busy = false;
+    }
+  }
+}
+
+/** Reads every page of a list that is known to be short, for choices and lookups. */
+export async function readAll<T>(read: (cursor: string | undefined) => Promise<Slice<T>>): Promise<T[]> {
+  const all: T[] = [];
+  let cursor: string | undefined;
+  do {
+    const slice = await read(cursor);
+    all.push(...slice.items);
+    cursor = slice.next_cursor;
+  } while (cursor !== undefined && all.length < 2000);
+  return all;
+}

@@ -1,0 +1,10 @@
+// The invitation comes first: it takes its token out of the address before the router reads it.
+import "./invitation";
+import { mount } from "svelte";
+import "$lib/styles/tokens.css";
+import "$lib/styles/base.css";
+import "$lib/styles/parts.css";
+import App from "./App.svelte";
+
+const target = document.getElementById("app");
+if (target) mount(App, { target });
