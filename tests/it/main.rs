@@ -6,5 +6,6 @@ mod harness;
 
 mod ca;
 mod live;
+mod edge;
 mod pki;
 mod tidy;
