@@ -3,6 +3,12 @@
 import { spawnSync } from "node:child_process";
 import assert from "node:assert/strict";
 
+/** A request as openssl makes it. */
+function signingRequest() {
+  const args = ["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "/dev/null", "-subj", "/CN=x"];
+  return spawnSync("openssl", args, { encoding: "utf8" }).stdout;
+}
+
 const heading = (page, text) => page.getByRole("heading", { level: 1, name: text }).waitFor();
 const button = (page, name) => page.getByRole("button", { name });
 
@@ -46,6 +52,10 @@ export async function invitation({ page, portal, invitationToken, look }) {
   await page.getByRole("link", { name: /Set a password/ }).click();
   await heading(page, "Set a password");
   await look("portal-first-password");
+  await page.getByLabel("New password").fill("a few words in a row");
+  await button(page, "Save password").click();
+  await page.getByRole("link", { name: "Go on" }).click();
+  await heading(page, "My devices");
   await button(page, "Sign out").click();
   await heading(page, "Sign in");
 }
@@ -61,6 +71,10 @@ export async function portalPages({ page, portal, member, look }) {
   await signIn(page, portal, member);
   await go(page, "/", "My devices");
   await look("portal-devices");
+  await button(page, "Rename Old ThinkPad").click();
+  await page.getByRole("dialog").getByLabel("Name").fill("Attic ThinkPad");
+  await button(page, "Save").click();
+  await page.getByRole("heading", { name: "Attic ThinkPad" }).waitFor();
   await button(page, /^Lost or not needed/).first().click();
   await page.getByRole("dialog").waitFor();
   await look("portal-revoke");
@@ -191,6 +205,14 @@ export async function consoleActs({ page, console: base, administrator, world, l
   await heading(page, "Anna Grün");
   await page.waitForLoadState("networkidle");
   await look("console-person");
+  await button(page, "Issue from a request").click();
+  await look("console-issue");
+  await dialog.getByLabel("Name of the device").fill("build host");
+  await dialog.getByLabel("Signing request").fill(signingRequest());
+  await dialog.getByRole("button", { name: "Issue" }).click();
+  await page.getByRole("heading", { name: "build host is known" }).waitFor();
+  await look("console-issued");
+  await button(page, "Close").click();
 
   await go(page, "/certificates?state=active", "Certificates");
   await page.getByRole("link", { name: "Cleo's desktop" }).first().click();
