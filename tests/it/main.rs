@@ -5,5 +5,6 @@
 mod harness;
 
 mod ca;
+mod packaging;
 mod pki;
 mod tidy;
