@@ -22,7 +22,6 @@ pub(crate) struct World {
     pub(crate) holder: Arc<Holder>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) anna: PersonId,
-    pub(crate) vaults: Arc<Vaults>,
 }
 
 pub(crate) fn vaults() -> Arc<Vaults> {
@@ -35,7 +34,7 @@ pub(crate) fn vaults() -> Arc<Vaults> {
 
 impl World {
     pub(crate) async fn over(database: &TestDatabase) -> Self {
-        let store = Store::open(&database.url(), 5).await.unwrap();
+        let store = Store::create(&database.url(), 5).await.unwrap();
         store.migrate(None).await.unwrap();
         let clock = ManualClock::at("2026-11-23T12:00:00Z".parse().unwrap());
         let shared: SharedClock = clock.clone();
@@ -65,7 +64,7 @@ impl World {
             created_at: clock.now(),
             version: 1,
         };
-        let world = Self { store, ca, holder, clock, anna: anna.id, vaults };
+        let world = Self { store, ca, holder, clock, anna: anna.id };
         let act = world.act("person.create").await;
         world.ca.create_person(&anna, &act, world.now()).await.unwrap();
         world

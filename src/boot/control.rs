@@ -1,0 +1,205 @@
+//! The control plane: rows, the authority, the feed, jobs and the admin server. Needs the database,
+//! which the edge does not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::initialise::{ensure_door, initialise};
+use super::{Start, open_store};
+use crate::activate::{Activation, Enforce};
+use crate::ca::{Ca, CrlError, InitError, ServerLeafError};
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::domain::Entropy;
+use crate::edge::{DoorConnection, Edge};
+use crate::jobs::refresh_live::{RefreshError, RefreshLive};
+use crate::keys::{KeyFault, Vaults};
+use crate::live::{Feed, Holder, TlsPolicy};
+use crate::store::data_keys::VaultError;
+use crate::store::settings::INSTALLATION_ID;
+use crate::store::{Store, StoreError};
+use crate::telemetry::Metrics;
+
+/// What the control plane is made of, kept for another try while the database is away.
+pub(super) struct Parts {
+    pub(super) config: Arc<Config>,
+    pub(super) clock: SharedClock,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) vaults: Arc<Vaults>,
+    pub(super) tls: TlsPolicy,
+    pub(super) holder: Arc<Holder>,
+    pub(super) edge: Arc<Edge>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// A running control plane.
+pub struct Control {
+    store: Store,
+    ca: Ca,
+    refresh: Arc<RefreshLive>,
+    door_url: Option<String>,
+    stop: CancellationToken,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// Why the control plane does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The database cannot be reached or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is a database, but no installation in it.
+    #[error("there is no installation in this database yet; run `wicketgate init`")]
+    NotInitialised,
+    /// The data keys do not open.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// A key could not seal.
+    #[error(transparent)]
+    Key(#[from] KeyFault),
+    /// An authority could not be made.
+    #[error(transparent)]
+    Init(#[from] InitError),
+    /// A local server certificate could not be made.
+    #[error(transparent)]
+    ServerLeaf(#[from] ServerLeafError),
+    /// A revocation list could not be published.
+    #[error(transparent)]
+    Crl(#[from] CrlError),
+    /// The edge could not be brought up to date.
+    #[error(transparent)]
+    Refresh(#[from] RefreshError),
+}
+
+impl ControlError {
+    /// Whether waiting for the database may help.
+    pub fn is_database_away(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(StoreError::Unavailable(_))
+                | Self::Vault(VaultError::Store(StoreError::Unavailable(_)))
+        )
+    }
+}
+
+/// Starts the control plane; takes the door's connections out of `door` when it succeeds.
+pub(super) async fn start(
+    parts: &Parts,
+    start: Start,
+    door: &mut Option<mpsc::Receiver<DoorConnection>>,
+) -> Result<Control, ControlError> {
+    let Parts { config, clock, entropy, vaults, holder, .. } = parts;
+    let store = open_store(config, start).await?;
+    prepare_schema(&store, config, parts).await?;
+    if start == Start::Existing && store.setting(INSTALLATION_ID).await?.is_none() {
+        return Err(ControlError::NotInitialised);
+    }
+    store.open_vaults(vaults, &**entropy, clock.now()).await?;
+    let epoch = holder.register().epoch();
+    if store.raise_epoch(epoch).await? {
+        tracing::error!(
+            register.epoch = epoch,
+            "The database is older than what edges know: it was restored from an old copy. Revocations stay in force; \
+             certificates issued since are not on record any more"
+        );
+    }
+
+    let feed = Feed::new();
+    feed.connect(holder.clone());
+    let door_url =
+        config.door.host.as_ref().map(|host| origin(host.as_str(), parts.edge.https_addresses()[0].port()));
+    let refresh =
+        RefreshLive::new(store.clone(), vaults.clone(), feed, clock.clone(), door_url.clone(), epoch);
+    let publish_crls = Activation::new("publish_crls");
+    let base_url = base_url(parts);
+    let enforce: Arc<dyn Enforce> = refresh.clone();
+    let ca = Ca::new(store.clone(), vaults.clone(), entropy.clone(), enforce, publish_crls.clone(), base_url);
+    if start == Start::CreateIfMissing {
+        initialise(&store, vaults, &ca, config, clock.now()).await?;
+    } else {
+        ensure_door(&store, &ca, config, clock.now()).await?;
+    }
+    ca.renew_local_certificates(clock.now()).await?;
+    ca.publish_crls(clock.now()).await?;
+    refresh.refresh().await?;
+
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let (running, ending) = (refresh.clone(), stop.clone());
+    tasks.spawn(async move {
+        tokio::select! { () = running.run() => {} () = ending.cancelled() => {} }
+    });
+    let (lists, time, ending) = (ca.clone(), clock.clone(), stop.clone());
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                () = publish_crls.woken() => {}
+                () = tokio::time::sleep(Duration::from_secs(60)) => {}
+                () = ending.cancelled() => return,
+            }
+            if let Err(error) = lists.publish_crls(time.now()).await {
+                tracing::error!(error = &error as &dyn std::error::Error, "No revocation list was published");
+            }
+        }
+    });
+    drop(door.take());
+    Ok(Control { store, ca, refresh, door_url, stop, tasks: Mutex::new(tasks) })
+}
+
+/// SQLite migrates itself, after keeping a copy; on PostgreSQL only `wicketgate migrate` does.
+async fn prepare_schema(store: &Store, config: &Config, parts: &Parts) -> Result<(), ControlError> {
+    if !store.is_sqlite() {
+        return Ok(store.check_schema().await?);
+    }
+    let kept = config.server.data_dir.join(format!("before-migration-{}.db", parts.clock.now().as_unix()));
+    Ok(store.migrate(Some(&kept)).await?)
+}
+
+/// Where lists and authority certificates are fetched: as configured, else at the edge's own http listener.
+fn base_url(parts: &Parts) -> String {
+    let configured = &parts.config.pki.base_url;
+    match (configured, &parts.config.door.host, parts.edge.http_addresses().first()) {
+        (None, None, Some(http)) if http.ip().is_loopback() => format!("http://localhost:{}", http.port()),
+        _ => parts.config.pki_base_url(),
+    }
+}
+
+/// `https://host[:port]`, the default port left out.
+pub(super) fn origin(host: &str, port: u16) -> String {
+    if port == 443 { format!("https://{host}") } else { format!("https://{host}:{port}") }
+}
+
+impl Control {
+    /// The rows.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The authority.
+    pub fn ca(&self) -> &Ca {
+        &self.ca
+    }
+
+    /// The handle that brings edges up to date.
+    pub fn refresh(&self) -> &Arc<RefreshLive> {
+        &self.refresh
+    }
+
+    /// Where people meet us.
+    pub fn door_url(&self) -> Option<&str> {
+        self.door_url.as_deref()
+    }
+
+    /// Stops jobs and listeners, and closes the database.
+    pub async fn drain(&self) {
+        self.stop.cancel();
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        while tasks.join_next().await.is_some() {}
+        self.store.clone().close().await;
+    }
+}
