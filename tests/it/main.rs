@@ -5,7 +5,8 @@
 mod harness;
 
 mod ca;
-mod live;
 mod edge;
+mod live;
+mod packaging;
 mod pki;
 mod tidy;
