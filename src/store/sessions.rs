@@ -154,8 +154,7 @@ async fn end_sessions<C: ConnectionTrait>(
     person: PersonId,
     keep: Option<SessionId>,
 ) -> Result<(), StoreError> {
-    let mut delete =
-        session::Entity::delete_many().filter(session::Column::PersonId.eq(person.to_string()));
+    let mut delete = session::Entity::delete_many().filter(session::Column::PersonId.eq(person.to_string()));
     if let Some(keep) = keep {
         delete = delete.filter(session::Column::Id.ne(keep.to_string()));
     }
