@@ -6,5 +6,7 @@ mod harness;
 
 mod ca;
 mod edge;
+mod live;
+mod packaging;
 mod pki;
 mod tidy;
