@@ -62,6 +62,11 @@ openapi: ## Write openapi/wicketgate.json anew
 	cargo run --quiet --locked --bin wicketgate -- openapi > $(TARGET)/openapi.json
 	mv $(TARGET)/openapi.json openapi/wicketgate.json
 
+.PHONY: bench-edge
+bench-edge: ## Our edge beside nginx and haproxy; writes benches/RESULTS.md
+	packaging/dev/set-up test
+	cargo bench --locked --bench edge
+
 .PHONY: deny
 deny: ## Licences, advisories and banned crates (needs cargo-deny)
 	cargo deny --locked check
