@@ -319,15 +319,8 @@ impl Checker<'_> {
 impl Config {
     /// Refuses two listeners on one address; port 0 is a different one each time.
     fn without_collisions(self, checker: &mut Checker<'_>) -> Self {
-        let mut listeners: Vec<(String, SocketAddr)> = Vec::new();
-        for (key, list) in [("edge.https", &self.edge.https), ("edge.http", &self.edge.http)] {
-            listeners.extend(list.iter().enumerate().map(|(i, address)| (format!("{key}[{i}]"), *address)));
-        }
-        listeners.push(("admin.listen".into(), self.admin.listen));
-        listeners.push(("health.listen".into(), self.health.listen));
-        listeners.extend(self.pki.listen.map(|address| ("pki.listen".into(), address)));
         let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
-        for (key, address) in listeners {
+        for (key, address) in self.listeners() {
             if address.port() == 0 {
                 continue;
             }
