@@ -162,9 +162,9 @@ async fn prepare_schema(store: &Store, config: &Config, parts: &Parts) -> Result
 
 /// Where lists and authority certificates are fetched: as configured, else at the edge's own http listener.
 fn base_url(parts: &Parts) -> String {
-    let configured = &parts.config.pki.base_url;
-    match (configured, &parts.config.door.host, parts.edge.http_addresses().first()) {
-        (None, None, Some(http)) if http.ip().is_loopback() => format!("http://localhost:{}", http.port()),
+    match (&parts.config.pki.base_url, parts.edge.http_addresses().first()) {
+        // Nobody else can reach it, so nobody else needs the lists. (A demo, a trial.)
+        (None, Some(http)) if http.ip().is_loopback() => format!("http://127.0.0.1:{}", http.port()),
         _ => parts.config.pki_base_url(),
     }
 }

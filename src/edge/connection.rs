@@ -34,6 +34,7 @@ pub(super) struct Visit {
     place: Place,
     standing: RefCell<Standing>,
     was_known: Cell<bool>,
+    is_lost: Cell<bool>,
     last_word: Cell<bool>,
     tunnel: RefCell<Option<Tunnel>>,
     memo: RefCell<Memo>,
@@ -108,6 +109,7 @@ impl Visit {
             place,
             standing: RefCell::new(Standing { epoch: 0, who: Arc::new(Classified::None) }),
             was_known: Cell::new(false),
+            is_lost: Cell::new(false),
             last_word: Cell::new(false),
             tunnel: RefCell::new(None),
             memo: RefCell::default(),
@@ -147,6 +149,8 @@ impl Visit {
         self.place.set_identity(identity);
         if identity.is_some() {
             self.was_known.set(true);
+        } else if self.was_known.get() && !self.is_lost.replace(true) {
+            self.worker.shared.counters.connections_ended.add();
         }
         let mut memo = self.memo.borrow_mut();
         memo.chain = None;

@@ -193,7 +193,11 @@ pub fn site_config(
 pub fn challenge_key(host: &Hostname, digest: &[u8], tls: &TlsPolicy) -> Result<Arc<CertifiedKey>, TlsFault> {
     let (certificate, key) =
         pki::challenge::tls_alpn_certificate(host, digest).map_err(TlsFault::Challenge)?;
-    certified_key(&[DerData(certificate)], key.expose(), tls)
+    let der = PrivateKeyDer::Pkcs8(key.expose().clone().into());
+    let key = tls.provider.key_provider.load_private_key(der).map_err(TlsFault::Key)?;
+    // Not `certified_key`: its check reads the certificate, and webpki stops at the critical
+    // acmeIdentifier. The pair was made in one piece a line above.
+    Ok(Arc::new(CertifiedKey::new(vec![certificate.into()], key)))
 }
 
 /// TLS for `acme-tls/1` connections: no client certificate, no other protocol.

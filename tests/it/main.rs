@@ -5,6 +5,8 @@
 mod harness;
 
 mod ca;
+mod edge;
+mod live;
 mod packaging;
 mod pki;
 mod tidy;

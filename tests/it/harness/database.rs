@@ -64,7 +64,8 @@ macro_rules! on_both_databases {
 
 on_both_databases! {
     async fn a_fresh_database_takes_the_schema(database) {
-        let store = wicketgate::store::Store::open(&database.url(), 3).await.unwrap();
+        let store = wicketgate::store::Store::create(&database.url(), 3).await.unwrap();
+        assert_eq!(store.is_sqlite(), matches!(database, TestDatabase::Sqlite(_)));
         store.migrate(None).await.unwrap();
         store.check_schema().await.unwrap();
         store.close().await;
