@@ -22,7 +22,7 @@ async fn child() {
     let (Ok(database), Ok(key)) = (std::env::var(DATABASE), std::env::var(KEY)) else { return };
     let world = World::with(Store::open(&database, 5).await.unwrap(), &Secret::new(key)).await;
     world.issue("phone").await;
-    world.ca.publish_crls(world.now().plus(Duration::from_secs(86_400 * 5))).await.unwrap();
+    world.ca.publish_crls(world.now().plus(Duration::from_secs(86_400 * 60))).await.unwrap();
 }
 
 /// Runs [`child`] until `point`. Returns whether it got there.
