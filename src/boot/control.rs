@@ -17,13 +17,27 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::domain::Entropy;
 use crate::edge::{DoorConnection, Edge};
+use crate::jobs::clean_up::CleanUp;
+use crate::jobs::close_orphans::CloseOrphans;
+use crate::jobs::expiry_alerts::ExpiryAlerts;
+use crate::jobs::publish_crls::PublishCrls;
 use crate::jobs::refresh_live::{RefreshError, RefreshLive};
+use crate::jobs::renew_local_certificates::RenewLocalCertificates;
+use crate::jobs::send_mail::SendMail;
+use crate::jobs::{self, Job, Jobs};
 use crate::keys::{KeyFault, Vaults};
 use crate::live::{Feed, Holder, TlsPolicy};
+use crate::mail::smtp::{Smtp, SmtpFault};
+use crate::mail::{Carrier, Mailer};
 use crate::store::data_keys::VaultError;
+use crate::store::leases::ReplicaId;
+use crate::store::outbox::Outbox;
 use crate::store::settings::INSTALLATION_ID;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
+
+/// How long a job may finish its step when the process ends.
+const JOBS_WITHIN: Duration = Duration::from_secs(4);
 
 /// What the control plane is made of, kept for another try while the database is away.
 pub(super) struct Parts {
@@ -42,6 +56,8 @@ pub struct Control {
     store: Store,
     ca: Ca,
     refresh: Arc<RefreshLive>,
+    jobs: Jobs,
+    mailer: Mailer,
     door_url: Option<String>,
     stop: CancellationToken,
     tasks: Mutex<JoinSet<()>>,
@@ -71,6 +87,12 @@ pub enum ControlError {
     /// A revocation list could not be published.
     #[error(transparent)]
     Crl(#[from] CrlError),
+    /// The mail settings do not make a mail server.
+    #[error(transparent)]
+    Smtp(#[from] SmtpFault),
+    /// The jobs could not be started.
+    #[error(transparent)]
+    Jobs(#[from] jobs::StartError),
     /// The edge could not be brought up to date.
     #[error(transparent)]
     Refresh(#[from] RefreshError),
@@ -128,27 +150,51 @@ pub(super) async fn start(
     ca.publish_crls(clock.now()).await?;
     refresh.refresh().await?;
 
+    let mailer = mailer(parts, &store, door_url.clone())?;
+    let jobs = start_jobs(parts, &store, &ca, &mailer, publish_crls).await?;
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let (running, ending) = (refresh.clone(), stop.clone());
     tasks.spawn(async move {
         tokio::select! { () = running.run() => {} () = ending.cancelled() => {} }
     });
-    let (lists, time, ending) = (ca.clone(), clock.clone(), stop.clone());
-    tasks.spawn(async move {
-        loop {
-            tokio::select! {
-                () = publish_crls.woken() => {}
-                () = tokio::time::sleep(Duration::from_secs(60)) => {}
-                () = ending.cancelled() => return,
-            }
-            if let Err(error) = lists.publish_crls(time.now()).await {
-                tracing::error!(error = &error as &dyn std::error::Error, "No revocation list was published");
-            }
-        }
-    });
     drop(door.take());
-    Ok(Control { store, ca, refresh, door_url, stop, tasks: Mutex::new(tasks) })
+    Ok(Control { store, ca, refresh, jobs, mailer, door_url, stop, tasks: Mutex::new(tasks) })
+}
+
+fn mailer(parts: &Parts, store: &Store, door_url: Option<String>) -> Result<Mailer, ControlError> {
+    let carrier = match &parts.config.smtp {
+        Some(settings) => Some(Box::new(Smtp::new(settings, None)?) as Box<dyn Carrier>),
+        None => None,
+    };
+    if carrier.is_none() {
+        tracing::warn!(
+            "No mail server is configured: invitations must be handed over, and nobody is warned by mail"
+        );
+    }
+    let outbox = Outbox::new(store.clone(), parts.vaults.clone());
+    let name = parts.config.server.name.clone();
+    Ok(Mailer::new(outbox, carrier, name, door_url, Activation::new("send_mail"), parts.metrics.jobs.clone()))
+}
+
+async fn start_jobs(
+    parts: &Parts,
+    store: &Store,
+    ca: &Ca,
+    mailer: &Mailer,
+    publish_crls: Activation,
+) -> Result<Jobs, ControlError> {
+    let own = |job: Arc<dyn Job>| (Activation::new(job.name()), job);
+    let jobs: Vec<(Activation, Arc<dyn Job>)> = vec![
+        (publish_crls, Arc::new(PublishCrls::new(ca.clone()))),
+        (mailer.activation().clone(), Arc::new(SendMail::new(mailer.clone()))),
+        own(Arc::new(RenewLocalCertificates::new(ca.clone()))),
+        own(Arc::new(ExpiryAlerts::new(store.clone(), mailer.clone()))),
+        own(Arc::new(CloseOrphans::new(store.clone(), ca.clone()))),
+        own(Arc::new(CleanUp::new(store.clone(), Vec::new()))),
+    ];
+    Ok(Jobs::start(store.clone(), parts.clock.clone(), ReplicaId::new(), parts.metrics.jobs.clone(), jobs)
+        .await?)
 }
 
 /// SQLite migrates itself, after keeping a copy; on PostgreSQL only `wicketgate migrate` does.
@@ -185,6 +231,16 @@ impl Control {
         &self.ca
     }
 
+    /// Every job.
+    pub fn jobs(&self) -> &Jobs {
+        &self.jobs
+    }
+
+    /// Who writes letters.
+    pub fn mailer(&self) -> &Mailer {
+        &self.mailer
+    }
+
     /// The handle that brings edges up to date.
     pub fn refresh(&self) -> &Arc<RefreshLive> {
         &self.refresh
@@ -197,6 +253,7 @@ impl Control {
 
     /// Stops jobs and listeners, and closes the database.
     pub async fn drain(&self) {
+        self.jobs.drain(JOBS_WITHIN).await;
         self.stop.cancel();
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         while tasks.join_next().await.is_some() {}

@@ -120,11 +120,11 @@ pub async fn start(
     let kek: Arc<dyn crate::domain::Seal> = Arc::new(server_kek(&config)?);
     let holder = Holder::restore(tls.clone(), clock.clone(), Journal::at(&directory, "local", kek))?;
     let (door, door_connections) = mpsc::channel::<DoorConnection>(DOOR_QUEUE);
-    let edge = Edge::bind(edge_settings(&config), holder.clone(), clock.clone(), entropy.clone(), Some(door))
-        .await?;
-    let edge = Arc::new(edge);
-
     let metrics = Metrics::new(clock.now())?;
+    let (settings, numbers) = (edge_settings(&config), metrics.edge.clone());
+    let edge =
+        Edge::bind(settings, holder.clone(), clock.clone(), entropy.clone(), Some(door), numbers).await?;
+    let edge = Arc::new(edge);
 
     let mut tasks = JoinSet::new();
     let stop = CancellationToken::new();

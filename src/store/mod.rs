@@ -4,6 +4,8 @@
 //! transaction ([`Store::begin`]); on SQLite there is one writing connection, so writers queue instead
 //! of failing. Times are UTC Unix seconds; secrets are sealed before they get here.
 
+pub mod acme;
+pub mod alerts;
 pub mod audit;
 pub mod authorities;
 pub mod certificates;
@@ -12,6 +14,9 @@ pub mod crls;
 pub mod data_keys;
 pub mod idempotency;
 pub mod invitations;
+pub mod jobs;
+pub mod leases;
+pub mod outbox;
 pub mod passwords;
 pub mod people;
 pub mod register;

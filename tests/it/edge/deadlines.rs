@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use wicketgate::telemetry::metrics::Handshake;
 
 use super::client::{Http, connect, read_all, shake, tls, until};
 use super::fixture::{APP, World};
@@ -22,7 +23,8 @@ async fn a_slow_handshake_ends_with_or_without_a_client_hello() {
         stream.write_all(beginning).await.unwrap();
         assert_eq!(read_all(&mut stream).await, "");
     }
-    until("both are counted", || world.edge.counters().handshakes_failed.get() == 2).await;
+    let timed_out = || world.metrics.handshakes.value(Handshake::TimedOut);
+    until("both are counted", || timed_out() == 2).await;
 }
 
 #[tokio::test]

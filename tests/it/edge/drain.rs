@@ -19,7 +19,8 @@ async fn a_taken_port_is_an_error_with_the_address() {
     for taken in [plain.local_addr().unwrap(), world.edge.https_addresses()[0]] {
         let settings = EdgeSettings { https: vec![taken], ..EdgeSettings::default() };
         let clock = world.clock.clone();
-        let error = Edge::bind(settings, world.holder.clone(), clock, Arc::new(Random), None).await;
+        let error =
+            Edge::bind(settings, world.holder.clone(), clock, Arc::new(Random), None, Arc::default()).await;
         let Err(BindError::Listen { address, cause }) = error else { panic!("bound twice") };
         assert_eq!((address, cause.kind()), (taken, std::io::ErrorKind::AddrInUse));
     }

@@ -24,6 +24,8 @@ use wicketgate::live::{
     PersonRecord, RouteData, SiteData, SiteKind, TlsPolicy, Update, UpstreamData,
 };
 
+use wicketgate::telemetry::metrics::EdgeMetrics;
+
 use super::upstream::Backend;
 
 /// The site that most tests visit: `request`, several routes.
@@ -136,6 +138,7 @@ pub struct World {
     pub clock: Arc<ManualClock>,
     pub holder: Arc<Holder>,
     pub edge: Edge,
+    pub metrics: Arc<EdgeMetrics>,
     pub authority: Authority,
     pub local_server: Authority,
     pub backend: Backend,
@@ -175,9 +178,12 @@ impl World {
         };
         adjust(&mut settings);
         let (door_in, door) = mpsc::channel(4);
-        let edge = Edge::bind(settings, holder.clone(), clock.clone(), Arc::new(Random), Some(door_in))
-            .await
-            .unwrap();
+        let metrics = Arc::new(EdgeMetrics::default());
+        let (clock_too, door_in) = (clock.clone(), Some(door_in));
+        let edge =
+            Edge::bind(settings, holder.clone(), clock_too, Arc::new(Random), door_in, metrics.clone())
+                .await
+                .unwrap();
         let authority = Authority::new("issuing-g1", "Test Client Issuing G1");
         let local_server = Authority::new("local-server-g1", "Test Local Server Authority G1");
         let anna = PersonRecord {
@@ -191,6 +197,7 @@ impl World {
             clock,
             holder,
             edge,
+            metrics,
             authority,
             local_server,
             backend,

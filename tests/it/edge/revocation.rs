@@ -74,7 +74,8 @@ async fn a_disabled_person_and_a_certificate_at_its_end_are_out_as_well() {
     let refused = kept.get(APP, "/").await;
     assert_eq!((refused.status, refused.code().as_str()), (403, "access_denied"));
     assert!(idle.closes_within(SOON).await);
-    until("both are counted", || world.edge.counters().connections_ended.get() >= 2).await;
+    let tracked = || world.metrics.tracked_connections.value();
+    until("none is counted as known", || tracked() == 0).await;
 }
 
 #[tokio::test]
