@@ -154,12 +154,23 @@ impl Checker<'_> {
                 }
                 return KeySource::Inline(Secret::new(text));
             }
-            let file = self.some(&format!("{key}_file"), file, values::path);
-            let credential =
-                || Some(PathBuf::from(environment.get("CREDENTIALS_DIRECTORY")?).join(format!("{name}-key")));
-            let delivered = || credential().filter(|path| path.is_file());
-            let default = || PathBuf::from(format!("/etc/wicketgate/{name}.key"));
-            KeySource::File(file.or_else(delivered).unwrap_or_else(default))
+            if let Some(file) = self.some(&format!("{key}_file"), file, values::path) {
+                return KeySource::File(file);
+            }
+            // Read here and now: systemd guards these files with an access list, whose mask shows as
+            // mode 0440, so the rule for key files ("only its owner") must not be applied to them.
+            let credential = environment.get("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+            match credential.map(|directory| directory.join(format!("{name}-key"))) {
+                Some(path) if path.exists() => match std::fs::read_to_string(&path) {
+                    Ok(text) => KeySource::Inline(Secret::new(text)),
+                    Err(error) => {
+                        let reason = format!("the credential cannot be read: {error}");
+                        self.refuse(Fault::of_value(&key, &path.display().to_string(), reason));
+                        KeySource::File(path)
+                    }
+                },
+                _ => KeySource::File(PathBuf::from(format!("/etc/wicketgate/{name}.key"))),
+            }
         };
         Keys {
             server: source("server", raw.server_key, raw.server_key_file),

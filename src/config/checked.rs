@@ -105,7 +105,7 @@ pub struct Keys {
 /// Where a key-encryption key comes from.
 #[derive(Clone, Debug)]
 pub enum KeySource {
-    /// Given as text, through the environment or the file.
+    /// Given as text: from the environment, a credential of systemd, or the file.
     Inline(Secret<String>),
     /// In a file that only its owner may read.
     File(PathBuf),
