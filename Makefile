@@ -9,6 +9,8 @@ MAKEFLAGS += --no-builtin-rules
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Where tests look for the programs that set-up builds.
 export WICKETGATE_TEST_TOOLS ?= $(CURDIR)/target/tools
+# Last, so that nothing of the machine is hidden by them.
+export PATH := $(PATH):$(CURDIR)/target/tools/bin:$(CURDIR)/target/tools/venv/bin
 
 .PHONY: help
 help: ## Show this list

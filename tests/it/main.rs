@@ -5,6 +5,7 @@
 mod harness;
 
 mod ca;
+mod config;
 mod edge;
 mod live;
 mod packaging;
