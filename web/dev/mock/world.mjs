@@ -155,11 +155,13 @@ export function makeWorld() {
     name: "Orchard House",
     setupRequired: false,
     setupToken: randomBytes(32).toString("base64url"),
+    adminToken: `wkt_${randomBytes(27).toString("base64url")}`,
     invitationToken: randomBytes(32).toString("base64url"),
     settings: { installation_name: "Orchard House", version: 1 },
     profiles: [{ name: "device", lifetime_days: 90, back_date_seconds: 300, key_types: ["p256", "p384", "rsa2048"] }, { name: "machine", lifetime_days: 30, back_date_seconds: 300, key_types: ["p256"] }],
     sessions: new Map(),
     passwords: new Map(),
+    administrator: anna,
     people, devices, certificates, authorities, sites, upstreams, routes, jobs, alerts, audit, invitations, tokens,
   };
 }
