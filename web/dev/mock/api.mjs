@@ -12,7 +12,7 @@ class Refusal extends Error {
     Object.assign(this, { status, code, detail, errors, headers });
   }
 }
-const invalid = (pointer, detail) => new Refusal(422, "invalid_request", "The request was not accepted.", [{ pointer, code: "invalid", detail }]);
+const invalid = (pointer, detail) => new Refusal(422, "invalid_request", detail, [{ pointer, code: "invalid", detail }]);
 const notFound = () => new Refusal(404, "not_found", "There is no such thing here.");
 
 export async function answer(world, entry, request, response, url) {
@@ -37,7 +37,7 @@ export async function answer(world, entry, request, response, url) {
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     const { status, code, detail, errors, headers } = error;
-    send(status, { type: `https://wicketgate.example/problems/${code}`, title: code.replaceAll("_", " "), status, code, detail, errors }, headers);
+    send(status, { type: "about:blank", title: code.replaceAll("_", " "), status, code, detail, errors }, headers);
   }
 }
 

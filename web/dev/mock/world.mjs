@@ -25,7 +25,7 @@ export function makeWorld() {
   const ben = person("Ben Ahrens", "member", ["family"]);
   const cleo = person("Cleo Martín", "member", ["operations"], { has_password: false });
   const dario = person("Dario Former-Colleague-With-A-Long-Name", "member", [], { disabled: true });
-  const backup = person("backup robot", "member", ["machines"], { email: undefined, has_password: false });
+  const backup = person("backup robot", "member", ["machines"], { email: "operations@example.org", has_password: false });
   const people = [anna, ben, cleo, dario, backup];
 
   const devices = [];
