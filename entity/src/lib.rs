@@ -2,6 +2,11 @@
 //! What the columns mean stands in `migration` and beside the functions of `store`.
 #![expect(missing_docs, reason = "columns are named after their meaning; a sentence each would repeat it")]
 
+pub mod acme_account;
+pub mod acme_challenge;
+pub mod acme_order;
+pub mod acme_renewal;
+pub mod alert;
 pub mod audit_event;
 pub mod authority;
 pub mod certificate;
@@ -9,9 +14,13 @@ pub mod configuration_head;
 pub mod crl;
 pub mod data_key;
 pub mod device;
+pub mod expiry_notice;
 pub mod idempotency_key;
 pub mod intent;
 pub mod invitation;
+pub mod job_run;
+pub mod lease;
+pub mod outbox;
 pub mod person;
 pub mod register_change;
 pub mod register_head;

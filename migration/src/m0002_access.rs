@@ -3,9 +3,7 @@
 
 use sea_orm_migration::prelude::*;
 
-use crate::table::{
-    index, number, number_or_null, refers, table, text, text_or_null, time, time_or_null,
-};
+use crate::table::{index, number, number_or_null, refers, table, text, text_or_null, time, time_or_null};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;

@@ -151,7 +151,11 @@ fn check_string(schema: &MetaSchema, text: &str, fault: &mut impl FnMut(&str, St
         fault("too_long", format!("May have {most} characters at most."));
     }
     if length < least {
-        let detail = if least == 1 { "Must not be empty.".to_owned() } else { format!("Must have at least {least} characters.") };
+        let detail = if least == 1 {
+            "Must not be empty.".to_owned()
+        } else {
+            format!("Must have at least {least} characters.")
+        };
         fault("too_short", detail);
     }
     if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {

@@ -34,7 +34,11 @@ impl OpenApi for Shape {
         Api::register(registry);
     }
 
-    fn add_routes(self, _: &mut std::collections::HashMap<String, std::collections::HashMap<Method, BoxEndpoint<'static>>>) {}
+    fn add_routes(
+        self,
+        _: &mut std::collections::HashMap<String, std::collections::HashMap<Method, BoxEndpoint<'static>>>,
+    ) {
+    }
 }
 
 /// The OpenAPI document of the admin API: JSON, indented, the same bytes for the same program.

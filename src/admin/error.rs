@@ -136,10 +136,7 @@ impl Problem {
     /// 405, with the methods that there are.
     pub fn method_not_allowed(allow: String) -> Self {
         let detail = format!("Only {allow} can be used here.");
-        Self {
-            allow: Some(allow),
-            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
-        }
+        Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail) }
     }
 
     /// 503: nothing was done; trying again later is safe. The cause goes to the log.
@@ -318,9 +315,7 @@ impl From<RevokeError> for Problem {
     fn from(error: RevokeError) -> Self {
         match error {
             RevokeError::Missing(what) => Self::not_found(what),
-            RevokeError::AlreadyRevoked(_) => {
-                Self::conflict("already_revoked", sentence(&error.to_string()))
-            }
+            RevokeError::AlreadyRevoked(_) => Self::conflict("already_revoked", sentence(&error.to_string())),
             RevokeError::Store(cause) => cause.into(),
         }
     }

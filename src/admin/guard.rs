@@ -265,7 +265,9 @@ async fn open_act(
 ) -> Outcome<Option<OpenAct>> {
     let Some(audited) = operation.audited else { return Ok(None) };
     // What a caller wrote into the path is recorded only if it can be one of our names at all.
-    let tidy = |id: &String| id.len() <= 253 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+    let tidy = |id: &String| {
+        id.len() <= 253 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+    };
     let object = audited.object.and_then(|kind| parameter.filter(tidy).map(|id| (kind, id)));
     let begun = services.store().begin_act(actor, audited.action, object, Some(request_id), now).await;
     let act = begun.map_err(|error| Problem::unavailable(&error))?;
@@ -294,4 +296,3 @@ impl Entrance {
         }
     }
 }
-

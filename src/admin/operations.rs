@@ -104,7 +104,8 @@ fn matches(template: &str, path: &str) -> Option<Option<String>> {
                 if value.is_empty() {
                     return None;
                 }
-                parameter = Some(percent_encoding::percent_decode_str(value).decode_utf8().ok()?.into_owned());
+                parameter =
+                    Some(percent_encoding::percent_decode_str(value).decode_utf8().ok()?.into_owned());
             }
             (Some(wanted), Some(given)) if wanted == given => {}
             _ => return None,

@@ -36,9 +36,10 @@ impl<K: FromStr> Page<K> {
         }
         let after = match &cursor.0 {
             None => None,
-            Some(cursor) => Some(open(cursor).ok_or_else(|| {
-                parameter("cursor", "invalid", "Is not a cursor of this listing.")
-            })?),
+            Some(cursor) => Some(
+                open(cursor)
+                    .ok_or_else(|| parameter("cursor", "invalid", "Is not a cursor of this listing."))?,
+            ),
         };
         Ok(Self { after, limit })
     }

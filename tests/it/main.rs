@@ -6,5 +6,8 @@ mod harness;
 
 mod admin;
 mod ca;
+mod edge;
+mod live;
+mod packaging;
 mod pki;
 mod tidy;

@@ -9,10 +9,7 @@ const NAME: &str = "__Host-session";
 
 /// The header that sets the cookie for `max_age_seconds`.
 pub fn set(secret: &Secret<String>, max_age_seconds: u64) -> String {
-    format!(
-        "{NAME}={}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={max_age_seconds}",
-        secret.expose()
-    )
+    format!("{NAME}={}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={max_age_seconds}", secret.expose())
 }
 
 /// The header that removes the cookie.

@@ -86,9 +86,8 @@ impl Passwords {
             let known = hash.is_some();
             let phc = hash.as_ref().map_or(NOBODY, |hash| hash.expose().as_str());
             let right = PasswordHash::new(phc).is_ok_and(|hash| {
-                argon2().is_ok_and(|argon2| {
-                    argon2.verify_password(password.expose().as_bytes(), &hash).is_ok()
-                })
+                argon2()
+                    .is_ok_and(|argon2| argon2.verify_password(password.expose().as_bytes(), &hash).is_ok())
             });
             right && known
         })
@@ -169,19 +168,78 @@ fn is_common(lower: &str) -> bool {
     };
     // What is left without digits and signs around it: "Password123456!" is "password".
     let core = lower.trim_matches(|c: char| !c.is_alphabetic());
-    distinct.len() < 5 || repeats || steps(1) || steps(-1) || COMMON.contains(&core) || COMMON.contains(&lower)
+    distinct.len() < 5
+        || repeats
+        || steps(1)
+        || steps(-1)
+        || COMMON.contains(&core)
+        || COMMON.contains(&lower)
 }
 
 /// The cores of long passwords that appear in every list of leaked ones.
 const COMMON: &[&str] = &[
-    "", "password", "passw0rd", "p@ssw0rd", "p@ssword", "qwerty", "qwertyuiop", "qwertzuiop", "azertyuiop",
-    "letmein", "iloveyou", "welcome", "admin", "administrator", "changeme", "changemeplease", "secret",
-    "trustno", "monkey", "dragon", "sunshine", "princess", "football", "baseball", "superman", "batman",
-    "master", "hello", "helloworld", "abcdef", "abcdefgh", "asdfghjkl", "zxcvbnm", "qazwsxedc", "1q2w3e4r5t6y",
-    "1qaz2wsx3edc", "q1w2e3r4t5y6", "summer", "winter", "spring", "autumn", "default", "temporary", "guest",
-    "testtest", "test", "testing", "correcthorsebatterystaple", "correct horse battery staple", "wicketgate",
-    "mypassword", "newpassword", "thisismypassword", "passwordpassword", "letmeinplease", "qwertyuiopasdf",
-    "qwertyuiopasdfghjkl", "asdfghjklqwertyuiop", "1234567890qwertyuiop", "whatever", "starwars", "computer",
+    "",
+    "password",
+    "passw0rd",
+    "p@ssw0rd",
+    "p@ssword",
+    "qwerty",
+    "qwertyuiop",
+    "qwertzuiop",
+    "azertyuiop",
+    "letmein",
+    "iloveyou",
+    "welcome",
+    "admin",
+    "administrator",
+    "changeme",
+    "changemeplease",
+    "secret",
+    "trustno",
+    "monkey",
+    "dragon",
+    "sunshine",
+    "princess",
+    "football",
+    "baseball",
+    "superman",
+    "batman",
+    "master",
+    "hello",
+    "helloworld",
+    "abcdef",
+    "abcdefgh",
+    "asdfghjkl",
+    "zxcvbnm",
+    "qazwsxedc",
+    "1q2w3e4r5t6y",
+    "1qaz2wsx3edc",
+    "q1w2e3r4t5y6",
+    "summer",
+    "winter",
+    "spring",
+    "autumn",
+    "default",
+    "temporary",
+    "guest",
+    "testtest",
+    "test",
+    "testing",
+    "correcthorsebatterystaple",
+    "correct horse battery staple",
+    "wicketgate",
+    "mypassword",
+    "newpassword",
+    "thisismypassword",
+    "passwordpassword",
+    "letmeinplease",
+    "qwertyuiopasdf",
+    "qwertyuiopasdfghjkl",
+    "asdfghjklqwertyuiop",
+    "1234567890qwertyuiop",
+    "whatever",
+    "starwars",
+    "computer",
 ];
 
 #[cfg(test)]

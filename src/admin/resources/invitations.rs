@@ -135,7 +135,8 @@ impl Api {
             return Err(Problem::field("/profile", "unknown", "There is no such profile."));
         }
         if body.send_mail && !self.0.post().is_configured() {
-            let detail = "No mail server is configured. Invite without mail, and hand the link over yourself.";
+            let detail =
+                "No mail server is configured. Invite without mail, and hand the link over yourself.";
             return Err(Problem::conflict("mail_not_configured", detail));
         }
         let token = secret::fresh(self.0.entropy());

@@ -236,7 +236,8 @@ impl Api {
     async fn renew(&self, host: Path<String>) -> Outcome<Accepted> {
         let site = self.find(&host).await?;
         if site.source == rows::CertificateSource::Local {
-            let detail = "This site's certificates come from the local server authority, which renews them by itself.";
+            let detail =
+                "This site's certificates come from the local server authority, which renews them by itself.";
             return Err(Problem::conflict("not_acme", detail));
         }
         self.0.automation().renew(&site.host).await?;

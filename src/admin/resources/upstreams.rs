@@ -91,7 +91,8 @@ impl Api {
         transaction.commit().await?;
         call.closed();
         let enforced = self.0.enforce().bring_up_to_date().await;
-        Ok(Created::at(format!("/api/v1/upstreams/{}", row.name), look(row, Some(enforced.into()))).version(1))
+        Ok(Created::at(format!("/api/v1/upstreams/{}", row.name), look(row, Some(enforced.into())))
+            .version(1))
     }
 
     /// One upstream

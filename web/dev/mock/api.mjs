@@ -120,6 +120,8 @@ function signedIn(world, person, kind, more = {}, role = person.role) {
   return { status: 201, body: session, headers: { "Set-Cookie": `__Host-session=${secret}; Secure; HttpOnly; Path=/; SameSite=Lax` } };
 }
 
+const passwordOf = (world, person) => world.passwords.get(person.id) ?? PASSWORD;
+
 const OPEN = {
   "GET installation": ({ world }) => ({ body: { name: world.settings.installation_name, setup_required: world.setupRequired, door_url: world.doorUrl, version: "0.1.0" } }),
   "POST setup": ({ world, body }) => {
@@ -137,7 +139,7 @@ const OPEN = {
   "POST sessions": ({ world, body, entry }) => {
     if (body.email === "slow@example.org") throw new Refusal(429, "rate_limited", "Too many tries.", [], { "Retry-After": "150" });
     const person = world.people.find((one) => one.email === body.email);
-    if (!person || body.password !== PASSWORD) throw new Refusal(401, "wrong_credentials", "The address or the password is not right.");
+    if (!person || body.password !== passwordOf(world, person)) throw new Refusal(401, "wrong_credentials", "The address or the password is not right.");
     return signedIn(world, person, "password", {}, entry === "portal" ? "member" : person.role);
   },
   "POST invitations/acceptance": ({ world, body }) => {
@@ -170,9 +172,10 @@ const SPECIAL = {
     return { status: 204 };
   },
   "GET sessions": ({ world, session }) => ({ body: { items: [...world.sessions.values()].filter((one) => one.person.id === session.person.id).map((one) => ({ ...one, current: one === session })) } }),
-  "PUT people/password": ({ body, session }) => {
-    if (session.kind === "password" && body.current_password !== PASSWORD) throw invalid("/current_password", "This is not your present password.");
+  "PUT people/password": ({ world, body, session }) => {
+    if (session.kind === "password" && body.current_password !== passwordOf(world, session.person)) throw invalid("/current_password", "This is not your present password.");
     if (body.new_password.length < 12) throw invalid("/new_password", "At least 12 characters.");
+    world.passwords.set(session.person.id, body.new_password);
     return { status: 204 };
   },
   "POST certificates": (call, serial) => {

@@ -159,6 +159,7 @@ export function makeWorld() {
     settings: { installation_name: "Orchard House", version: 1 },
     profiles: [{ name: "device", lifetime_days: 90, back_date_seconds: 300, key_types: ["p256", "p384", "rsa2048"] }, { name: "machine", lifetime_days: 30, back_date_seconds: 300, key_types: ["p256"] }],
     sessions: new Map(),
+    passwords: new Map(),
     people, devices, certificates, authorities, sites, upstreams, routes, jobs, alerts, audit, invitations, tokens,
   };
 }
