@@ -4,6 +4,7 @@
 #[macro_use]
 mod harness;
 
+mod admin;
 mod ca;
 mod config;
 mod edge;
