@@ -9,6 +9,8 @@ MAKEFLAGS += --no-builtin-rules
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Where tests look for the programs that set-up builds.
 export WICKETGATE_TEST_TOOLS ?= $(CURDIR)/target/tools
+# Last, so that nothing of the machine is hidden by them.
+export PATH := $(PATH):$(CURDIR)/target/tools/bin:$(CURDIR)/target/tools/venv/bin
 
 .PHONY: help
 help: ## Show this list
@@ -61,6 +63,11 @@ openapi: ## Write openapi/wicketgate.json anew
 	mkdir -p openapi
 	cargo run --quiet --locked --bin wicketgate -- openapi > $(TARGET)/openapi.json
 	mv $(TARGET)/openapi.json openapi/wicketgate.json
+
+.PHONY: bench-edge
+bench-edge: ## Our edge beside nginx and haproxy; writes benches/RESULTS.md
+	packaging/dev/set-up test
+	cargo bench --locked --bench edge
 
 .PHONY: deny
 deny: ## Licences, advisories and banned crates (needs cargo-deny)

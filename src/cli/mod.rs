@@ -8,6 +8,7 @@ mod init;
 mod migrate;
 mod output;
 mod papers;
+mod remote;
 mod rewrap;
 mod serve;
 
@@ -32,6 +33,8 @@ pub(crate) struct Cli {
     /// How answers are printed
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     output: Output,
+    #[command(flatten)]
+    reach: remote::Reach,
     #[command(subcommand)]
     command: Command,
 }
@@ -50,6 +53,8 @@ enum Command {
     Check,
     /// Wrap all data keys under the newest key-encryption keys, while running
     Rewrap,
+    #[command(flatten)]
+    Remote(remote::Command),
     /// About the configuration file
     #[command(subcommand)]
     Config(config_schema::Subcommand),
@@ -91,6 +96,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Migrate => migrate::run(&load()?, cli.output).await,
         Command::Check => check::run(load()?, cli.output).await,
         Command::Rewrap => rewrap::run(&load()?, cli.output).await,
+        Command::Remote(command) => {
+            let client = remote::Client::new(&cli.reach, || Ok(load()?))?;
+            remote::run(command, &client, cli.output).await
+        }
         Command::Config(subcommand) => config_schema::run(&subcommand, load),
         Command::Completions(arguments) => papers::completions(&arguments),
         Command::Man => papers::manual(),

@@ -6,6 +6,7 @@ mod harness;
 
 mod admin;
 mod ca;
+mod config;
 mod edge;
 mod live;
 mod packaging;

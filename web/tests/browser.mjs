@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
+import { chromium, request } from "playwright-core";
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
@@ -68,4 +68,21 @@ export async function runAxe(page) {
     window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }),
   );
   return violations.flatMap(({ id, help, nodes }) => nodes.map(({ target, failureSummary }) => `axe ${id}: ${help} at ${target.join(" ")} ${failureSummary.replaceAll("\n", " ")}`));
+}
+
+/** Makes a person and an invitation on a running server; says where the link leads and what it holds. */
+export async function invite(base, token) {
+  const extraHTTPHeaders = { Authorization: `Bearer ${token}` };
+  const api = await request.newContext({ ignoreHTTPSErrors: true, extraHTTPHeaders });
+  const post = async (path, data) => {
+    const answer = await api.post(`${base}/api/v1${path}`, { data });
+    if (!answer.ok()) throw new Error(`${path}: ${answer.status()} ${await answer.text()}`);
+    return answer.json();
+  };
+  const email = `cleo-${Date.now()}-${Math.floor(Math.random() * 1e6)}@example.org`;
+  const person = await post("/people", { name: "Cleo Martín", email, role: "member", groups: [] });
+  const { link } = await post("/invitations", { person_id: person.id, device_name: "Cleo's phone", send_mail: false, expires_in_hours: 1 });
+  await api.dispose();
+  const { origin, hash } = new URL(link);
+  return { portal: origin, invitationToken: hash.split("/").pop() };
 }

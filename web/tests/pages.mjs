@@ -2,18 +2,18 @@
 // that axe finds, on an error in the console, and on anything the content security policy refuses.
 //
 //   node tests/pages.mjs [--out FOLDER]                        against the mock, which it starts
-//   node tests/pages.mjs --portal URL --console URL            against a running server; signs in with
-//                                                              $WICKETGATE_EMAIL, $WICKETGATE_PASSWORD
+//   WICKETGATE_TOKEN=wkt_… node tests/pages.mjs --console URL  against a running server: makes a person
+//                                                              and an invitation with that token
 import { existsSync, mkdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { start } from "../dev/mock-server.mjs";
 import { PASSWORD } from "../dev/mock/world.mjs";
-import { findChromium, openBrowser, runAxe } from "./browser.mjs";
+import { findChromium, invite, openBrowser, runAxe } from "./browser.mjs";
 import * as stories from "./stories.mjs";
 
 const { values } = parseArgs({
-  options: { portal: { type: "string" }, console: { type: "string" }, out: { type: "string" }, only: { type: "string" } },
+  options: { console: { type: "string" }, out: { type: "string" }, only: { type: "string" } },
 });
 const LOOKS = [
   { name: "light", dark: false, width: 1280 },
@@ -35,8 +35,9 @@ if (values.out) mkdirSync(values.out, { recursive: true });
 /** What the stories need to know about the server they visit. */
 async function serve() {
   if (values.console) {
-    const who = { email: process.env.WICKETGATE_EMAIL ?? "", password: process.env.WICKETGATE_PASSWORD ?? "" };
-    return { portal: values.portal, console: values.console, administrator: who, member: who, stories: ["consolePages"], stop() {} };
+    const token = process.env.WICKETGATE_TOKEN ?? "";
+    const invited = await invite(values.console, token);
+    return { ...invited, console: values.console, administrator: { token }, stories: ["invitation", "consolePages"], stop() {} };
   }
   const mock = await start();
   const { world } = mock;
@@ -46,8 +47,9 @@ async function serve() {
     member: { email: "anna@example.org", password: PASSWORD },
     invitationToken: world.invitationToken,
     setupToken: world.setupToken,
+    adminToken: world.adminToken,
     setSetupRequired: (required) => (world.setupRequired = required),
-    stories: ["invitation", "portalPages", "setup", "consolePages", "consoleActs"],
+    stories: ["invitation", "portalPages", "setup", "consolePages", "consoleToken", "consoleActs"],
   };
 }
 

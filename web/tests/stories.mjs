@@ -14,6 +14,12 @@ const button = (page, name) => page.getByRole("button", { name });
 
 export async function signIn(page, url, who) {
   await page.goto(`${url}/`);
+  if (who.token !== undefined) {
+    await page.getByText("Use an API token instead").click();
+    await page.getByLabel("API token", { exact: true }).fill(who.token);
+    await button(page, "Use the token").click();
+    return;
+  }
   await page.getByLabel("E-mail address").fill(who.email);
   await page.getByLabel("Password", { exact: true }).fill(who.password);
   await button(page, "Sign in").click();
@@ -150,6 +156,16 @@ export async function consolePages({ page, console: base, administrator, look })
     const focused = await page.evaluate(() => document.activeElement?.tagName);
     assert.equal(focused, "H1", `${path}: the focus is on the heading`);
   }
+}
+
+/** Console: signing in with a token, good and bad. */
+export async function consoleToken({ page, console: base, adminToken, look }) {
+  await signIn(page, base, { token: "wkt_wrong" });
+  await page.getByRole("alert").waitFor();
+  await look("console-token-wrong");
+  await signIn(page, base, { token: adminToken });
+  await heading(page, "Overview");
+  await page.getByRole("link", { name: "Settings" }).or(button(page, "Menu")).first().waitFor();
 }
 
 /** Console: dialogs, messages and conflicts. */

@@ -13,7 +13,7 @@ fn packaging() -> std::path::PathBuf {
 
 #[test]
 fn systemd_accepts_the_unit() {
-    let Some(analyze) = peers::find("systemd-analyze") else { return };
+    let Some(analyze) = peers::peer("systemd-analyze") else { return };
     let scratch = tempfile::tempdir().unwrap();
     let unit = std::fs::read_to_string(packaging().join("systemd/wicketgate.service")).unwrap();
     // The program is not installed here; any program will do for this check.

@@ -12,7 +12,7 @@ class Refusal extends Error {
     Object.assign(this, { status, code, detail, errors, headers });
   }
 }
-const invalid = (pointer, detail) => new Refusal(422, "invalid_request", "The request was not accepted.", [{ pointer, code: "invalid", detail }]);
+const invalid = (pointer, detail) => new Refusal(422, "invalid_request", detail, [{ pointer, code: "invalid", detail }]);
 const notFound = () => new Refusal(404, "not_found", "There is no such thing here.");
 
 export async function answer(world, entry, request, response, url) {
@@ -26,19 +26,26 @@ export async function answer(world, entry, request, response, url) {
     for await (const chunk of request) chunks.push(chunk);
     const text = Buffer.concat(chunks).toString();
     if (method !== "GET") {
-      if (request.headers.origin !== `http://${request.headers.host}`) throw new Refusal(403, "not_allowed", "Wrong origin.");
+      if (!request.headers.authorization && request.headers.origin !== `http://${request.headers.host}`) throw new Refusal(403, "not_allowed", "Wrong origin.");
       if (request.headers["content-type"] !== "application/json") throw new Refusal(400, "invalid_request", "JSON only.");
     }
     const path = url.pathname.slice(BASE.length).split("/").slice(1).map(decodeURIComponent);
     const cookie = /__Host-session=([\w-]+)/.exec(request.headers.cookie ?? "")?.[1];
-    const call = { world, entry, method, path, query: url.searchParams, body: text === "" ? {} : JSON.parse(text), headers: request.headers, cookie, session: world.sessions.get(cookie) };
+    const call = { world, entry, method, path, query: url.searchParams, body: text === "" ? {} : JSON.parse(text), headers: request.headers, cookie, session: world.sessions.get(cookie) ?? tokenSession(world, request.headers.authorization) };
     const { status = 200, body, headers } = route(call);
     send(status, body, headers);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     const { status, code, detail, errors, headers } = error;
-    send(status, { type: `https://wicketgate.example/problems/${code}`, title: code.replaceAll("_", " "), status, code, detail, errors }, headers);
+    send(status, { type: "about:blank", title: code.replaceAll("_", " "), status, code, detail, errors }, headers);
   }
+}
+
+/** The one token of the fixtures acts as the administrator. */
+function tokenSession(world, authorization) {
+  if (authorization !== `Bearer ${world.adminToken}`) return undefined;
+  const { id, email, name, role } = world.administrator;
+  return { id: "token", kind: "token", person: { id, email, name, role }, created_at: world.at(-1), expires_at: world.at(50) };
 }
 
 function route(call) {
@@ -128,7 +135,7 @@ const OPEN = {
     if (body.token !== world.setupToken) throw new Refusal(403, "not_allowed", "This set-up link is not the present one. Print a new one with wicketgate setup-link.");
     if (!world.setupRequired) throw new Refusal(410, "setup_done", "This installation is set up already.");
     world.setupRequired = false;
-    const person = { ...world.people[0], id: randomUUID(), name: body.name, email: body.email };
+    const person = { ...world.administrator, id: randomUUID(), name: body.name, email: body.email };
     world.people.push(person);
     return signedIn(world, person, "password");
   },
