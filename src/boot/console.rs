@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::adapters::{Letters, Machinery};
 use super::control::{ControlError, Parts, origin};
 use crate::activate::Enforce;
 use crate::admin::{AdminServer, AdminSettings, AdminSocket, Allowances, DoorStream, Listeners, Rooms};
@@ -75,12 +74,8 @@ pub(super) async fn start(
         entropy: parts.entropy.clone(),
         ca: ca.clone(),
         enforce,
-        automation: Arc::new(Machinery {
-            store: store.clone(),
-            jobs: jobs.clone(),
-            clock: parts.clock.clone(),
-        }),
-        post: Arc::new(Letters { store: store.clone(), mailer: mailer.clone(), clock: parts.clock.clone() }),
+        jobs: jobs.clone(),
+        mailer: mailer.clone(),
     };
     let settings = AdminSettings {
         console_origin: origin(config.admin.host.as_str(), address.port()),

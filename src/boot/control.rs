@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::initialise::{ensure_door, initialise};
 use super::{Start, console, open_store};
 use crate::activate::{Activation, Enforce};
+use crate::admin::sweeps;
 use crate::ca::{Ca, CrlError, InitError, ServerLeafError};
 use crate::clock::SharedClock;
 use crate::config::Config;
@@ -214,7 +215,7 @@ async fn start_jobs(
         own(Arc::new(RenewLocalCertificates::new(ca.clone()))),
         own(Arc::new(ExpiryAlerts::new(store.clone(), mailer.clone()))),
         own(Arc::new(CloseOrphans::new(store.clone(), ca.clone()))),
-        own(Arc::new(CleanUp::new(store.clone(), Vec::new()))),
+        own(Arc::new(CleanUp::new(store.clone(), sweeps(store)))),
     ];
     Ok(Jobs::start(store.clone(), parts.clock.clone(), ReplicaId::new(), parts.metrics.jobs.clone(), jobs)
         .await?)
