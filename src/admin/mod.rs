@@ -1,1 +1,100 @@
-//! admin
+//! The admin server: the API, the console and the portal, over three entrances.
+//!
+//! [`AdminServer`] takes what it works with ([`Rooms`]) and where it listens ([`Listeners`]). Every API
+//! request passes the guard (`guard.rs`), which reads the one table of operations (`operations.rs`):
+//! what is not in it is denied. Handlers live in `resources/`, one file each.
+
+mod assets;
+mod auth;
+mod body;
+mod document;
+mod error;
+mod fields;
+mod guard;
+mod idempotency;
+mod listener;
+mod operations;
+mod page;
+mod resources;
+mod services;
+mod settings;
+mod values;
+
+use std::io;
+use std::time::Duration;
+
+use poem::endpoint::BoxEndpoint;
+use poem::{Endpoint, IntoEndpoint, IntoResponse, Request, Response, Server};
+use poem_openapi::OpenApiService;
+use tokio_util::sync::CancellationToken;
+
+pub use auth::limits::{Allowance, Allowances};
+pub use document::openapi_document;
+pub use listener::{AdminSocket, DoorStream, Entrance, Listeners, Stream};
+pub use operations::{Access, Audited, Budget, OPERATIONS, Operation};
+pub use resources::setup::{SetupError, create_token as create_setup_token};
+pub use resources::tokens::{NewAdminToken, create_for as create_token_for};
+pub use services::{AlertRecord, Automation, InvitationMail, JobRun, JobStatus, Post, Renewal, Rooms};
+pub use settings::AdminSettings;
+
+use error::Problem;
+use guard::Guard;
+use listener::Visitor;
+use services::Services;
+
+/// How long a connection may be silent.
+const IDLE: Duration = Duration::from_secs(75);
+
+/// The admin server.
+pub struct AdminServer {
+    app: App,
+}
+
+impl AdminServer {
+    /// A server over these rooms. It listens nowhere yet.
+    pub fn new(rooms: Rooms, settings: AdminSettings) -> Self {
+        let services = Services::new(rooms, settings);
+        let api = OpenApiService::new(resources::api(&services), "Wicketgate", env!("CARGO_PKG_VERSION"));
+        Self { app: App { api: Guard::new(api.into_endpoint(), services) } }
+    }
+
+    /// Serves until `stop`, then finishes what is under way, for at most `drain`.
+    ///
+    /// # Errors
+    /// None of the network's: a connection that fails is that connection's end.
+    pub async fn serve(
+        self,
+        listeners: Listeners,
+        stop: CancellationToken,
+        drain: Duration,
+    ) -> io::Result<()> {
+        let arrivals = listeners.start(&stop);
+        Server::new_with_acceptor(arrivals)
+            .name("admin")
+            .idle_timeout(IDLE)
+            .run_with_graceful_shutdown(self.app, stop.cancelled_owned(), Some(drain))
+            .await
+    }
+}
+
+/// API and pages behind one another.
+struct App {
+    api: Guard<BoxEndpoint<'static>>,
+}
+
+impl Endpoint for App {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let Some(visitor) = Visitor::of(&request) else {
+            return Ok(Problem::internal("a request without an entrance").into_response());
+        };
+        let path = request.uri().path();
+        let mut response = match path.starts_with("/api/") {
+            true => self.api.call(request).await?,
+            false => assets::serve(visitor.entrance, request.method(), path),
+        };
+        assets::protect(visitor.entrance, &mut response);
+        Ok(response)
+    }
+}

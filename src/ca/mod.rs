@@ -25,6 +25,7 @@ use crate::store::{Store, StoreError};
 
 pub use authorities::InitError;
 pub use crls::CrlError;
+pub use gate::GateError;
 pub use issue::{DeviceChoice, IssueError, IssueRequest, Issued};
 pub use revoke::{RevokeError, Revoked};
 pub use server_leaves::ServerLeafError;

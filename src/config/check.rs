@@ -154,12 +154,23 @@ impl Checker<'_> {
                 }
                 return KeySource::Inline(Secret::new(text));
             }
-            let file = self.some(&format!("{key}_file"), file, values::path);
-            let credential =
-                || Some(PathBuf::from(environment.get("CREDENTIALS_DIRECTORY")?).join(format!("{name}-key")));
-            let delivered = || credential().filter(|path| path.is_file());
-            let default = || PathBuf::from(format!("/etc/wicketgate/{name}.key"));
-            KeySource::File(file.or_else(delivered).unwrap_or_else(default))
+            if let Some(file) = self.some(&format!("{key}_file"), file, values::path) {
+                return KeySource::File(file);
+            }
+            // Read here and now: systemd guards these files with an access list, whose mask shows as
+            // mode 0440, so the rule for key files ("only its owner") must not be applied to them.
+            let credential = environment.get("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+            match credential.map(|directory| directory.join(format!("{name}-key"))) {
+                Some(path) if path.exists() => match std::fs::read_to_string(&path) {
+                    Ok(text) => KeySource::Inline(Secret::new(text)),
+                    Err(error) => {
+                        let reason = format!("the credential cannot be read: {error}");
+                        self.refuse(Fault::of_value(&key, &path.display().to_string(), reason));
+                        KeySource::File(path)
+                    }
+                },
+                _ => KeySource::File(PathBuf::from(format!("/etc/wicketgate/{name}.key"))),
+            }
         };
         Keys {
             server: source("server", raw.server_key, raw.server_key_file),
@@ -319,15 +330,8 @@ impl Checker<'_> {
 impl Config {
     /// Refuses two listeners on one address; port 0 is a different one each time.
     fn without_collisions(self, checker: &mut Checker<'_>) -> Self {
-        let mut listeners: Vec<(String, SocketAddr)> = Vec::new();
-        for (key, list) in [("edge.https", &self.edge.https), ("edge.http", &self.edge.http)] {
-            listeners.extend(list.iter().enumerate().map(|(i, address)| (format!("{key}[{i}]"), *address)));
-        }
-        listeners.push(("admin.listen".into(), self.admin.listen));
-        listeners.push(("health.listen".into(), self.health.listen));
-        listeners.extend(self.pki.listen.map(|address| ("pki.listen".into(), address)));
         let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
-        for (key, address) in listeners {
+        for (key, address) in self.listeners() {
             if address.port() == 0 {
                 continue;
             }

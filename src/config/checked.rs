@@ -1,6 +1,7 @@
 //! The configuration as values that cannot be wrong. Plain fields, so that `demo` and tests build one
 //! in code: [`Config::for_data_dir`].
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use url::Url;
 use super::check::check;
 use super::choices::{AcmeChallenge, LogFormat, SmtpEncryption, Suite, TlsVersion};
 use super::environment::{Environment, Origins};
+use super::fault::masked_url;
 use super::raw::RawConfig;
 use crate::domain::{Hostname, Secret};
 
@@ -81,6 +83,16 @@ impl DatabaseUrl {
     }
 }
 
+impl fmt::Display for DatabaseUrl {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(url) => f.write_str(&masked_url(url.expose())),
+        }
+    }
+}
+
 /// The two key-encryption keys.
 #[derive(Clone, Debug)]
 pub struct Keys {
@@ -93,7 +105,7 @@ pub struct Keys {
 /// Where a key-encryption key comes from.
 #[derive(Clone, Debug)]
 pub enum KeySource {
-    /// Given as text, through the environment or the file.
+    /// Given as text: from the environment, a credential of systemd, or the file.
     Inline(Secret<String>),
     /// In a file that only its owner may read.
     File(PathBuf),
@@ -242,6 +254,20 @@ impl Config {
         config.admin.listen = free;
         config.health.listen = free;
         config
+    }
+
+    /// Every TCP listener with the key that names it, port 0 included.
+    pub fn listeners(&self) -> Vec<(String, SocketAddr)> {
+        let mut found = Vec::new();
+        for (key, list) in [("edge.https", &self.edge.https), ("edge.http", &self.edge.http)] {
+            found.extend(
+                list.iter().enumerate().map(|(index, address)| (format!("{key}[{index}]"), *address)),
+            );
+        }
+        found.push(("admin.listen".to_owned(), self.admin.listen));
+        found.push(("health.listen".to_owned(), self.health.listen));
+        found.extend(self.pki.listen.map(|address| ("pki.listen".to_owned(), address)));
+        found
     }
 
     /// The Unix socket of the admin role.

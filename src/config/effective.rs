@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::checked::{Config, DatabaseUrl, KeySource};
+use super::checked::{Config, KeySource};
 use super::choices::SuiteChoice;
-use super::fault::masked_url;
 use super::raw::{
     RawAcme, RawAdmin, RawConfig, RawDatabase, RawDoor, RawEdge, RawHealth, RawKeys, RawLimits, RawPki,
     RawServer, RawSmtp, RawTelemetry, RawTls,
@@ -30,10 +29,7 @@ fn raw(config: &Config) -> RawConfig {
     RawConfig {
         server: RawServer { data_dir: text(&config.server.data_dir), name: config.server.name.clone() },
         database: RawDatabase {
-            url: Some(match &config.database.url {
-                DatabaseUrl::Sqlite(path) => format!("sqlite:{}", path.display()),
-                DatabaseUrl::Postgres(url) => masked_url(url.expose()),
-            }),
+            url: Some(config.database.url.to_string()),
             url_file: None,
             max_connections: config.database.max_connections,
         },

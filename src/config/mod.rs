@@ -2,7 +2,7 @@
 //!
 //! `raw` mirrors the file; its schema says what is known, of which type and range. [`Config::load`]
 //! walks file and environment against that schema, checks the values, and lists every fault at once.
-//! [`probe`] looks at the files that the values name; ports and databases are the caller's to try.
+//! [`probe()`] looks at the files that the values name; ports and databases are the caller's to try.
 //! Called by `boot` and `cli`. Never prints a secret.
 
 pub mod choices;

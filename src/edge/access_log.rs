@@ -9,6 +9,7 @@ use tracing::info;
 
 use super::respond::Code;
 use crate::domain::{Hostname, PersonId, RouteId, Serial};
+use crate::telemetry::trace::TraceId;
 
 /// What is known of a request so far.
 #[derive(Debug)]
@@ -22,14 +23,14 @@ pub(super) struct Entry {
     pub(super) serial: Option<Serial>,
     pub(super) person: Option<PersonId>,
     pub(super) route: Option<RouteId>,
-    pub(super) trace: u128,
+    pub(super) trace: TraceId,
     pub(super) bytes: u64,
     /// Whether the answer ended as it should.
     pub(super) whole: bool,
 }
 
 impl Entry {
-    pub(super) fn new(method: Method, uri: Uri, trace: u128) -> Self {
+    pub(super) fn new(method: Method, uri: Uri, trace: TraceId) -> Self {
         Self {
             started: Instant::now(),
             method,
@@ -63,7 +64,7 @@ impl Drop for Entry {
             serial = self.serial.map(tracing::field::display),
             person = self.person.map(tracing::field::display),
             route = self.route.map(tracing::field::display),
-            trace = %format_args!("{:032x}", self.trace),
+            trace_id = %self.trace,
             "request"
         );
     }

@@ -10,10 +10,11 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::access_log::Entry;
-use super::io::InFlight;
 use super::limits::{BodyFault, Stall};
+use super::request::Exchange;
 use super::upstream::Wire;
 use super::worker::Worker;
+use crate::telemetry::metrics::UpstreamFault;
 
 /// What goes out to the visitor.
 pub(super) struct AnswerBody {
@@ -38,7 +39,7 @@ struct Download {
 /// Ends with the body.
 struct Tail {
     entry: Entry,
-    _in_flight: InFlight,
+    exchange: Exchange,
 }
 
 impl AnswerBody {
@@ -47,7 +48,7 @@ impl AnswerBody {
         Self { source: Source::Page(Some(page).filter(|page| !page.is_empty())), tail: None }
     }
 
-    /// What comes over `wire`, piece by piece within the idle timeout, whole before `end`.
+    /// What comes over `wire`, piece by piece within the body timeout, whole before `end`.
     pub(super) async fn download(incoming: Incoming, wire: Wire, home: &Rc<Worker>, end: Instant) -> Self {
         if incoming.is_end_stream() {
             home.pool.give_back(wire).await;
@@ -58,7 +59,7 @@ impl AnswerBody {
                 incoming,
                 wire: Some(wire),
                 home: home.clone(),
-                stall: Stall::new(home.shared.settings.idle_timeout),
+                stall: Stall::new(home.shared.settings.body_timeout),
                 end: Box::pin(tokio::time::sleep_until(end)),
             })),
             tail: None,
@@ -66,10 +67,16 @@ impl AnswerBody {
     }
 
     /// Logs `entry`, and ends the exchange, when the body is through.
-    pub(super) fn with_tail(mut self, mut entry: Entry, in_flight: InFlight) -> Self {
+    pub(super) fn with_tail(mut self, mut entry: Entry, exchange: Exchange) -> Self {
         entry.whole = self.is_end_stream();
-        self.tail = Some(Tail { entry, _in_flight: in_flight });
+        self.tail = Some(Tail { entry, exchange });
         self
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.exchange.answered(self.entry.status, self.entry.started);
     }
 }
 
@@ -94,16 +101,17 @@ impl Download {
             }
             Poll::Ready(Some(Err(_))) => {
                 self.wire = None;
-                self.home.shared.counters.upstream_failures.add();
+                self.home.shared.metrics.upstream_faults.count(UpstreamFault::Protocol);
                 Poll::Ready(Some(Err(BodyFault::Broken)))
             }
             Poll::Ready(None) => {
                 self.finish(cx);
                 Poll::Ready(None)
             }
-            Poll::Pending if self.stall.poll(cx) || self.end.as_mut().poll(cx).is_ready() => {
+            // Both are asked: each has to register.
+            Poll::Pending if self.stall.poll(cx) | self.end.as_mut().poll(cx).is_ready() => {
                 self.wire = None;
-                self.home.shared.counters.upstream_failures.add();
+                self.home.shared.metrics.upstream_faults.count(UpstreamFault::Timeout);
                 Poll::Ready(Some(Err(BodyFault::TimedOut)))
             }
             Poll::Pending => Poll::Pending,

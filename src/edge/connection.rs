@@ -23,6 +23,8 @@ use super::tunnel::Tunnel;
 use super::worker::Worker;
 use crate::domain::{Fingerprint, UtcTime};
 use crate::live::{Cause, Classified, HandshakeClass, Identity, Site, SiteKind, classify};
+use crate::telemetry::metrics::ClientAuthResult;
+use crate::telemetry::metrics::instruments::Gauge;
 
 /// A connection of one visitor, shared by its requests.
 pub(super) struct Visit {
@@ -34,6 +36,7 @@ pub(super) struct Visit {
     place: Place,
     standing: RefCell<Standing>,
     was_known: Cell<bool>,
+    is_tracked: Cell<Option<bool>>,
     last_word: Cell<bool>,
     tunnel: RefCell<Option<Tunnel>>,
     memo: RefCell<Memo>,
@@ -108,12 +111,14 @@ impl Visit {
             place,
             standing: RefCell::new(Standing { epoch: 0, who: Arc::new(Classified::None) }),
             was_known: Cell::new(false),
+            is_tracked: Cell::new(None),
             last_word: Cell::new(false),
             tunnel: RefCell::new(None),
             memo: RefCell::default(),
             worker,
         };
-        visit.classify_again(visit.worker.shared.clock.now());
+        let who = visit.classify_again(visit.worker.shared.clock.now());
+        visit.worker.shared.metrics.client_auth.count(result_of(&who));
         visit
     }
 
@@ -148,11 +153,26 @@ impl Visit {
         if identity.is_some() {
             self.was_known.set(true);
         }
+        self.count_as(identity.is_some());
         let mut memo = self.memo.borrow_mut();
         memo.chain = None;
         memo.assertions.clear();
         *self.standing.borrow_mut() = Standing { epoch, who: who.clone() };
         who
+    }
+
+    /// Moves the connection to the gauge it belongs to.
+    fn count_as(&self, is_tracked: bool) {
+        let before = self.is_tracked.replace(Some(is_tracked));
+        if before != Some(is_tracked) {
+            self.gauge(is_tracked).rise();
+            before.inspect(|before| self.gauge(*before).fall());
+        }
+    }
+
+    fn gauge(&self, is_tracked: bool) -> &Gauge {
+        let metrics = &self.worker.shared.metrics;
+        if is_tracked { &metrics.tracked_connections } else { &metrics.untracked_connections }
     }
 
     /// Whether someone known came in over this connection who is not known any more.
@@ -245,6 +265,25 @@ impl Visit {
             headers.insert(header::HOST, host.clone());
         }
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.is_tracked.get().inspect(|is_tracked| self.gauge(*is_tracked).fall());
+    }
+}
+
+/// What the handshake's certificate was found to be.
+fn result_of(who: &Classified) -> ClientAuthResult {
+    match who {
+        Classified::None => ClientAuthResult::None,
+        Classified::Known(_) => ClientAuthResult::Known,
+        Classified::Refused(refusal) => match refusal.cause {
+            Cause::Expired | Cause::NotYetValid => ClientAuthResult::Expired,
+            Cause::Revoked(_) => ClientAuthResult::Revoked,
+            _ => ClientAuthResult::Untrusted,
+        },
     }
 }
 

@@ -17,19 +17,21 @@ use super::host::Named;
 use super::limits::{BodyFault, RequestBody};
 use super::permit::Permit;
 use super::respond::{Code, Problem};
-use super::trace::Trace;
+use super::trace;
 use super::tunnel::Tunnel;
 use super::upstream::{Broken, Wire};
 use super::worker::Derived;
 use crate::domain::UtcTime;
 use crate::live::Upstream;
+use crate::telemetry::TraceContext;
+use crate::telemetry::metrics::UpstreamFault;
 
 /// Everything about a request that is not in its head.
 pub(super) struct Context<'a> {
     pub(super) visit: &'a Rc<Visit>,
     pub(super) derived: &'a Derived,
     pub(super) named: &'a Named,
-    pub(super) trace: Trace,
+    pub(super) trace: TraceContext,
     pub(super) started: Instant,
     pub(super) now: UtcTime,
 }
@@ -88,7 +90,7 @@ fn outgoing(
         put_upgrade(&mut headers);
     }
     context.visit.put_forwarded(context.named, &mut headers);
-    context.trace.inject(&mut headers);
+    trace::inject(&context.trace, &mut headers);
     put_identity(context, permit, &mut headers);
     let mut request = Request::new(());
     *request.method_mut() = method;
@@ -192,7 +194,11 @@ fn finish(
         (None, Broken::Unsent(_) | Broken::Sent(_)) => Code::UpstreamUnavailable,
     };
     if upload.fault().is_none() {
-        context.visit.worker.shared.counters.upstream_failures.add();
+        let kind = match broken {
+            Broken::Late => UpstreamFault::Timeout,
+            Broken::Unsent(_) | Broken::Sent(_) => UpstreamFault::Protocol,
+        };
+        context.visit.worker.shared.metrics.upstream_faults.count(kind);
         if let Broken::Sent(error) = &broken {
             tracing::warn!(error = %error, "an upstream broke off");
         }

@@ -17,6 +17,7 @@ use super::access_log;
 use super::worker::Worker;
 use crate::domain::Hostname;
 use crate::live::Site;
+use crate::telemetry::metrics::Handshake;
 
 /// RFC 8446 §6: a fatal alert in the clear, `unrecognized_name` (RFC 6066 §3).
 const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
@@ -65,15 +66,15 @@ pub(super) async fn shake(
     };
     match outcome {
         Ok(Some(served)) => {
-            shared.counters.handshakes.add();
+            shared.metrics.handshakes.count(Handshake::Completed);
             Some(served)
         }
         Ok(None) => {
-            shared.counters.challenges_answered.add();
+            shared.metrics.handshakes.count(Handshake::Challenge);
             None
         }
         Err(failure) => {
-            shared.counters.handshakes_failed.add();
+            shared.metrics.handshakes.count(result_of(&failure));
             access_log::handshake_failed(peer, name.as_ref(), &failure);
             None
         }
@@ -110,6 +111,21 @@ async fn negotiate(
     };
     let stream = start.into_stream(site.server_config.clone()).await?;
     Ok(Some((stream, site)))
+}
+
+fn result_of(failure: &HandshakeFailure) -> Handshake {
+    match failure {
+        HandshakeFailure::Timeout => Handshake::TimedOut,
+        HandshakeFailure::Tls(error) if refuses_certificate(error) => Handshake::Refused,
+        _ => Handshake::Failed,
+    }
+}
+
+/// Whether it was us who said no, to the certificate or to its absence.
+fn refuses_certificate(error: &io::Error) -> bool {
+    use rustls::Error;
+    let error = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    matches!(error, Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented))
 }
 
 /// Says that we do not know the name, and nothing else: no certificate of another site is shown.

@@ -113,8 +113,10 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener, speech: Sp
         match accepted {
             Ok((stream, peer)) => {
                 let own = worker.clone();
-                let open = Open::new(&worker, permit);
-                worker.shared.tasks.spawn_local(async move { serve(own, stream, peer, speech, open).await });
+                worker.shared.tasks.spawn_local(async move {
+                    serve(own, stream, peer, speech).await;
+                    drop(permit);
+                });
             }
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");
@@ -124,32 +126,11 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener, speech: Sp
     }
 }
 
-async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, speech: Speech, open: Open) {
+async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, speech: Speech) {
     // Answers are written whole; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
     match speech {
         Speech::Tls => super::connection::serve(worker, stream, peer).await,
         Speech::Plain => super::plain::serve(worker, stream).await,
-    }
-    drop(open);
-}
-
-/// An open connection: its permit and its place in the gauge.
-struct Open {
-    worker: Rc<Worker>,
-    _permit: tokio::sync::OwnedSemaphorePermit,
-}
-
-impl Open {
-    fn new(worker: &Rc<Worker>, permit: tokio::sync::OwnedSemaphorePermit) -> Self {
-        worker.shared.counters.connections_accepted.add();
-        worker.shared.counters.connections_open.add();
-        Self { worker: worker.clone(), _permit: permit }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.worker.shared.counters.connections_open.sub();
     }
 }

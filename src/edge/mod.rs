@@ -10,7 +10,6 @@ mod access_log;
 mod answer;
 mod assertion;
 mod connection;
-pub mod counters;
 mod drain;
 mod forward;
 mod handshake;
@@ -44,7 +43,6 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use counters::Counters;
 pub use drain::Drained;
 pub use listener::BindError;
 pub use settings::EdgeSettings;
@@ -57,6 +55,7 @@ use worker::{Shared, Worker};
 use crate::clock::SharedClock;
 use crate::domain::Entropy;
 use crate::live::Holder;
+use crate::telemetry::metrics::EdgeMetrics;
 
 /// How often certificates that have ended are looked for, and idle upstream connections closed.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
@@ -93,6 +92,7 @@ impl Edge {
         clock: SharedClock,
         entropy: Arc<dyn Entropy>,
         door: Option<mpsc::Sender<DoorConnection>>,
+        metrics: Arc<EdgeMetrics>,
     ) -> Result<Self, BindError> {
         let threads = settings.threads.max(1);
         let https = listener::open(&settings.https, threads)?;
@@ -117,7 +117,7 @@ impl Edge {
             clock,
             door,
             index,
-            counters: Arc::new(Counters::default()),
+            metrics,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             https_port,
@@ -152,11 +152,6 @@ impl Edge {
     /// Where plain HTTP is spoken, with real ports.
     pub fn http_addresses(&self) -> &[SocketAddr] {
         &self.http
-    }
-
-    /// What the edge counts.
-    pub fn counters(&self) -> &Arc<Counters> {
-        &self.shared.counters
     }
 
     /// Stops accepting, lets exchanges in flight finish within `drain_timeout`, cuts the rest. Returns

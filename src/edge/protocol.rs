@@ -40,7 +40,7 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 const READ_BUFFER: usize = 64 * 1024;
 /// RFC 9110 §15.5.9, written by hand because hyper just closes.
 const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
-    cache-control: no-store\r\ncontent-type: application/problem+json\r\ncontent-length: 118\r\n\r\n\
+    cache-control: no-store\r\ncontent-type: application/problem+json\r\ncontent-length: 123\r\n\r\n\
     {\"type\":\"urn:wicketgate:problem:request_timeout\",\"title\":\"The request took too long\",\
     \"status\":408,\"code\":\"request_timeout\"}";
 
@@ -228,7 +228,6 @@ impl Course {
             Ending::Not => {}
         }
         if visit.signal().take_doubt() && self.leave_at.is_none() && visit.has_lost_identity() {
-            visit.worker.shared.counters.connections_ended.add();
             self.leave_at = Some(now + REFUSE_FOR);
             self.cut_by(now + CUT_AFTER);
         }

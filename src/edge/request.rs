@@ -4,27 +4,30 @@
 use std::rc::Rc;
 
 use http::header::HOST;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::access_log::Entry;
 use super::answer::AnswerBody;
 use super::connection::Visit;
 use super::forward::{self, forward};
 use super::host;
+use super::io::InFlight;
 use super::permit::{Freshness, permit};
 use super::respond::{self, Code, Problem};
 use super::route_table;
-use super::trace::Trace;
+use super::trace;
 use crate::live::{Classified, SiteKind, Snapshot};
+use crate::telemetry::TraceContext;
+use crate::telemetry::metrics::RefusalCode;
 
 /// Answers one request.
 pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Response<AnswerBody> {
     let shared = visit.worker.shared.clone();
-    let in_flight = visit.activity.begin();
-    let gauge = Gauge::new(&visit);
-    let trace = Trace::of(request.headers(), &visit.worker.ids);
-    let mut entry = Entry::new(request.method().clone(), request.uri().clone(), trace.id);
+    let exchange = Exchange::begin(&visit);
+    let trace = trace::of(request.headers(), &visit.worker.ids);
+    let mut entry = Entry::new(request.method().clone(), request.uri().clone(), trace.trace_id);
     let (version, accept) = (request.version(), accept_of(&request));
     let snapshot = shared.holder.snapshot();
     let outcome = match &snapshot {
@@ -37,7 +40,7 @@ pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Respo
         Err(problem) => {
             let door = snapshot.as_ref().and_then(|snapshot| snapshot.configuration.door_url.as_deref());
             entry.code = Some(problem.code());
-            count_refusal(&visit, &problem);
+            shared.metrics.refused.count(RefusalCode::from_code(problem.code().name()));
             if problem.ends_connection() {
                 visit.say_last_word();
             }
@@ -49,9 +52,7 @@ pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Respo
         forward::put_hsts(response.headers_mut(), site);
     }
     entry.status = response.status();
-    shared.counters.answered(response.status());
-    drop(gauge);
-    response.map(|body| body.with_tail(entry, in_flight))
+    response.map(|body| body.with_tail(entry, exchange))
 }
 
 /// From the named host to the upstream's answer.
@@ -60,7 +61,7 @@ async fn walk(
     snapshot: &Snapshot,
     request: Request<Incoming>,
     entry: &mut Entry,
-    trace: Trace,
+    trace: TraceContext,
 ) -> Result<Response<AnswerBody>, Problem> {
     let shared = &visit.worker.shared;
     let named = host::named(request.version(), request.uri(), request.headers())?;
@@ -115,27 +116,26 @@ fn accept_of(request: &Request<Incoming>) -> http::HeaderMap {
     accept
 }
 
-fn count_refusal(visit: &Visit, problem: &Problem) {
-    let counters = &visit.worker.shared.counters;
-    match problem.code() {
-        Code::PolicyStale => counters.stale.add(),
-        code if code.status() == http::StatusCode::FORBIDDEN => counters.refused.add(),
-        _ => {}
+/// A request between its head and the end of its answer.
+pub(super) struct Exchange {
+    visit: Rc<Visit>,
+    _in_flight: InFlight,
+}
+
+impl Exchange {
+    fn begin(visit: &Rc<Visit>) -> Self {
+        visit.worker.shared.metrics.http.active.rise();
+        Self { visit: visit.clone(), _in_flight: visit.activity.begin() }
+    }
+
+    /// The answer has gone out, or as much of it as could.
+    pub(super) fn answered(&self, status: StatusCode, started: Instant) {
+        self.visit.worker.shared.metrics.http.answered(status.as_u16(), started.elapsed());
     }
 }
 
-/// A request between its head and the head of its answer.
-struct Gauge(Rc<Visit>);
-
-impl Gauge {
-    fn new(visit: &Rc<Visit>) -> Self {
-        visit.worker.shared.counters.requests_in_flight.add();
-        Self(visit.clone())
-    }
-}
-
-impl Drop for Gauge {
+impl Drop for Exchange {
     fn drop(&mut self) {
-        self.0.worker.shared.counters.requests_in_flight.sub();
+        self.visit.worker.shared.metrics.http.active.fall();
     }
 }

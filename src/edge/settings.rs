@@ -19,9 +19,9 @@ pub struct EdgeSettings {
     pub handshake_timeout: Duration,
     /// From the first byte of a request to the end of its head.
     pub header_timeout: Duration,
-    /// Between two pieces of a request body, and for one blocked write to the visitor.
+    /// Between two pieces of a body, in either direction, and for one blocked write to the visitor.
     pub body_timeout: Duration,
-    /// Between two requests, two pieces of an answer, and two pieces of a tunnel.
+    /// Between two requests, and between two pieces of a tunnel.
     pub idle_timeout: Duration,
     /// From the sent request (its last piece of body) to the head of the upstream's answer.
     pub answer_timeout: Duration,
@@ -52,7 +52,7 @@ impl Default for EdgeSettings {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
-            body_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(90),
             answer_timeout: Duration::from_secs(60),
             total_timeout: Duration::from_secs(3600),

@@ -37,8 +37,6 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let Tunnel { wire, host, path } = tunnel;
-    let counters = visit.worker.shared.counters.clone();
-    counters.tunnels_open.add();
     let (mut upstream, answered) = wire.into_tunnel().await;
     let opened = async {
         stream.write_all(&answered).await?;
@@ -50,7 +48,6 @@ where
     }
     // Politely, but not for long: the visitor may be gone.
     let _ = tokio::time::timeout(ASK_AGAIN, stream.shutdown()).await;
-    counters.tunnels_open.sub();
 }
 
 async fn carry<S, U>(visit: &Rc<Visit>, host: &Hostname, path: &str, stream: &mut S, upstream: &mut U)

@@ -19,10 +19,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::warn;
 
-use super::counters::Counters;
 use super::limits::RequestBody;
 use crate::domain::Slug;
 use crate::live::{Target, Upstream};
+use crate::telemetry::metrics::{EdgeMetrics, UpstreamFault};
 
 /// Idle connections kept per target and thread.
 const IDLE_PER_TARGET: usize = 64;
@@ -130,7 +130,7 @@ impl Wire {
 pub(super) struct Pool {
     targets: RefCell<HashMap<Target, State>>,
     turns: RefCell<HashMap<Slug, Cell<usize>>>,
-    counters: Arc<Counters>,
+    metrics: Arc<EdgeMetrics>,
     connect_timeout: Duration,
 }
 
@@ -142,8 +142,8 @@ struct State {
 }
 
 impl Pool {
-    pub(super) fn new(counters: Arc<Counters>, connect_timeout: Duration) -> Self {
-        Self { targets: RefCell::default(), turns: RefCell::default(), counters, connect_timeout }
+    pub(super) fn new(metrics: Arc<EdgeMetrics>, connect_timeout: Duration) -> Self {
+        Self { targets: RefCell::default(), turns: RefCell::default(), metrics, connect_timeout }
     }
 
     /// A connection to one of the upstream's targets in turn, those in back-off last; a fresh one
@@ -151,7 +151,6 @@ impl Pool {
     pub(super) async fn take(&self, upstream: &Upstream, fresh: bool) -> Option<Wire> {
         for target in self.order(upstream) {
             if !fresh && let Some(wire) = self.take_idle(target).await {
-                self.counters.upstream_reused.add();
                 return Some(wire);
             }
             match timeout(self.connect_timeout, Wire::connect(target)).await {
@@ -256,7 +255,7 @@ impl Pool {
 
     fn refused(&self, upstream: &Upstream, target: &Target, cause: &str) {
         self.note(target, false);
-        self.counters.upstream_connect_failures.add();
+        self.metrics.upstream_faults.count(UpstreamFault::Connect);
         warn!(upstream = %upstream.name, host = target.host, port = target.port, cause, "upstream refused");
     }
 }

@@ -10,7 +10,6 @@ use tokio_util::task::TaskTracker;
 
 use super::DoorConnection;
 use super::assertion::Signer;
-use super::counters::Counters;
 use super::headers::Aliases;
 use super::index::Index;
 use super::settings::EdgeSettings;
@@ -18,6 +17,7 @@ use super::trace::Ids;
 use super::upstream::Pool;
 use crate::clock::SharedClock;
 use crate::live::{Configuration, Holder};
+use crate::telemetry::metrics::EdgeMetrics;
 
 /// What all threads of an edge share.
 pub(super) struct Shared {
@@ -26,7 +26,7 @@ pub(super) struct Shared {
     pub(super) clock: SharedClock,
     pub(super) door: Option<mpsc::Sender<DoorConnection>>,
     pub(super) index: Arc<Index>,
-    pub(super) counters: Arc<Counters>,
+    pub(super) metrics: Arc<EdgeMetrics>,
     pub(super) permits: Arc<Semaphore>,
     /// No new connections from here on.
     pub(super) stop: CancellationToken,
@@ -53,7 +53,7 @@ pub(super) struct Derived {
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, ids: Ids) -> Rc<Self> {
-        let pool = Pool::new(shared.counters.clone(), shared.settings.connect_timeout);
+        let pool = Pool::new(shared.metrics.clone(), shared.settings.connect_timeout);
         Rc::new(Self { shared, pool, ids, derived: RefCell::new(None) })
     }
 

@@ -50,21 +50,26 @@ impl TlsPolicy {
         }
     }
 
-    /// Exactly these suites, by IANA name, in this order; TLS 1.2 only if `tls12`.
+    /// Exactly these suites, by their IANA code, in this order, for exactly these versions.
     ///
     /// # Errors
-    /// The first name that is not a suite we have, or that none is left for an offered version.
-    pub fn with_suites(names: &[&str], tls12: bool) -> Result<Self, String> {
+    /// The first code that is not a suite we have, or a version that no suite is left for.
+    pub fn with_suites(codes: &[u16], tls13: bool, tls12: bool) -> Result<Self, String> {
         let mut provider = aws_lc_rs::default_provider();
         let all = std::mem::take(&mut provider.cipher_suites);
-        for name in names {
-            let suite =
-                all.iter().find(|suite| suite.suite().as_str() == Some(iana_to_rustls(name).as_str()));
-            provider.cipher_suites.push(*suite.ok_or_else(|| format!("{name} is not a suite of ours"))?);
+        for code in codes {
+            let suite = all.iter().find(|suite| u16::from(suite.suite()) == *code);
+            provider.cipher_suites.push(*suite.ok_or_else(|| format!("{code:#06x} is not a suite of ours"))?);
         }
-        let mut versions = vec![&rustls::version::TLS13];
+        let mut versions = Vec::new();
+        if tls13 {
+            versions.push(&rustls::version::TLS13);
+        }
         if tls12 {
             versions.push(&rustls::version::TLS12);
+        }
+        if versions.is_empty() {
+            return Err("no TLS version is left".to_owned());
         }
         for version in &versions {
             let is_13 = version.version == rustls::ProtocolVersion::TLSv1_3;
@@ -83,14 +88,6 @@ impl TlsPolicy {
     /// The protocol versions, newest first.
     pub fn versions(&self) -> &[&'static rustls::SupportedProtocolVersion] {
         &self.versions
-    }
-}
-
-/// `TLS_AES_128_GCM_SHA256` is `TLS13_AES_128_GCM_SHA256` to rustls.
-fn iana_to_rustls(name: &str) -> String {
-    match name.strip_prefix("TLS_") {
-        Some(rest) if rest.starts_with("AES_") || rest.starts_with("CHACHA20_") => format!("TLS13_{rest}"),
-        _ => name.to_owned(),
     }
 }
 
@@ -196,7 +193,11 @@ pub fn site_config(
 pub fn challenge_key(host: &Hostname, digest: &[u8], tls: &TlsPolicy) -> Result<Arc<CertifiedKey>, TlsFault> {
     let (certificate, key) =
         pki::challenge::tls_alpn_certificate(host, digest).map_err(TlsFault::Challenge)?;
-    certified_key(&[DerData(certificate)], key.expose(), tls)
+    let der = PrivateKeyDer::Pkcs8(key.expose().clone().into());
+    let key = tls.provider.key_provider.load_private_key(der).map_err(TlsFault::Key)?;
+    // Not `certified_key`: its check reads the certificate, and webpki stops at the critical
+    // acmeIdentifier. The pair was made in one piece a line above.
+    Ok(Arc::new(CertifiedKey::new(vec![certificate.into()], key)))
 }
 
 /// TLS for `acme-tls/1` connections: no client certificate, no other protocol.

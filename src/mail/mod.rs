@@ -147,6 +147,11 @@ impl Mailer {
         self.0.outbox.seal(letter.kind(), &mail).map_err(|error| MailError::Seal(Box::new(error)))
     }
 
+    /// The activation of the job `send_mail`.
+    pub fn activation(&self) -> &Activation {
+        &self.0.wake
+    }
+
     /// Has the outbox looked at soon.
     pub fn wake(&self) {
         self.0.wake.wake();

@@ -1,6 +1,6 @@
 //! Distinguished names and general names, checked and written.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use der::Decode;
 use der::asn1::{AnyRef, ObjectIdentifier};

@@ -162,7 +162,7 @@ impl Transaction {
 async fn check<C: ConnectionTrait>(connection: &C, lease: &Lease) -> Result<(), StoreError> {
     // An update, not a read: it locks the row, so that nobody takes the lease before we commit.
     let update = lease::Entity::update_many()
-        .col_expr(lease::Column::Token, Expr::col(lease::Column::Token).into())
+        .col_expr(lease::Column::Token, Expr::col(lease::Column::Token))
         .filter(lease::Column::Name.eq(lease.name.as_str()))
         .filter(lease::Column::Token.eq(signed(lease.token)));
     let ours = update.exec(connection).await?.rows_affected;

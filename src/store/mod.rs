@@ -131,14 +131,26 @@ impl Transaction {
 }
 
 impl Store {
-    /// Opens the database at `url`: `sqlite:<path>` (made if absent, mode as the umask says) or
-    /// `postgres://…`. Nothing is migrated.
+    /// Opens the database at `url`: `sqlite:<path>` or `postgres://…`. Nothing is migrated. A SQLite file
+    /// that is not there is a fault: an empty one in its place would look like a new installation.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn open(url: &str, max_connections: u32) -> Result<Self, StoreError> {
+        Self::connect(url, max_connections, "rw").await
+    }
+
+    /// As [`Store::open`], but makes a SQLite file that is not there.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn create(url: &str, max_connections: u32) -> Result<Self, StoreError> {
+        Self::connect(url, max_connections, "rwc").await
+    }
+
+    async fn connect(url: &str, max_connections: u32, sqlite_mode: &str) -> Result<Self, StoreError> {
         if let Some(path) = url.strip_prefix("sqlite:") {
-            let url = format!("sqlite:{path}?mode=rwc");
+            let url = format!("sqlite:{path}?mode={sqlite_mode}");
             let write = Database::connect(sqlite(&url, 1)).await.map_err(StoreError::Unavailable)?;
             let read =
                 Database::connect(sqlite(&url, max_connections)).await.map_err(StoreError::Unavailable)?;

@@ -2,9 +2,7 @@
 
 use entity::session;
 use sea_orm::sea_query::Expr;
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{Store, StoreError, Transaction, at, named, parse};
 use crate::domain::{Fingerprint, InvitationId, PersonId, SessionId, UtcTime};
@@ -145,21 +143,26 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`].
     pub async fn end_sessions(&self, person: PersonId, keep: Option<SessionId>) -> Result<(), StoreError> {
-        end_sessions(self.connection(), person, keep).await
+        let mut delete =
+            session::Entity::delete_many().filter(session::Column::PersonId.eq(person.to_string()));
+        if let Some(keep) = keep {
+            delete = delete.filter(session::Column::Id.ne(keep.to_string()));
+        }
+        delete.exec(self.connection()).await?;
+        Ok(())
     }
-}
 
-async fn end_sessions<C: ConnectionTrait>(
-    connection: &C,
-    person: PersonId,
-    keep: Option<SessionId>,
-) -> Result<(), StoreError> {
-    let mut delete = session::Entity::delete_many().filter(session::Column::PersonId.eq(person.to_string()));
-    if let Some(keep) = keep {
-        delete = delete.filter(session::Column::Id.ne(keep.to_string()));
+    /// Ends the sessions that an invitation began.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn end_enrolments(&self, invitation: InvitationId) -> Result<(), StoreError> {
+        session::Entity::delete_many()
+            .filter(session::Column::InvitationId.eq(invitation.to_string()))
+            .exec(self.connection())
+            .await?;
+        Ok(())
     }
-    delete.exec(connection).await?;
-    Ok(())
 }
 
 fn read(row: session::Model) -> Result<Session, StoreError> {

@@ -106,14 +106,14 @@ where
     }
 }
 
-/// A panic becomes one log line. Its text may quote anything; it passes the same net as every line.
+/// A panic becomes one log line, and only that: its text may quote anything, so it must pass the same net
+/// as every line.
 fn log_panics() {
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
+    std::panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string).unwrap_or_default();
         let text = panic.payload_as_str().unwrap_or("no text");
-        tracing::error!(panic.at = %at, panic.text = %text, "A thread panicked");
-        before(panic);
+        let trace = std::backtrace::Backtrace::capture();
+        tracing::error!(panic.at = %at, panic.text = %text, panic.trace = %trace, "A thread panicked");
     }));
 }
 

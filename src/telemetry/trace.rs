@@ -92,7 +92,7 @@ impl TraceContext {
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write_hex(f, &self.0)
     }
 }
 
@@ -104,7 +104,7 @@ impl fmt::Debug for TraceId {
 
 impl fmt::Display for SpanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write_hex(f, &self.0)
     }
 }
 
@@ -122,6 +122,15 @@ fn random<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
         bytes[N - 1] = 1;
     }
     bytes
+}
+
+/// Lower-case hex in one piece: the edge writes these for every request.
+fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    let text: String = digits.map(|digit| DIGITS[usize::from(digit)]).collect();
+    f.write_str(&text)
 }
 
 /// Exactly N bytes in lower-case hex; upper case is not allowed in the header.

@@ -4,6 +4,11 @@
 #[macro_use]
 mod harness;
 
+mod admin;
 mod ca;
+mod config;
+mod edge;
+mod live;
+mod packaging;
 mod pki;
 mod tidy;

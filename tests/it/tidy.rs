@@ -15,43 +15,26 @@ const LONGEST_FILE: usize = 600;
 /// `main.rs` and `lib.rs` are a door and a map.
 const LONGEST_ROOT: usize = 60;
 
-/// Room, and the rooms it may use. What is missing from the first column may use everything.
-const MAY_USE: &[(&str, &[&str])] = &[
-    ("domain", &[]),
-    ("clock", &["domain"]),
-    ("activate", &["domain"]),
-    ("config", &["domain"]),
-    ("telemetry", &["domain", "config"]),
+/// Room, and the rooms it may use.
+const MAY_USE: &[(&str, &str)] = &[
+    ("domain", ""),
+    ("clock", "domain"),
+    ("activate", "domain"),
+    // Named points at which tests end the process; empty in a release.
+    ("crash", ""),
+    ("config", "domain"),
+    ("telemetry", "domain config"),
     // Pure: not even the clock.
-    ("pki", &["domain"]),
-    ("keys", &["domain", "pki", "config"]),
-    ("store", &["domain", "pki", "keys", "clock", "activate"]),
-    ("live", &["domain", "pki", "clock", "activate"]),
-    ("edge", &["domain", "pki", "live", "telemetry", "clock", "activate"]),
-    ("ca", &["domain", "store", "keys", "pki", "clock", "activate", "telemetry"]),
-    ("acme", &["domain", "store", "keys", "pki", "live", "clock", "activate", "telemetry"]),
-    ("mail", &["domain", "store", "config", "clock", "activate", "telemetry"]),
-    (
-        "jobs",
-        &["domain", "ca", "acme", "mail", "store", "live", "keys", "pki", "clock", "activate", "telemetry"],
-    ),
-    (
-        "admin",
-        &[
-            "domain",
-            "ca",
-            "acme",
-            "jobs",
-            "mail",
-            "store",
-            "live",
-            "pki",
-            "config",
-            "clock",
-            "activate",
-            "telemetry",
-        ],
-    ),
+    ("pki", "domain"),
+    ("keys", "domain pki config"),
+    ("store", "domain pki keys clock activate crash"),
+    ("live", "domain pki clock activate crash"),
+    ("edge", "domain pki live telemetry clock activate"),
+    ("ca", "domain store keys pki clock activate telemetry crash"),
+    ("acme", "domain store keys pki live clock activate telemetry crash"),
+    ("mail", "domain store config clock activate telemetry"),
+    ("jobs", "domain ca acme mail store live keys pki clock activate telemetry crash"),
+    ("admin", "domain ca acme jobs mail store live pki config clock activate telemetry"),
 ];
 
 /// Rooms that may use every other one.
@@ -195,8 +178,8 @@ fn code_faults(file: &File) -> Vec<String> {
         return faults;
     };
     for (number, used) in used_rooms(without_tests(&code), depth_of(&file.path)) {
-        if used != room && !allowed.contains(&used.as_str()) {
-            fault(number, format!("{room} must not use {used}; it may use {}", allowed.join(", ")));
+        if used != room && !allowed.split(' ').any(|name| name == used) {
+            fault(number, format!("{room} must not use {used}; it may use {allowed}"));
         }
     }
     faults

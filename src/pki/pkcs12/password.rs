@@ -2,7 +2,7 @@
 
 use crate::domain::{Entropy, Secret};
 
-/// A password that every importer takes: printable ASCII, not empty, at most [`MAX_CHARS`] characters.
+/// A password that every importer takes: printable ASCII, not empty, at most `MAX_CHARS` characters.
 #[derive(Clone, Debug)]
 pub struct Password(Secret<String>);
 

@@ -6,7 +6,7 @@ use wicketgate::activate::{Activation, Enforce};
 use wicketgate::ca::{Ca, DeviceChoice, IssueError, IssueRequest, Issued};
 use wicketgate::clock::{Clock, ManualClock, SharedClock};
 use wicketgate::domain::audit::Act;
-use wicketgate::domain::{Actor, PersonId, Role, Serial, UtcTime};
+use wicketgate::domain::{Actor, PersonId, Role, Secret, Serial, UtcTime};
 use wicketgate::jobs::refresh_live::RefreshLive;
 use wicketgate::keys::{Kek, Purpose, SystemEntropy, Vault, Vaults};
 use wicketgate::live::{Feed, Holder, TlsPolicy};
@@ -22,24 +22,26 @@ pub(crate) struct World {
     pub(crate) holder: Arc<Holder>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) anna: PersonId,
-    pub(crate) vaults: Arc<Vaults>,
 }
 
-pub(crate) fn vaults() -> Arc<Vaults> {
-    let vault = |purpose| {
-        let text = Kek::fresh_text(&SystemEntropy);
-        Vault::new(Kek::from_text(purpose, &text, "test").unwrap())
-    };
+/// Vaults under one key, so that a second process can have the same.
+pub(crate) fn vaults(key: &Secret<String>) -> Arc<Vaults> {
+    let vault = |purpose| Vault::new(Kek::from_text(purpose, key, "test").unwrap());
     Arc::new(Vaults { server: vault(Purpose::Server), authority: vault(Purpose::Authority) })
 }
 
 impl World {
     pub(crate) async fn over(database: &TestDatabase) -> Self {
-        let store = Store::open(&database.url(), 5).await.unwrap();
+        let store = Store::create(&database.url(), 5).await.unwrap();
         store.migrate(None).await.unwrap();
+        Self::with(store, &Kek::fresh_text(&SystemEntropy)).await
+    }
+
+    /// The world over a migrated database that may have seen an earlier one.
+    pub(crate) async fn with(store: Store, key: &Secret<String>) -> Self {
         let clock = ManualClock::at("2026-11-23T12:00:00Z".parse().unwrap());
         let shared: SharedClock = clock.clone();
-        let vaults = vaults();
+        let vaults = vaults(key);
         store.open_vaults(&vaults, &SystemEntropy, clock.now()).await.unwrap();
         let holder = Holder::in_memory(TlsPolicy::modern(), shared.clone());
         let feed = Feed::new();
@@ -54,21 +56,28 @@ impl World {
             "http://door.example.com".to_owned(),
         );
         ca.init("Test", clock.now()).await.unwrap();
+        let mut world = Self { store, ca, holder, clock, anna: PersonId::new() };
+        match world.store.person_by_email("anna@example.com").await.unwrap() {
+            Some(known) => world.anna = known.id,
+            None => world.add_anna().await,
+        }
+        world
+    }
+
+    async fn add_anna(&self) {
         let anna = Person {
-            id: PersonId::new(),
+            id: self.anna,
             email: "Anna@Example.com".to_owned(),
             name: "Anna Example".to_owned(),
             role: Role::Member,
             groups: ["staff".parse().unwrap()].into(),
             disabled: false,
             has_password: false,
-            created_at: clock.now(),
+            created_at: self.now(),
             version: 1,
         };
-        let world = Self { store, ca, holder, clock, anna: anna.id, vaults };
-        let act = world.act("person.create").await;
-        world.ca.create_person(&anna, &act, world.now()).await.unwrap();
-        world
+        let act = self.act("person.create").await;
+        self.ca.create_person(&anna, &act, self.now()).await.unwrap();
     }
 
     pub(crate) fn now(&self) -> UtcTime {

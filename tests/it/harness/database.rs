@@ -44,22 +44,19 @@ impl TestDatabase {
 #[macro_export]
 macro_rules! on_both_databases {
     ($($(#[$meta:meta])* async fn $name:ident($database:ident) $body:block)+) => {
-        $(mod $name {
-            #[expect(unused_imports, reason = "a short test may need nothing of its module")]
-            use super::*;
+        $($(#[$meta])*
+        async fn $name($database: &$crate::harness::database::TestDatabase) $body
 
-            $(#[$meta])*
-            async fn test($database: &$crate::harness::database::TestDatabase) $body
-
+        mod $name {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_sqlite() {
-                Box::pin(test(&$crate::harness::database::TestDatabase::sqlite())).await;
+                Box::pin(super::$name(&$crate::harness::database::TestDatabase::sqlite())).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_postgresql() {
                 let Some(database) = $crate::harness::database::TestDatabase::postgres() else { return };
-                Box::pin(test(&database)).await;
+                Box::pin(super::$name(&database)).await;
             }
         })+
     };
@@ -67,7 +64,8 @@ macro_rules! on_both_databases {
 
 on_both_databases! {
     async fn a_fresh_database_takes_the_schema(database) {
-        let store = wicketgate::store::Store::open(&database.url(), 3).await.unwrap();
+        let store = wicketgate::store::Store::create(&database.url(), 3).await.unwrap();
+        assert_eq!(store.is_sqlite(), matches!(database, TestDatabase::Sqlite(_)));
         store.migrate(None).await.unwrap();
         store.check_schema().await.unwrap();
         store.close().await;

@@ -12,7 +12,7 @@ class Refusal extends Error {
     Object.assign(this, { status, code, detail, errors, headers });
   }
 }
-const invalid = (pointer, detail) => new Refusal(422, "invalid_request", "The request was not accepted.", [{ pointer, code: "invalid", detail }]);
+const invalid = (pointer, detail) => new Refusal(422, "invalid_request", detail, [{ pointer, code: "invalid", detail }]);
 const notFound = () => new Refusal(404, "not_found", "There is no such thing here.");
 
 export async function answer(world, entry, request, response, url) {
@@ -26,19 +26,26 @@ export async function answer(world, entry, request, response, url) {
     for await (const chunk of request) chunks.push(chunk);
     const text = Buffer.concat(chunks).toString();
     if (method !== "GET") {
-      if (request.headers.origin !== `http://${request.headers.host}`) throw new Refusal(403, "not_allowed", "Wrong origin.");
+      if (!request.headers.authorization && request.headers.origin !== `http://${request.headers.host}`) throw new Refusal(403, "not_allowed", "Wrong origin.");
       if (request.headers["content-type"] !== "application/json") throw new Refusal(400, "invalid_request", "JSON only.");
     }
     const path = url.pathname.slice(BASE.length).split("/").slice(1).map(decodeURIComponent);
     const cookie = /__Host-session=([\w-]+)/.exec(request.headers.cookie ?? "")?.[1];
-    const call = { world, entry, method, path, query: url.searchParams, body: text === "" ? {} : JSON.parse(text), headers: request.headers, cookie, session: world.sessions.get(cookie) };
+    const call = { world, entry, method, path, query: url.searchParams, body: text === "" ? {} : JSON.parse(text), headers: request.headers, cookie, session: world.sessions.get(cookie) ?? tokenSession(world, request.headers.authorization) };
     const { status = 200, body, headers } = route(call);
     send(status, body, headers);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     const { status, code, detail, errors, headers } = error;
-    send(status, { type: `https://wicketgate.example/problems/${code}`, title: code.replaceAll("_", " "), status, code, detail, errors }, headers);
+    send(status, { type: "about:blank", title: code.replaceAll("_", " "), status, code, detail, errors }, headers);
   }
+}
+
+/** The one token of the fixtures acts as the administrator. */
+function tokenSession(world, authorization) {
+  if (authorization !== `Bearer ${world.adminToken}`) return undefined;
+  const { id, email, name, role } = world.administrator;
+  return { id: "token", kind: "token", person: { id, email, name, role }, created_at: world.at(-1), expires_at: world.at(50) };
 }
 
 function route(call) {
@@ -120,13 +127,15 @@ function signedIn(world, person, kind, more = {}, role = person.role) {
   return { status: 201, body: session, headers: { "Set-Cookie": `__Host-session=${secret}; Secure; HttpOnly; Path=/; SameSite=Lax` } };
 }
 
+const passwordOf = (world, person) => world.passwords.get(person.id) ?? PASSWORD;
+
 const OPEN = {
   "GET installation": ({ world }) => ({ body: { name: world.settings.installation_name, setup_required: world.setupRequired, door_url: world.doorUrl, version: "0.1.0" } }),
   "POST setup": ({ world, body }) => {
     if (body.token !== world.setupToken) throw new Refusal(403, "not_allowed", "This set-up link is not the present one. Print a new one with wicketgate setup-link.");
     if (!world.setupRequired) throw new Refusal(410, "setup_done", "This installation is set up already.");
     world.setupRequired = false;
-    const person = { ...world.people[0], id: randomUUID(), name: body.name, email: body.email };
+    const person = { ...world.administrator, id: randomUUID(), name: body.name, email: body.email };
     world.people.push(person);
     return signedIn(world, person, "password");
   },
@@ -137,7 +146,7 @@ const OPEN = {
   "POST sessions": ({ world, body, entry }) => {
     if (body.email === "slow@example.org") throw new Refusal(429, "rate_limited", "Too many tries.", [], { "Retry-After": "150" });
     const person = world.people.find((one) => one.email === body.email);
-    if (!person || body.password !== PASSWORD) throw new Refusal(401, "wrong_credentials", "The address or the password is not right.");
+    if (!person || body.password !== passwordOf(world, person)) throw new Refusal(401, "wrong_credentials", "The address or the password is not right.");
     return signedIn(world, person, "password", {}, entry === "portal" ? "member" : person.role);
   },
   "POST invitations/acceptance": ({ world, body }) => {
@@ -170,9 +179,10 @@ const SPECIAL = {
     return { status: 204 };
   },
   "GET sessions": ({ world, session }) => ({ body: { items: [...world.sessions.values()].filter((one) => one.person.id === session.person.id).map((one) => ({ ...one, current: one === session })) } }),
-  "PUT people/password": ({ body, session }) => {
-    if (session.kind === "password" && body.current_password !== PASSWORD) throw invalid("/current_password", "This is not your present password.");
+  "PUT people/password": ({ world, body, session }) => {
+    if (session.kind === "password" && body.current_password !== passwordOf(world, session.person)) throw invalid("/current_password", "This is not your present password.");
     if (body.new_password.length < 12) throw invalid("/new_password", "At least 12 characters.");
+    world.passwords.set(session.person.id, body.new_password);
     return { status: 204 };
   },
   "POST certificates": (call, serial) => {

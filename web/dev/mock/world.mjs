@@ -25,7 +25,7 @@ export function makeWorld() {
   const ben = person("Ben Ahrens", "member", ["family"]);
   const cleo = person("Cleo Martín", "member", ["operations"], { has_password: false });
   const dario = person("Dario Former-Colleague-With-A-Long-Name", "member", [], { disabled: true });
-  const backup = person("backup robot", "member", ["machines"], { email: undefined, has_password: false });
+  const backup = person("backup robot", "member", ["machines"], { email: "operations@example.org", has_password: false });
   const people = [anna, ben, cleo, dario, backup];
 
   const devices = [];
@@ -155,10 +155,13 @@ export function makeWorld() {
     name: "Orchard House",
     setupRequired: false,
     setupToken: randomBytes(32).toString("base64url"),
+    adminToken: `wkt_${randomBytes(27).toString("base64url")}`,
     invitationToken: randomBytes(32).toString("base64url"),
     settings: { installation_name: "Orchard House", version: 1 },
     profiles: [{ name: "device", lifetime_days: 90, back_date_seconds: 300, key_types: ["p256", "p384", "rsa2048"] }, { name: "machine", lifetime_days: 30, back_date_seconds: 300, key_types: ["p256"] }],
     sessions: new Map(),
+    passwords: new Map(),
+    administrator: anna,
     people, devices, certificates, authorities, sites, upstreams, routes, jobs, alerts, audit, invitations, tokens,
   };
 }

@@ -5,10 +5,15 @@ import { tick } from "svelte";
 export class Router {
   path = $state("/");
   query = $state(new URLSearchParams());
+  /** Counts the pages entered: a page is made anew for each, also when only its query differs. */
+  visit = $state(0);
 
   constructor() {
     this.#read();
-    addEventListener("hashchange", () => this.#read());
+    addEventListener("hashchange", () => {
+      this.#read();
+      this.visit++;
+    });
   }
 
   #read(): void {
@@ -24,8 +29,10 @@ export class Router {
 
   /** Goes to a path without leaving the present one in the history. */
   replace(path: string): void {
+    const before = this.path;
     history.replaceState(null, "", `#${path}`);
     this.#read();
+    if (this.path !== before) this.visit++;
   }
 
   /** Changes one value of the query in place; an empty one is taken out. */

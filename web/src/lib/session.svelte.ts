@@ -1,5 +1,5 @@
 // Who is signed in, for both entries.
-import { api, ask, onSignedOut } from "./api/client";
+import { api, ask, onSignedOut, speakAs } from "./api/client";
 import { asProblem, Problem } from "./api/problem";
 import type { Installation, Session } from "./api/types";
 
@@ -34,8 +34,21 @@ class SessionState {
     this.current = await ask(api.POST("/api/v1/sessions", { body: { email, password } }));
   }
 
+  /** A token lasts until the page is left; it is never stored. */
+  async useToken(token: string): Promise<void> {
+    speakAs(token);
+    try {
+      this.current = await ask(api.GET("/api/v1/sessions/current"));
+    } catch (thrown) {
+      speakAs(undefined);
+      throw thrown;
+    }
+  }
+
   async signOut(): Promise<void> {
-    await ask(api.DELETE("/api/v1/sessions/current"));
+    // A token is only forgotten here: programs may still use it.
+    if (this.current?.kind === "token") speakAs(undefined);
+    else await ask(api.DELETE("/api/v1/sessions/current"));
     this.current = null;
   }
 }

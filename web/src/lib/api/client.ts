@@ -11,8 +11,22 @@ const sayJson: Middleware = {
   },
 };
 
+let token: string | undefined;
+
+/** Speaks with an API token from now on, or with the cookie again. It is kept in this page's memory only. */
+export function speakAs(bearer: string | undefined): void {
+  token = bearer;
+}
+
+const sayToken: Middleware = {
+  onRequest({ request }) {
+    if (token !== undefined) request.headers.set("Authorization", `Bearer ${token}`);
+    return request;
+  },
+};
+
 export const api = createClient<paths>({ baseUrl: location.origin, credentials: "same-origin" });
-api.use(sayJson);
+api.use(sayJson, sayToken);
 
 interface Answer<T> {
   data?: T;

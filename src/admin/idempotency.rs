@@ -1,0 +1,137 @@
+//! `Idempotency-Key`: a POST that is repeated with the same key by the same actor gets the answer that
+//! it got the first time, for 24 hours. Secrets are not kept: a repeated answer says that they were
+//! delivered.
+
+use poem::http::{HeaderName, HeaderValue, StatusCode, header};
+use poem::{Body, Request, Response};
+use serde_json::Value;
+
+use super::body::MAX_BODY;
+use super::error::{Outcome, Problem};
+use super::operations::Operation;
+use super::services::Services;
+use crate::domain::{Actor, Fingerprint, UtcTime};
+use crate::store::idempotency::{Claim, KeptAnswer};
+
+const KEY: &str = "idempotency-key";
+/// Says that an answer is a repetition.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// What becomes of a request.
+pub enum Replay {
+    /// It was answered before.
+    Answer(Response),
+    /// It is to be served, and its answer kept if there is a claim.
+    Go(Option<Claimed>),
+}
+
+/// A key that is claimed for the request under way.
+pub struct Claimed {
+    scope: String,
+    key: String,
+}
+
+/// Looks the request's key up and claims it.
+///
+/// # Errors
+/// 400 for a key that cannot be one, 409 when the key is taken or its request is under way.
+pub async fn begin(
+    services: &Services,
+    operation: &Operation,
+    actor: &Actor,
+    request: &mut Request,
+    now: UtcTime,
+) -> Outcome<Replay> {
+    let Some(value) = request.headers().get(KEY).filter(|_| operation.takes_idempotency_key()) else {
+        return Ok(Replay::Go(None));
+    };
+    let key = value.to_str().unwrap_or_default().to_owned();
+    if !(1..=128).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(Problem::bad_request("Idempotency-Key must have 1 to 128 visible ASCII characters."));
+    }
+    let body = request.take_body().into_bytes_limit(MAX_BODY).await;
+    let body = body.map_err(|error| Problem::from_poem(error.into()))?;
+    let digest = Fingerprint::of(&[request.uri().path().as_bytes(), b"\n", &body].concat());
+    request.set_body(body);
+    let scope = format!("{actor} {}", operation.id);
+    Ok(match services.store().claim_idempotency_key(&scope, &key, digest, now).await? {
+        Claim::New => Replay::Go(Some(Claimed { scope, key })),
+        Claim::Answered(answer) => Replay::Answer(repeat(answer)),
+        Claim::Running => {
+            return Err(Problem::conflict(
+                "request_in_progress",
+                "The same request is being served at this moment.",
+            ));
+        }
+        Claim::Reused => {
+            return Err(Problem::conflict(
+                "idempotency_key_reused",
+                "This Idempotency-Key belongs to another request.",
+            ));
+        }
+    })
+}
+
+impl Claimed {
+    /// Keeps the answer, or forgets the key if nothing was done.
+    pub async fn finish(self, services: &Services, operation: &Operation, response: Response) -> Response {
+        let store = services.store();
+        if !response.status().is_success() {
+            report(store.forget_idempotency_key(&self.scope, &self.key).await);
+            return response;
+        }
+        let (parts, body) = response.into_parts();
+        let Ok(bytes) = body.into_bytes().await else {
+            report(store.forget_idempotency_key(&self.scope, &self.key).await);
+            return Problem::internal("an answer of ours could not be read").into();
+        };
+        let location = parts.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+        let answer = KeptAnswer {
+            status: parts.status.as_u16(),
+            body: without_secret(&bytes, operation.secret),
+            location: location.map(str::to_owned),
+        };
+        report(store.keep_answer(&self.scope, &self.key, &answer).await);
+        Response::from_parts(parts, Body::from_bytes(bytes))
+    }
+}
+
+fn without_secret(body: &[u8], secret: Option<&str>) -> String {
+    let Some(secret) = secret else { return String::from_utf8_lossy(body).into_owned() };
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(mut fields)) => {
+            if fields.remove(secret).is_some() {
+                fields.insert("secret_already_delivered".to_owned(), Value::Bool(true));
+            }
+            Value::Object(fields).to_string()
+        }
+        _ => String::new(),
+    }
+}
+
+fn repeat(answer: KeptAnswer) -> Response {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    let mut response = match answer.body.is_empty() {
+        true => Response::builder().status(status).finish(),
+        false => Response::builder().status(status).content_type("application/json").body(answer.body),
+    };
+    let headers = response.headers_mut();
+    headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    if let Some(location) = answer.location.and_then(|location| HeaderValue::try_from(location).ok()) {
+        headers.insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// The request was served; what is lost is only its repetition.
+fn report(kept: Result<(), crate::store::StoreError>) {
+    if let Err(error) = kept {
+        tracing::error!(error = %error, "An answer could not be kept for its Idempotency-Key");
+    }
+}
+
+impl From<Problem> for Response {
+    fn from(problem: Problem) -> Self {
+        poem::IntoResponse::into_response(problem)
+    }
+}

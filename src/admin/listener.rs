@@ -1,0 +1,301 @@
+//! The three ways in: the console's own TLS listener, the door (finished TLS streams from an edge), and
+//! the Unix socket of this host. All end in one channel that poem takes connections from; each
+//! connection is marked with its entrance, which caps what anyone can do there.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use poem::Addr;
+use poem::Request;
+use poem::http::uri::Scheme;
+use poem::listener::Acceptor;
+use poem::web::{LocalAddr, RemoteAddr};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+/// Connections served at one time, over all entrances.
+const MAX_CONNECTIONS: usize = 1024;
+/// Connections that have been accepted and wait for poem.
+const WAITING: usize = 64;
+/// For the whole TLS handshake of the console.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long to wait after the system refused to accept (out of file descriptors).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where a request came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// The admin listener.
+    Console,
+    /// The door, through an edge: everyone is a member at most.
+    Door,
+    /// The Unix socket of this host.
+    Socket,
+}
+
+impl Entrance {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Console => "console",
+            Self::Door => "door",
+            Self::Socket => "socket",
+        }
+    }
+}
+
+/// What a connection says about a request's origin.
+#[derive(Clone, Copy, Debug)]
+pub struct Visitor {
+    /// The way in.
+    pub entrance: Entrance,
+    /// The peer's address.
+    pub source: Option<IpAddr>,
+    /// The peer's user id, at the socket.
+    pub uid: Option<u32>,
+}
+
+impl Visitor {
+    /// The visitor behind a request; none if it did not come through one of our entrances.
+    pub fn of(request: &Request) -> Option<Self> {
+        let Addr::Custom(MARK, name) = &request.local_addr().0 else { return None };
+        let entrance = [Entrance::Console, Entrance::Door, Entrance::Socket]
+            .into_iter()
+            .find(|entrance| entrance.name() == name.as_ref())?;
+        match (&request.remote_addr().0, entrance) {
+            (Addr::SocketAddr(peer), Entrance::Console | Entrance::Door) => {
+                Some(Self { entrance, source: Some(peer.ip()), uid: None })
+            }
+            (Addr::Custom(MARK, uid), Entrance::Socket) => {
+                Some(Self { entrance, source: None, uid: Some(uid.parse().ok()?) })
+            }
+            _ => None,
+        }
+    }
+}
+
+const MARK: &str = "wicketgate";
+
+/// Anything that bytes go through.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+
+/// A finished TLS connection to the door, handed over by an edge.
+pub struct DoorStream {
+    /// The decrypted bytes.
+    pub stream: Box<dyn Stream>,
+    /// Who is at the other end.
+    pub peer: SocketAddr,
+}
+
+/// Where the server listens.
+#[derive(Default)]
+pub struct Listeners {
+    /// The console: a bound listener and its TLS side.
+    pub console: Option<(TcpListener, Arc<rustls::ServerConfig>)>,
+    /// The door: connections from the edges of this process.
+    pub door: Option<mpsc::Receiver<DoorStream>>,
+    /// The socket of this host.
+    pub socket: Option<AdminSocket>,
+}
+
+/// The bound Unix socket. Removed from the file system when dropped.
+pub struct AdminSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    /// The user id that may use it, beside root.
+    uid: Option<u32>,
+}
+
+impl AdminSocket {
+    /// Binds the socket; one left behind by a crash is replaced. Only its owner and, if `uid` is
+    /// another's, its group may connect; who they are is checked again by SO_PEERCRED.
+    ///
+    /// # Errors
+    /// When it cannot be bound: the path is longer than 107 bytes, another process serves it, or the
+    /// directory does not let us.
+    pub async fn bind(path: &Path, uid: Option<u32>) -> io::Result<Self> {
+        if tokio::net::UnixStream::connect(path).await.is_ok() {
+            let taken = format!("{} is served by another process", path.display());
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, taken));
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+        // Between bind and chmod the directory's own mode (0700 or 0750) keeps others out.
+        let mode = if uid.is_some() { 0o660 } else { 0o600 };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        Ok(Self { listener, path: path.to_owned(), uid })
+    }
+}
+
+impl Drop for AdminSocket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// A connection on its way to poem. It gives its place back when it ends.
+pub struct Connection {
+    stream: Box<dyn Stream>,
+    entrance: Entrance,
+    remote: Addr,
+    _place: OwnedSemaphorePermit,
+}
+
+/// The receiving end: poem's acceptor.
+pub struct Arrivals(mpsc::Receiver<Connection>);
+
+impl Listeners {
+    /// Starts listening. The tasks end with `stop`; connections then still waiting are dropped.
+    pub fn start(self, stop: &CancellationToken) -> Arrivals {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        if let Some((listener, tls)) = self.console {
+            let tls = TlsAcceptor::from(tls);
+            let task = accept_console(listener, tls, sender.clone(), places.clone());
+            spawn_until(stop, task);
+        }
+        if let Some(door) = self.door {
+            spawn_until(stop, accept_door(door, sender.clone(), places.clone()));
+        }
+        if let Some(socket) = self.socket {
+            spawn_until(stop, accept_socket(socket, sender, places));
+        }
+        Arrivals(receiver)
+    }
+}
+
+fn spawn_until(stop: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
+    let stop = stop.clone();
+    tokio::spawn(async move { stop.run_until_cancelled(work).await });
+}
+
+async fn accept_console(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    sender: mpsc::Sender<Connection>,
+    places: Arc<Semaphore>,
+) {
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let (tcp, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(error = %error, "The console could not accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let _ = tcp.set_nodelay(true);
+        let (tls, sender) = (tls.clone(), sender.clone());
+        // A task each, so that one slow handshake keeps nobody waiting.
+        tokio::spawn(async move {
+            let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(tcp)).await else { return };
+            let connection = Connection {
+                stream: Box::new(stream),
+                entrance: Entrance::Console,
+                remote: peer.into(),
+                _place: place,
+            };
+            let _ = sender.send(connection).await;
+        });
+    }
+}
+
+async fn accept_door(
+    mut door: mpsc::Receiver<DoorStream>,
+    sender: mpsc::Sender<Connection>,
+    places: Arc<Semaphore>,
+) {
+    while let Some(DoorStream { stream, peer }) = door.recv().await {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let connection = Connection { stream, entrance: Entrance::Door, remote: peer.into(), _place: place };
+        if sender.send(connection).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn accept_socket(socket: AdminSocket, sender: mpsc::Sender<Connection>, places: Arc<Semaphore>) {
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let stream = match socket.listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(error = %error, "The admin socket could not accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(peer) = stream.peer_cred() else { continue };
+        let uid = peer.uid();
+        if uid != 0 && socket.uid != Some(uid) {
+            tracing::warn!(uid, "A process was turned away at the admin socket");
+            continue;
+        }
+        let remote = Addr::Custom(MARK, uid.to_string().into());
+        let connection =
+            Connection { stream: Box::new(stream), entrance: Entrance::Socket, remote, _place: place };
+        if sender.send(connection).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Acceptor for Arrivals {
+    type Io = Connection;
+
+    fn local_addr(&self) -> Vec<LocalAddr> {
+        Vec::new()
+    }
+
+    async fn accept(&mut self) -> io::Result<(Connection, LocalAddr, RemoteAddr, Scheme)> {
+        let Some(connection) = self.0.recv().await else {
+            // Every entrance is shut; the server ends by its signal.
+            return std::future::pending().await;
+        };
+        let local = LocalAddr(Addr::Custom(MARK, connection.entrance.name().into()));
+        let remote = RemoteAddr(connection.remote.clone());
+        Ok((connection, local, remote, Scheme::HTTPS))
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, octets)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,337 @@
+//! Client certificates. Every one of them comes out of the authority's one gate.
+
+use poem_openapi::param::{Path, Query};
+use poem_openapi::{Enum, Object, OpenApi};
+
+use super::Tag;
+use crate::admin::auth::caller::{Call, Caller};
+use crate::admin::body::{Body, Created, Shown};
+use crate::admin::error::{Outcome, Problem};
+use crate::admin::fields::{self, Faults};
+use crate::admin::page::{Page, filter, parameter};
+use crate::admin::services::Services;
+use crate::admin::values::{Enforced, Revocation, RevocationReason, When};
+use crate::ca::{DeviceChoice, IssueRequest, Issued};
+use crate::domain::{DeviceId, InvitationId, PersonId, Serial, Slug, UtcTime};
+use crate::pki::pem;
+use crate::store::certificates::{self as rows, CertificateFilter, Standing};
+use crate::store::invitations::Invitation;
+
+/// Longest signing request in PEM, in characters: 16 KiB of DER in base64 and the text around it.
+const MAX_CSR: usize = 24 * 1024;
+
+/// Operations on certificates.
+pub struct Api(pub Services);
+
+/// Where a certificate stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+enum CertificateState {
+    /// It passes.
+    Active,
+    /// It was taken back.
+    Revoked,
+    /// It is past its end.
+    Expired,
+}
+
+/// A client certificate.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct Certificate {
+    /// Lower-case hexadecimal, two digits a byte.
+    serial: String,
+    state: CertificateState,
+    person_id: String,
+    device_id: String,
+    device_name: String,
+    profile: String,
+    authority: String,
+    /// The common name.
+    subject: String,
+    email: Option<String>,
+    not_before: When,
+    not_after: When,
+    issued_at: When,
+    revoked_at: Option<When>,
+    revocation_reason: Option<RevocationReason>,
+    /// What a certificate and its renewals have in common.
+    lineage: String,
+    /// Of the DER encoding.
+    sha256: String,
+    pem: String,
+    /// What a client sends behind it.
+    chain_pem: String,
+    enforced: Option<Enforced>,
+}
+
+/// A page of certificates.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct CertificateList {
+    items: Vec<Certificate>,
+    next_cursor: Option<String>,
+}
+
+/// What is to be certified.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+struct NewCertificate {
+    /// A PKCS#10 signing request, PEM. Only its key is used.
+    #[oai(validator(max_length = 24576))]
+    csr: String,
+    /// The device, if it is on record.
+    #[oai(validator(max_length = 36))]
+    device_id: Option<String>,
+    /// The name of the device, if it is new.
+    #[oai(validator(max_length = 64))]
+    device_name: Option<String>,
+    /// For whom; yourself if absent.
+    #[oai(validator(max_length = 36))]
+    person_id: Option<String>,
+    /// Under which profile; `device` if absent.
+    #[oai(validator(max_length = 63))]
+    profile: Option<String>,
+}
+
+/// A request for the successor of a certificate.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+struct Renewal {
+    /// A PKCS#10 signing request, PEM, with a new key.
+    #[oai(validator(max_length = 24576))]
+    csr: String,
+}
+
+#[OpenApi(prefix_path = "/api/v1/", tag = "Tag::Certificates")]
+impl Api {
+    /// Certificates: your own, or everyone's for an administrator
+    #[oai(path = "/certificates", method = "get", operation_id = "listCertificates")]
+    #[expect(clippy::too_many_arguments, reason = "one for each query parameter")]
+    async fn list(
+        &self,
+        call: Call,
+        /// `active`, `revoked` or `expired`
+        state: Query<Option<String>>,
+        person_id: Query<Option<String>>,
+        device_id: Query<Option<String>>,
+        #[oai(validator(minimum(value = "1"), maximum(value = "200")))] limit: Query<Option<u32>>,
+        cursor: Query<Option<String>>,
+    ) -> Outcome<Shown<CertificateList>> {
+        let standing = match state.0.as_deref() {
+            None => None,
+            Some("active") => Some(Standing::Active),
+            Some("revoked") => Some(Standing::Revoked),
+            Some("expired") => Some(Standing::Expired),
+            Some(_) => {
+                return Err(parameter("state", "not_one_of", "Must be active, revoked or expired."));
+            }
+        };
+        let page = Page::<Serial>::read(&limit, &cursor)?;
+        let filter = CertificateFilter {
+            standing,
+            person: call.caller()?.narrow(filter("person_id", &person_id)?)?,
+            device: filter("device_id", &device_id)?,
+            after: page.after,
+        };
+        let fetched = self.0.store().certificates(&filter, page.fetch(), call.now).await?;
+        let (certificates, next_cursor) = page.cut(fetched, |certificate| certificate.serial.to_string());
+        let mut items = Vec::with_capacity(certificates.len());
+        for certificate in certificates {
+            items.push(self.look(certificate, call.now, None).await?);
+        }
+        Ok(Shown::new(CertificateList { items, next_cursor }))
+    }
+
+    /// Issues a certificate
+    #[oai(path = "/certificates", method = "post", operation_id = "issueCertificate")]
+    async fn issue(&self, call: Call, body: Body<NewCertificate>) -> Outcome<Created<Certificate>> {
+        let caller = call.caller()?;
+        let invitation = self.invitation_of(caller).await?;
+        let request = read_request(caller, body.0, invitation.as_ref())?;
+        if let Some(invitation) = &invitation {
+            self.take(invitation.id, call.now).await?;
+        }
+        let issued = self.0.ca().issue(&request, call.act()?, call.now).await;
+        if let (Err(_), Some(invitation)) = (&issued, &invitation) {
+            self.give_back(invitation.id).await;
+        }
+        self.created(&call, issued?).await
+    }
+
+    /// One certificate
+    #[oai(path = "/certificates/:serial", method = "get", operation_id = "getCertificate")]
+    async fn show(&self, call: Call, serial: Path<String>) -> Outcome<Shown<Certificate>> {
+        let certificate = self.reach(&call, &serial).await?;
+        Ok(Shown::new(self.look(certificate, call.now, None).await?))
+    }
+
+    /// Revokes a certificate
+    ///
+    /// Again with the same reason changes nothing; with another it is refused, but for a rise to
+    /// `keyCompromise`.
+    #[oai(path = "/certificates/:serial/revocation", method = "post", operation_id = "revokeCertificate")]
+    async fn revoke(
+        &self,
+        call: Call,
+        serial: Path<String>,
+        body: Body<Revocation>,
+    ) -> Outcome<Shown<Certificate>> {
+        let certificate = self.reach(&call, &serial).await?;
+        let reason = body.0.reason.into();
+        let revoked = self.0.ca().revoke(certificate.serial, reason, call.act()?, call.now).await?;
+        call.closed();
+        let shown = self.look(revoked.certificate, call.now, Some(revoked.enforced.into())).await?;
+        Ok(Shown::new(shown))
+    }
+
+    /// Issues the successor of a certificate, under today's policy
+    #[oai(path = "/certificates/:serial/renewal", method = "post", operation_id = "renewCertificate")]
+    async fn renew(
+        &self,
+        call: Call,
+        serial: Path<String>,
+        body: Body<Renewal>,
+    ) -> Outcome<Created<Certificate>> {
+        let certificate = self.reach(&call, &serial).await?;
+        let renewed = self.0.ca().renew(certificate.serial, &body.0.csr, call.act()?, call.now).await?;
+        self.created(&call, renewed).await
+    }
+}
+
+impl Api {
+    async fn reach(&self, call: &Call, serial: &Path<String>) -> Outcome<rows::Certificate> {
+        let missing = || Problem::not_found("certificate");
+        let serial: Serial = serial.0.parse().map_err(|_| missing())?;
+        let certificate = self.0.store().certificate(serial).await?.ok_or_else(missing)?;
+        call.caller()?.reach(certificate.person, "certificate")?;
+        Ok(certificate)
+    }
+
+    /// The invitation that the caller is using, while it still gives a certificate.
+    async fn invitation_of(&self, caller: &Caller) -> Outcome<Option<Invitation>> {
+        let Some(id) = caller.enrolment().and_then(|session| session.invitation) else { return Ok(None) };
+        let invitation = self.0.store().invitation(id).await?;
+        invitation.map(Some).ok_or_else(used_up)
+    }
+
+    async fn take(&self, invitation: InvitationId, now: UtcTime) -> Outcome<()> {
+        let transaction = self.0.store().begin().await?;
+        if !transaction.use_invitation(invitation, now).await? {
+            return Err(used_up());
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    async fn give_back(&self, invitation: InvitationId) {
+        let given = async {
+            let transaction = self.0.store().begin().await?;
+            transaction.give_back_invitation(invitation).await?;
+            transaction.commit().await
+        };
+        if let Err(error) = given.await {
+            tracing::error!(error = %error, invitation.id = %invitation, "An unused invitation is lost");
+        }
+    }
+
+    async fn created(&self, call: &Call, issued: Issued) -> Outcome<Created<Certificate>> {
+        call.closed();
+        let location = format!("/api/v1/certificates/{}", issued.certificate.serial);
+        let shown = self.look(issued.certificate, call.now, Some(issued.enforced.into())).await?;
+        Ok(Created::at(location, shown))
+    }
+
+    async fn look(
+        &self,
+        row: rows::Certificate,
+        now: UtcTime,
+        enforced: Option<Enforced>,
+    ) -> Outcome<Certificate> {
+        let device = self.0.store().device(row.device).await?;
+        let chain = self.0.ca().chain_of(&row.authority).await?;
+        let state = match row.revoked {
+            Some(_) => CertificateState::Revoked,
+            None if row.not_after < now => CertificateState::Expired,
+            None => CertificateState::Active,
+        };
+        Ok(Certificate {
+            serial: row.serial.to_string(),
+            state,
+            person_id: row.person.to_string(),
+            device_id: row.device.to_string(),
+            device_name: device.map(|device| device.name).unwrap_or_default(),
+            profile: row.profile.to_string(),
+            authority: row.authority.to_string(),
+            subject: row.subject,
+            email: row.email,
+            not_before: row.not_before.into(),
+            not_after: row.not_after.into(),
+            issued_at: row.issued_at.into(),
+            revoked_at: row.revoked.map(|(at, _)| at.into()),
+            revocation_reason: row.revoked.map(|(_, reason)| reason.into()),
+            lineage: row.lineage.to_string(),
+            sha256: row.fingerprint.to_string(),
+            pem: pem::block("CERTIFICATE", &row.der),
+            chain_pem: chain.iter().map(|der| pem::block("CERTIFICATE", der)).collect(),
+            enforced,
+        })
+    }
+}
+
+fn used_up() -> Problem {
+    Problem::conflict("invitation_used", "This invitation gave its certificate already, or was taken back.")
+}
+
+/// Reads what is asked for, and checks that this caller may.
+fn read_request(
+    caller: &Caller,
+    body: NewCertificate,
+    invitation: Option<&Invitation>,
+) -> Outcome<IssueRequest> {
+    let mut faults = Faults::default();
+    let person = faults.take_if("/person_id", body.person_id.as_deref().map(str::parse::<PersonId>));
+    let device = faults.take_if("/device_id", body.device_id.as_deref().map(str::parse::<DeviceId>));
+    let name = faults.take_if("/device_name", body.device_name.as_deref().map(fields::name));
+    let profile = faults.take_if("/profile", body.profile.as_deref().map(str::parse::<Slug>));
+    if body.csr.len() > MAX_CSR {
+        faults.add("/csr", "too_long", "The signing request is too long.");
+    }
+    let name = match invitation {
+        Some(invitation) => {
+            if device.is_some() {
+                faults.add("/device_id", "not_allowed", "An invitation is for a new device.");
+            }
+            if profile.as_ref().is_some_and(|profile| *profile != invitation.profile) {
+                faults.add("/profile", "not_allowed", "The invitation is for another profile.");
+            }
+            invitation.device_name.clone().or(name)
+        }
+        None => name,
+    };
+    let device = match (device, name) {
+        (Some(_), Some(_)) if invitation.is_none() => {
+            faults.add("/device_name", "not_allowed", "Give device_id or device_name, not both.");
+            None
+        }
+        (Some(id), _) => Some(DeviceChoice::Existing(id)),
+        (None, Some(name)) => Some(DeviceChoice::New { name }),
+        (None, None) => {
+            if body.device_id.is_none() && body.device_name.is_none() {
+                faults.add("/device_name", "required", "Give device_id or device_name.");
+            }
+            None
+        }
+    };
+    let device = faults.unless(device)?;
+    let person = match person {
+        Some(person) => person,
+        None => caller.own().map_err(|_| Problem::field("/person_id", "required", "Is missing."))?.id,
+    };
+    caller.reach(person, "person")?;
+    let profile = match (profile, invitation) {
+        (Some(profile), _) => profile,
+        (None, Some(invitation)) => invitation.profile.clone(),
+        (None, None) => crate::pki::Profile::device().name,
+    };
+    Ok(IssueRequest { person, device, profile, csr_pem: body.csr })
+}

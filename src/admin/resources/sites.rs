@@ -1,0 +1,294 @@
+//! Public host names and their server certificates.
+
+use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::{Enum, Object, OpenApi};
+
+use super::{Tag, check_version, check_version_if_given};
+use crate::admin::auth::caller::Call;
+use crate::admin::body::{Accepted, Body, Created, NoContent, Shown};
+use crate::admin::error::{Outcome, Problem};
+use crate::admin::fields::Faults;
+use crate::admin::page::Page;
+use crate::admin::services::Services;
+use crate::admin::values::{ClientAuth, Enforced, When};
+use crate::domain::audit::Outcome as ActOutcome;
+use crate::domain::{self, AccessPolicy, Hostname};
+use crate::store::configuration as rows;
+
+/// Operations on sites.
+pub struct Api(pub Services);
+
+/// What a site is.
+#[derive(Clone, Copy, Debug, Enum)]
+#[oai(rename_all = "snake_case", remote = "rows::SiteKind")]
+enum SiteKind {
+    /// An app behind routes.
+    App,
+    /// Portal and invitations.
+    Door,
+}
+
+/// Where a server certificate comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case", remote = "rows::CertificateSource")]
+enum CertificateSource {
+    /// An ACME authority.
+    Acme,
+    /// The local server authority.
+    Local,
+}
+
+/// The certificate that a site serves.
+#[derive(Debug, Object)]
+struct SiteCertificate {
+    source: CertificateSource,
+    issuer: String,
+    serial: String,
+    not_before: When,
+    not_after: When,
+    /// Of the DER encoding.
+    sha256: String,
+}
+
+/// Where the renewal of its certificate stands.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct SiteRenewal {
+    state: String,
+    next_attempt_at: Option<When>,
+    last_error: Option<String>,
+}
+
+/// One public host name.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct Site {
+    host: String,
+    kind: SiteKind,
+    client_auth: ClientAuth,
+    /// `Strict-Transport-Security: max-age`; 0 sends none.
+    hsts_max_age_seconds: u64,
+    /// Where its certificates are to come from.
+    certificate_source: CertificateSource,
+    enabled: bool,
+    certificate: Option<SiteCertificate>,
+    renewal: Option<SiteRenewal>,
+    /// Counts edits: the ETag.
+    version: u64,
+    enforced: Option<Enforced>,
+}
+
+/// A page of sites.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct SiteList {
+    items: Vec<Site>,
+    next_cursor: Option<String>,
+}
+
+/// A new site.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+struct NewSite {
+    #[oai(validator(max_length = 253))]
+    host: String,
+    client_auth: ClientAuth,
+    #[oai(validator(minimum(value = "0"), maximum(value = "315360000")))]
+    hsts_max_age_seconds: u64,
+    certificate: CertificateSource,
+    enabled: bool,
+}
+
+/// What changes about a site.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+struct SiteEdit {
+    client_auth: Option<ClientAuth>,
+    #[oai(validator(minimum(value = "0"), maximum(value = "315360000")))]
+    hsts_max_age_seconds: Option<u64>,
+    certificate: Option<CertificateSource>,
+    enabled: Option<bool>,
+}
+
+#[OpenApi(prefix_path = "/api/v1/", tag = "Tag::Sites")]
+impl Api {
+    /// Every site
+    #[oai(path = "/sites", method = "get", operation_id = "listSites")]
+    async fn list(
+        &self,
+        #[oai(validator(minimum(value = "1"), maximum(value = "200")))] limit: Query<Option<u32>>,
+        cursor: Query<Option<String>>,
+    ) -> Outcome<Shown<SiteList>> {
+        let page = Page::<Hostname>::read(&limit, &cursor)?;
+        let fetched = page.slice(self.0.store().sites().await?, |site| site.host.clone());
+        let (sites, next_cursor) = page.cut(fetched, |site| site.host.to_string());
+        let mut items = Vec::with_capacity(sites.len());
+        for site in sites {
+            items.push(self.look(site, None).await?);
+        }
+        Ok(Shown::new(SiteList { items, next_cursor }))
+    }
+
+    /// Adds a site
+    ///
+    /// It serves a leaf of the local server authority until its first public certificate arrives.
+    #[oai(path = "/sites", method = "post", operation_id = "addSite")]
+    async fn add(&self, call: Call, body: Body<NewSite>) -> Outcome<Created<Site>> {
+        let Body(body) = body;
+        let mut faults = Faults::default();
+        let host = faults.take("/host", Hostname::normalize(&body.host));
+        let host = faults.unless(host)?;
+        let certificate = self.0.ca().local_certificate(&host, call.now).await?;
+        let site = rows::Site {
+            host: host.clone(),
+            kind: rows::SiteKind::App,
+            client_auth: body.client_auth.into(),
+            hsts_max_age_seconds: body.hsts_max_age_seconds,
+            source: body.certificate.into(),
+            enabled: body.enabled,
+            server_certificate: Some(certificate.clone()),
+            created_at: call.now,
+            version: 1,
+        };
+        let transaction = self.0.store().begin().await?;
+        transaction.insert_server_certificate(&certificate).await?;
+        transaction.insert_site(&site).await?;
+        transaction.finish_act(call.act()?, ActOutcome::Succeeded, Some(host.as_str()), call.now).await?;
+        transaction.commit().await?;
+        call.closed();
+        let enforced = self.0.enforce().bring_up_to_date().await;
+        if site.source == rows::CertificateSource::Acme {
+            self.0.automation().renew(&host).await?;
+        }
+        let shown = self.look(site, Some(enforced.into())).await?;
+        Ok(Created::at(format!("/api/v1/sites/{host}"), shown).version(1))
+    }
+
+    /// One site
+    #[oai(path = "/sites/:host", method = "get", operation_id = "getSite")]
+    async fn show(&self, host: Path<String>) -> Outcome<Shown<Site>> {
+        let site = self.find(&host).await?;
+        let version = site.version;
+        Ok(Shown::new(self.look(site, None).await?).version(version))
+    }
+
+    /// Changes a site
+    #[oai(path = "/sites/:host", method = "patch", operation_id = "editSite")]
+    async fn edit(
+        &self,
+        call: Call,
+        host: Path<String>,
+        #[oai(name = "If-Match")] if_match: Header<Option<String>>,
+        body: Body<SiteEdit>,
+    ) -> Outcome<Shown<Site>> {
+        let site = self.find(&host).await?;
+        check_version(&if_match, site.version, "the site")?;
+        let Body(body) = body;
+        let edited = rows::Site {
+            client_auth: body.client_auth.map_or(site.client_auth, Into::into),
+            hsts_max_age_seconds: body.hsts_max_age_seconds.unwrap_or(site.hsts_max_age_seconds),
+            source: body.certificate.map_or(site.source, Into::into),
+            enabled: body.enabled.unwrap_or(site.enabled),
+            ..site.clone()
+        };
+        if edited.client_auth == domain::ClientAuth::None {
+            self.refuse_unless_public(&site.host).await?;
+        }
+        let transaction = self.0.store().begin().await?;
+        transaction.update_site(&edited).await?;
+        transaction.finish_act(call.act()?, ActOutcome::Succeeded, None, call.now).await?;
+        transaction.commit().await?;
+        call.closed();
+        let enforced = self.0.enforce().bring_up_to_date().await;
+        if edited.source == rows::CertificateSource::Acme && site.source != edited.source {
+            self.0.automation().renew(&edited.host).await?;
+        }
+        let stored = self.find(&host).await?;
+        let version = stored.version;
+        Ok(Shown::new(self.look(stored, Some(enforced.into())).await?).version(version))
+    }
+
+    /// Removes a site and its routes
+    #[oai(path = "/sites/:host", method = "delete", operation_id = "deleteSite")]
+    async fn delete(
+        &self,
+        call: Call,
+        host: Path<String>,
+        #[oai(name = "If-Match")] if_match: Header<Option<String>>,
+    ) -> Outcome<NoContent> {
+        let site = self.find(&host).await?;
+        check_version_if_given(&if_match, site.version, "the site")?;
+        if site.kind == rows::SiteKind::Door {
+            let detail = "The door is set in the configuration file.";
+            return Err(Problem::conflict("site_is_door", detail));
+        }
+        let transaction = self.0.store().begin().await?;
+        transaction.delete_site(&site.host, site.version).await?;
+        transaction.finish_act(call.act()?, ActOutcome::Succeeded, None, call.now).await?;
+        transaction.commit().await?;
+        call.closed();
+        self.0.enforce().bring_up_to_date().await;
+        Ok(NoContent::new())
+    }
+
+    /// Asks for a new server certificate now
+    #[oai(path = "/sites/:host/renewal", method = "post", operation_id = "renewSite")]
+    async fn renew(&self, host: Path<String>) -> Outcome<Accepted> {
+        let site = self.find(&host).await?;
+        if site.source == rows::CertificateSource::Local {
+            let detail =
+                "This site's certificates come from the local server authority, which renews them by itself.";
+            return Err(Problem::conflict("not_acme", detail));
+        }
+        self.0.automation().renew(&site.host).await?;
+        Ok(Accepted::new())
+    }
+}
+
+impl Api {
+    async fn find(&self, host: &Path<String>) -> Outcome<rows::Site> {
+        let missing = || Problem::not_found("site");
+        let host = Hostname::normalize(&host.0).map_err(|_| missing())?;
+        self.0.store().site(&host).await?.ok_or_else(missing)
+    }
+
+    /// A protected route on a site that never asks for a certificate would refuse everyone.
+    async fn refuse_unless_public(&self, host: &Hostname) -> Outcome<()> {
+        let routes = self.0.store().routes().await?;
+        match routes.iter().find(|route| route.host == *host && route.policy != AccessPolicy::Public) {
+            None => Ok(()),
+            Some(route) => Err(Problem::field(
+                "/client_auth",
+                "routes_need_certificates",
+                format!("Route {} needs a client certificate; the site must ask for one.", route.path_prefix),
+            )),
+        }
+    }
+
+    async fn look(&self, row: rows::Site, enforced: Option<Enforced>) -> Outcome<Site> {
+        let renewal = self.0.automation().renewal(&row.host).await?;
+        Ok(Site {
+            host: row.host.to_string(),
+            kind: row.kind.into(),
+            client_auth: row.client_auth.into(),
+            hsts_max_age_seconds: row.hsts_max_age_seconds,
+            certificate_source: row.source.into(),
+            enabled: row.enabled,
+            certificate: row.server_certificate.map(|certificate| SiteCertificate {
+                source: certificate.source.into(),
+                issuer: certificate.issuer,
+                serial: certificate.serial,
+                not_before: certificate.not_before.into(),
+                not_after: certificate.not_after.into(),
+                sha256: certificate.fingerprint.to_string(),
+            }),
+            renewal: renewal.map(|renewal| SiteRenewal {
+                state: renewal.state,
+                next_attempt_at: renewal.next_attempt_at.map(When),
+                last_error: renewal.last_error,
+            }),
+            version: row.version,
+            enforced,
+        })
+    }
+}

@@ -1,0 +1,262 @@
+//! The control plane: rows, the authority, the feed, jobs and the admin server. Needs the database,
+//! which the edge does not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::initialise::{ensure_door, initialise};
+use super::{Start, open_store};
+use crate::activate::{Activation, Enforce};
+use crate::ca::{Ca, CrlError, InitError, ServerLeafError};
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::domain::Entropy;
+use crate::edge::{DoorConnection, Edge};
+use crate::jobs::clean_up::CleanUp;
+use crate::jobs::close_orphans::CloseOrphans;
+use crate::jobs::expiry_alerts::ExpiryAlerts;
+use crate::jobs::publish_crls::PublishCrls;
+use crate::jobs::refresh_live::{RefreshError, RefreshLive};
+use crate::jobs::renew_local_certificates::RenewLocalCertificates;
+use crate::jobs::send_mail::SendMail;
+use crate::jobs::{self, Job, Jobs};
+use crate::keys::{KeyFault, Vaults};
+use crate::live::{Feed, Holder, TlsPolicy};
+use crate::mail::smtp::{Smtp, SmtpFault};
+use crate::mail::{Carrier, Mailer};
+use crate::store::data_keys::VaultError;
+use crate::store::leases::ReplicaId;
+use crate::store::outbox::Outbox;
+use crate::store::settings::INSTALLATION_ID;
+use crate::store::{Store, StoreError};
+use crate::telemetry::Metrics;
+
+/// How long a job may finish its step when the process ends.
+const JOBS_WITHIN: Duration = Duration::from_secs(4);
+
+/// What the control plane is made of, kept for another try while the database is away.
+pub(super) struct Parts {
+    pub(super) config: Arc<Config>,
+    pub(super) clock: SharedClock,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) vaults: Arc<Vaults>,
+    pub(super) tls: TlsPolicy,
+    pub(super) holder: Arc<Holder>,
+    pub(super) edge: Arc<Edge>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// A running control plane.
+pub struct Control {
+    store: Store,
+    ca: Ca,
+    refresh: Arc<RefreshLive>,
+    jobs: Jobs,
+    mailer: Mailer,
+    door_url: Option<String>,
+    stop: CancellationToken,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// Why the control plane does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The database cannot be reached or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is a database, but no installation in it.
+    #[error("there is no installation in this database yet; run `wicketgate init`")]
+    NotInitialised,
+    /// The data keys do not open.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// A key could not seal.
+    #[error(transparent)]
+    Key(#[from] KeyFault),
+    /// An authority could not be made.
+    #[error(transparent)]
+    Init(#[from] InitError),
+    /// A local server certificate could not be made.
+    #[error(transparent)]
+    ServerLeaf(#[from] ServerLeafError),
+    /// A revocation list could not be published.
+    #[error(transparent)]
+    Crl(#[from] CrlError),
+    /// The mail settings do not make a mail server.
+    #[error(transparent)]
+    Smtp(#[from] SmtpFault),
+    /// The jobs could not be started.
+    #[error(transparent)]
+    Jobs(#[from] jobs::StartError),
+    /// The edge could not be brought up to date.
+    #[error(transparent)]
+    Refresh(#[from] RefreshError),
+}
+
+impl ControlError {
+    /// Whether waiting for the database may help.
+    pub fn is_database_away(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(StoreError::Unavailable(_))
+                | Self::Vault(VaultError::Store(StoreError::Unavailable(_)))
+        )
+    }
+}
+
+/// Starts the control plane; takes the door's connections out of `door` when it succeeds.
+pub(super) async fn start(
+    parts: &Parts,
+    start: Start,
+    door: &mut Option<mpsc::Receiver<DoorConnection>>,
+) -> Result<Control, ControlError> {
+    let Parts { config, clock, entropy, vaults, holder, .. } = parts;
+    let store = open_store(config, start).await?;
+    prepare_schema(&store, config, parts).await?;
+    if start == Start::Existing && store.setting(INSTALLATION_ID).await?.is_none() {
+        return Err(ControlError::NotInitialised);
+    }
+    store.open_vaults(vaults, &**entropy, clock.now()).await?;
+    let epoch = holder.register().epoch();
+    if store.raise_epoch(epoch).await? {
+        tracing::error!(
+            register.epoch = epoch,
+            "The database is older than what edges know: it was restored from an old copy. Revocations stay in force; \
+             certificates issued since are not on record any more"
+        );
+    }
+
+    let feed = Feed::new();
+    feed.connect(holder.clone());
+    let door_url =
+        config.door.host.as_ref().map(|host| origin(host.as_str(), parts.edge.https_addresses()[0].port()));
+    let refresh =
+        RefreshLive::new(store.clone(), vaults.clone(), feed, clock.clone(), door_url.clone(), epoch);
+    let publish_crls = Activation::new("publish_crls");
+    let base_url = base_url(parts);
+    let enforce: Arc<dyn Enforce> = refresh.clone();
+    let ca = Ca::new(store.clone(), vaults.clone(), entropy.clone(), enforce, publish_crls.clone(), base_url);
+    if start == Start::CreateIfMissing {
+        initialise(&store, vaults, &ca, config, clock.now()).await?;
+    } else {
+        ensure_door(&store, &ca, config, clock.now()).await?;
+    }
+    ca.renew_local_certificates(clock.now()).await?;
+    ca.publish_crls(clock.now()).await?;
+    refresh.refresh().await?;
+
+    let mailer = mailer(parts, &store, door_url.clone())?;
+    let jobs = start_jobs(parts, &store, &ca, &mailer, publish_crls).await?;
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let (running, ending) = (refresh.clone(), stop.clone());
+    tasks.spawn(async move {
+        tokio::select! { () = running.run() => {} () = ending.cancelled() => {} }
+    });
+    drop(door.take());
+    Ok(Control { store, ca, refresh, jobs, mailer, door_url, stop, tasks: Mutex::new(tasks) })
+}
+
+fn mailer(parts: &Parts, store: &Store, door_url: Option<String>) -> Result<Mailer, ControlError> {
+    let carrier = match &parts.config.smtp {
+        Some(settings) => Some(Box::new(Smtp::new(settings, None)?) as Box<dyn Carrier>),
+        None => None,
+    };
+    if carrier.is_none() {
+        tracing::warn!(
+            "No mail server is configured: invitations must be handed over, and nobody is warned by mail"
+        );
+    }
+    let outbox = Outbox::new(store.clone(), parts.vaults.clone());
+    let name = parts.config.server.name.clone();
+    Ok(Mailer::new(outbox, carrier, name, door_url, Activation::new("send_mail"), parts.metrics.jobs.clone()))
+}
+
+async fn start_jobs(
+    parts: &Parts,
+    store: &Store,
+    ca: &Ca,
+    mailer: &Mailer,
+    publish_crls: Activation,
+) -> Result<Jobs, ControlError> {
+    let own = |job: Arc<dyn Job>| (Activation::new(job.name()), job);
+    let jobs: Vec<(Activation, Arc<dyn Job>)> = vec![
+        (publish_crls, Arc::new(PublishCrls::new(ca.clone()))),
+        (mailer.activation().clone(), Arc::new(SendMail::new(mailer.clone()))),
+        own(Arc::new(RenewLocalCertificates::new(ca.clone()))),
+        own(Arc::new(ExpiryAlerts::new(store.clone(), mailer.clone()))),
+        own(Arc::new(CloseOrphans::new(store.clone(), ca.clone()))),
+        own(Arc::new(CleanUp::new(store.clone(), Vec::new()))),
+    ];
+    Ok(Jobs::start(store.clone(), parts.clock.clone(), ReplicaId::new(), parts.metrics.jobs.clone(), jobs)
+        .await?)
+}
+
+/// SQLite migrates itself, after keeping a copy; on PostgreSQL only `wicketgate migrate` does.
+async fn prepare_schema(store: &Store, config: &Config, parts: &Parts) -> Result<(), ControlError> {
+    if !store.is_sqlite() {
+        return Ok(store.check_schema().await?);
+    }
+    let kept = config.server.data_dir.join(format!("before-migration-{}.db", parts.clock.now().as_unix()));
+    Ok(store.migrate(Some(&kept)).await?)
+}
+
+/// Where lists and authority certificates are fetched: as configured, else at the edge's own http listener.
+fn base_url(parts: &Parts) -> String {
+    match (&parts.config.pki.base_url, parts.edge.http_addresses().first()) {
+        // Nobody else can reach it, so nobody else needs the lists. (A demo, a trial.)
+        (None, Some(http)) if http.ip().is_loopback() => format!("http://127.0.0.1:{}", http.port()),
+        _ => parts.config.pki_base_url(),
+    }
+}
+
+/// `https://host[:port]`, the default port left out.
+pub(super) fn origin(host: &str, port: u16) -> String {
+    if port == 443 { format!("https://{host}") } else { format!("https://{host}:{port}") }
+}
+
+impl Control {
+    /// The rows.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The authority.
+    pub fn ca(&self) -> &Ca {
+        &self.ca
+    }
+
+    /// Every job.
+    pub fn jobs(&self) -> &Jobs {
+        &self.jobs
+    }
+
+    /// Who writes letters.
+    pub fn mailer(&self) -> &Mailer {
+        &self.mailer
+    }
+
+    /// The handle that brings edges up to date.
+    pub fn refresh(&self) -> &Arc<RefreshLive> {
+        &self.refresh
+    }
+
+    /// Where people meet us.
+    pub fn door_url(&self) -> Option<&str> {
+        self.door_url.as_deref()
+    }
+
+    /// Stops jobs and listeners, and closes the database.
+    pub async fn drain(&self) {
+        self.jobs.drain(JOBS_WITHIN).await;
+        self.stop.cancel();
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        while tasks.join_next().await.is_some() {}
+        self.store.clone().close().await;
+    }
+}

@@ -1,0 +1,87 @@
+//! Probes and metrics. `/livez` says that the process runs; `/readyz` says that it serves, and an edge
+//! serves without its database.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use tokio::sync::OnceCell;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::plain::{Answer, reply, serve};
+use super::{BootError, Control};
+use crate::live::Holder;
+use crate::telemetry::Metrics;
+
+#[derive(Clone)]
+pub(super) struct Health {
+    pub(super) holder: Arc<Holder>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) control: Arc<OnceCell<Control>>,
+}
+
+pub(super) async fn listen(
+    address: SocketAddr,
+    health: Health,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Result<SocketAddr, BootError> {
+    let answer = move |request| {
+        let health = health.clone();
+        async move { health.answer(request).await }
+    };
+    serve(address, "health and metrics", answer, tasks, stop).await
+}
+
+impl Health {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        match request.uri().path() {
+            "/livez" => reply(StatusCode::OK, "text/plain", "ok\n"),
+            "/readyz" => self.ready(request.uri().query() == Some("verbose")).await,
+            "/metrics" => reply(StatusCode::OK, "text/plain; version=0.0.4", self.metrics()),
+            "/jwks.json" => match self.holder.document("jwks.json") {
+                Some(document) => reply(StatusCode::OK, document.content_type, document.body),
+                None => reply(StatusCode::NOT_FOUND, "text/plain", "no assertion key yet\n"),
+            },
+            _ => reply(
+                StatusCode::NOT_FOUND,
+                "text/plain",
+                "try /livez, /readyz?verbose, /metrics or /jwks.json\n",
+            ),
+        }
+    }
+
+    async fn ready(&self, verbose: bool) -> Answer {
+        let snapshot = self.holder.snapshot().is_some();
+        let database = match self.control.get() {
+            Some(control) => control.store().ping().await.is_ok(),
+            None => false,
+        };
+        let status = if snapshot { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let mut text = String::from(if snapshot { "ready\n" } else { "not ready\n" });
+        if verbose {
+            let mark = |ok| if ok { "ok" } else { "missing" };
+            let _ = writeln!(text, "edge.snapshot {}", mark(snapshot));
+            let _ = writeln!(
+                text,
+                "edge.register epoch {} as of {}",
+                self.holder.register().epoch(),
+                self.holder.register().as_of()
+            );
+            let _ = writeln!(text, "admin.database {} (the edge serves without it)", mark(database));
+        }
+        reply(status, "text/plain", text)
+    }
+
+    fn metrics(&self) -> String {
+        let edge = &self.metrics.edge;
+        let register = self.holder.register();
+        edge.register_epoch.set(i64::try_from(register.epoch()).unwrap_or(i64::MAX));
+        edge.register_certificates.set(i64::try_from(register.len()).unwrap_or(i64::MAX));
+        edge.feed_fresh.set(register.as_of());
+        self.metrics.render()
+    }
+}

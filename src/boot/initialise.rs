@@ -1,0 +1,83 @@
+//! Making an installation: identity, data keys, authorities, assertion key, the door.
+
+use crate::boot::ControlError;
+use crate::ca::Ca;
+use crate::config::Config;
+use crate::domain::{ClientAuth, UtcTime};
+use crate::jobs::refresh_live::ASSERTION_KEY;
+use crate::keys::{KeyId, Vaults};
+use crate::pki::keygen;
+use crate::store::Store;
+use crate::store::authorities::SigningKey;
+use crate::store::configuration::{CertificateSource, Site, SiteKind};
+use crate::store::settings::{INSTALLATION_ID, INSTALLATION_NAME};
+
+/// Half a year in seconds: long enough to count, short enough to leave.
+const DOOR_HSTS_SECONDS: u64 = 15_768_000;
+
+/// Makes whatever is missing of an installation; what is there stays, so that it can be repeated
+/// after a crash.
+///
+/// # Errors
+/// As [`ControlError`] says.
+pub async fn initialise(
+    store: &Store,
+    vaults: &Vaults,
+    ca: &Ca,
+    config: &Config,
+    now: UtcTime,
+) -> Result<(), ControlError> {
+    if store.setting(INSTALLATION_ID).await?.is_none() {
+        let transaction = store.begin().await?;
+        transaction.set_setting(INSTALLATION_ID, &uuid::Uuid::now_v7().to_string()).await?;
+        transaction.set_setting(INSTALLATION_NAME, &config.server.name).await?;
+        transaction.commit().await?;
+    }
+    ca.init(&config.server.name, now).await?;
+    make_assertion_key(store, vaults, now).await?;
+    ensure_door(store, ca, config, now).await
+}
+
+async fn make_assertion_key(store: &Store, vaults: &Vaults, now: UtcTime) -> Result<(), ControlError> {
+    if store.setting(ASSERTION_KEY).await?.is_some() {
+        return Ok(());
+    }
+    let (pkcs8, spki) = keygen::generate_p256();
+    let id = KeyId(format!("assertion-{}", uuid::Uuid::now_v7()));
+    let sealed = vaults.server.seal(SigningKey::place(&id), pkcs8.expose())?;
+    let transaction = store.begin().await?;
+    transaction.insert_signing_key(&SigningKey { id: id.clone(), spki, sealed }, now).await?;
+    transaction.set_setting(ASSERTION_KEY, &id.0).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Makes the configured door a site, with a leaf of the local server authority until its public one arrives.
+pub(super) async fn ensure_door(
+    store: &Store,
+    ca: &Ca,
+    config: &Config,
+    now: UtcTime,
+) -> Result<(), ControlError> {
+    let Some(host) = &config.door.host else { return Ok(()) };
+    if store.site(host).await?.is_some() {
+        return Ok(());
+    }
+    let certificate = ca.local_certificate(host, now).await?;
+    let site = Site {
+        host: host.clone(),
+        kind: SiteKind::Door,
+        client_auth: ClientAuth::None,
+        hsts_max_age_seconds: DOOR_HSTS_SECONDS,
+        source: if config.acme.enabled { CertificateSource::Acme } else { CertificateSource::Local },
+        enabled: true,
+        server_certificate: Some(certificate.clone()),
+        created_at: now,
+        version: 1,
+    };
+    let transaction = store.begin().await?;
+    transaction.insert_server_certificate(&certificate).await?;
+    transaction.insert_site(&site).await?;
+    transaction.commit().await?;
+    Ok(())
+}

@@ -1,0 +1,296 @@
+//! The composition root: configuration -> keys -> edge -> database -> services -> listeners, in this
+//! order, and back in reverse. Building is separate from running: what cannot be bound or opened is
+//! an error here, with its address or file, before anything is served.
+//!
+//! The edge comes first and lives alone: with its own copy of the snapshot it serves while the
+//! database is away, and the control plane joins when the database is back.
+
+mod control;
+mod health;
+mod initialise;
+mod plain;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OnceCell, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::SharedClock;
+use crate::config::{Config, DatabaseUrl, KeySource, TlsVersion};
+use crate::domain::Entropy;
+use crate::edge::{DoorConnection, Edge, EdgeSettings};
+use crate::keys::{Kek, KeyFault, Purpose, Vault, Vaults};
+use crate::live::journal::{Journal, JournalFault};
+use crate::live::{Holder, TlsPolicy};
+use crate::store::{Store, StoreError};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::MetricsError;
+
+pub use control::{Control, ControlError};
+pub use initialise::initialise;
+
+/// Between two tries to reach a database that is away.
+const RETRY_DATABASE_EVERY: Duration = Duration::from_secs(2);
+/// Connections waiting to be taken over by the admin role.
+const DOOR_QUEUE: usize = 64;
+
+/// How a process starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// On an installation that `wicketgate init` made.
+    Existing,
+    /// Makes the installation if it is not there (`wicketgate demo`).
+    CreateIfMissing,
+}
+
+/// A process that serves.
+pub struct Running {
+    config: Arc<Config>,
+    edge: Arc<Edge>,
+    control: Arc<OnceCell<Control>>,
+    health: SocketAddr,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+/// Why the process does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// A key-encryption key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyFault),
+    /// The data directory cannot be used.
+    #[error("the data directory {path} cannot be used")]
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The TLS settings do not fit together.
+    #[error("edge.tls: {0}")]
+    Tls(String),
+    /// The edge's copy of the snapshot cannot be trusted.
+    #[error(transparent)]
+    Snapshot(#[from] JournalFault),
+    /// The metrics cannot be set up.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The edge cannot listen.
+    #[error(transparent)]
+    Bind(#[from] crate::edge::BindError),
+    /// Another listener cannot listen.
+    #[error("cannot listen on {address} for {purpose}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// What for.
+        purpose: &'static str,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The control plane cannot start.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+}
+
+/// Starts everything that role `all` is made of.
+///
+/// # Errors
+/// As [`BootError`] says; whatever was started is stopped again.
+pub async fn start(
+    config: Config,
+    clock: SharedClock,
+    entropy: Arc<dyn Entropy>,
+    start: Start,
+) -> Result<Running, BootError> {
+    let config = Arc::new(config);
+    let vaults = Arc::new(vaults(&config)?);
+    let tls = tls_policy(&config)?;
+    let directory = config.server.data_dir.join("edge");
+    private_directory(&config.server.data_dir)?;
+    private_directory(&directory)?;
+
+    let kek: Arc<dyn crate::domain::Seal> = Arc::new(server_kek(&config)?);
+    let holder = Holder::restore(tls.clone(), clock.clone(), Journal::at(&directory, "local", kek))?;
+    let (door, door_connections) = mpsc::channel::<DoorConnection>(DOOR_QUEUE);
+    let metrics = Metrics::new(clock.now())?;
+    let (settings, numbers) = (edge_settings(&config), metrics.edge.clone());
+    let edge =
+        Edge::bind(settings, holder.clone(), clock.clone(), entropy.clone(), Some(door), numbers).await?;
+    let edge = Arc::new(edge);
+
+    let mut tasks = JoinSet::new();
+    let stop = CancellationToken::new();
+    let control = Arc::new(OnceCell::new());
+    let health =
+        health::Health { holder: holder.clone(), metrics: metrics.clone(), control: control.clone() };
+    let health = health::listen(config.health.listen, health, &mut tasks, &stop).await?;
+    if let Some(address) = config.pki.listen {
+        plain::serve_documents(address, holder.clone(), &mut tasks, &stop).await?;
+    }
+
+    let parts = control::Parts {
+        config: config.clone(),
+        clock,
+        entropy,
+        vaults,
+        tls,
+        holder: holder.clone(),
+        edge: edge.clone(),
+        metrics,
+    };
+    let mut door_connections = Some(door_connections);
+    match control::start(&parts, start, &mut door_connections).await {
+        Ok(started) => {
+            let _ = control.set(started);
+        }
+        Err(error) if error.is_database_away() && holder.snapshot().is_some() => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "The database is away: serving from the snapshot, without console, portal and renewals"
+            );
+            let (control, stop) = (control.clone(), stop.clone());
+            tasks.spawn(async move {
+                let mut door_connections = door_connections;
+                while !stop.is_cancelled() {
+                    let pause = tokio::time::sleep(RETRY_DATABASE_EVERY);
+                    tokio::select! { () = pause => {} () = stop.cancelled() => return }
+                    match Box::pin(control::start(&parts, start, &mut door_connections)).await {
+                        Ok(started) => {
+                            tracing::info!("The database is back");
+                            let _ = control.set(started);
+                            return;
+                        }
+                        Err(error) if error.is_database_away() => {}
+                        Err(error) => {
+                            tracing::error!(
+                                error = &error as &dyn std::error::Error,
+                                "The control plane cannot start"
+                            );
+                        }
+                    }
+                }
+            });
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Running { config, edge, control, health, stop, tasks })
+}
+
+impl Running {
+    /// The edge.
+    pub fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
+    /// The control plane; `None` while the database is away.
+    pub fn control(&self) -> Option<&Control> {
+        self.control.get()
+    }
+
+    /// Where probes and metrics are answered.
+    pub fn health_address(&self) -> SocketAddr {
+        self.health
+    }
+
+    /// What the process was started with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Stops in order: no new connections, requests in flight finish, jobs finish their step, rows
+    /// are closed. Returns when nothing is left.
+    pub async fn drain(mut self) {
+        self.edge.drain().await;
+        if let Some(control) = self.control.get() {
+            control.drain().await;
+        }
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+fn edge_settings(config: &Config) -> EdgeSettings {
+    let edge = &config.edge;
+    let threads = edge.threads.map_or_else(
+        || std::thread::available_parallelism().map_or(1, usize::from),
+        |threads| usize::try_from(threads).unwrap_or(1),
+    );
+    EdgeSettings {
+        https: edge.https.clone(),
+        http: edge.http.clone(),
+        https_public_port: None,
+        threads,
+        handshake_timeout: edge.handshake_timeout,
+        header_timeout: edge.header_timeout,
+        body_timeout: edge.body_timeout,
+        idle_timeout: edge.idle_timeout,
+        total_timeout: edge.total_timeout,
+        drain_timeout: edge.drain_timeout,
+        max_stale: edge.max_stale,
+        max_connections: usize::try_from(edge.max_connections).unwrap_or(usize::MAX),
+        max_header_bytes: usize::try_from(edge.max_header_bytes).unwrap_or(usize::MAX),
+        max_body: Some(edge.max_body_bytes),
+        ..EdgeSettings::default()
+    }
+}
+
+fn tls_policy(config: &Config) -> Result<TlsPolicy, BootError> {
+    let tls = &config.edge.tls;
+    let codes: Vec<_> = tls.suites.iter().map(|suite| suite.code()).collect();
+    let speaks = |version| tls.versions.contains(&version);
+    TlsPolicy::with_suites(&codes, speaks(TlsVersion::V13), speaks(TlsVersion::V12)).map_err(BootError::Tls)
+}
+
+/// Reads both key-encryption keys.
+///
+/// # Errors
+/// [`KeyFault`], with what to do about it.
+pub fn vaults(config: &Config) -> Result<Vaults, KeyFault> {
+    Ok(Vaults {
+        server: Vault::new(server_kek(config)?),
+        authority: Vault::new(kek(Purpose::Authority, &config.keys.authority)?),
+    })
+}
+
+fn server_kek(config: &Config) -> Result<Kek, KeyFault> {
+    kek(Purpose::Server, &config.keys.server)
+}
+
+fn kek(purpose: Purpose, source: &KeySource) -> Result<Kek, KeyFault> {
+    match source {
+        KeySource::File(path) => Kek::from_file(purpose, path),
+        KeySource::Inline(text) => Kek::from_text(purpose, text, "the configuration"),
+    }
+}
+
+/// Opens the configured database.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn open_store(config: &Config, start: Start) -> Result<Store, StoreError> {
+    let url = match &config.database.url {
+        DatabaseUrl::Sqlite(path) => format!("sqlite:{}", path.display()),
+        DatabaseUrl::Postgres(url) => url.expose().clone(),
+    };
+    match start {
+        Start::Existing => Store::open(&url, config.database.max_connections).await,
+        Start::CreateIfMissing => Store::create(&url, config.database.max_connections).await,
+    }
+}
+
+fn private_directory(path: &std::path::Path) -> Result<(), BootError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let fault = |cause| BootError::DataDir { path: path.to_owned(), cause };
+    match std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path) {
+        Ok(()) => Ok(()),
+        Err(cause) => Err(fault(cause)),
+    }
+}

@@ -1,0 +1,3 @@
+//! The admin server from outside: over its own streams, with a real authority behind it.
+
+mod openapi;

@@ -1,0 +1,147 @@
+//! A backend that says what it saw.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+type Body = BoxBody<Bytes, Infallible>;
+
+/// The echo backend. `/silent` never answers, `/drip` drips until it is cut, `/ws` upgrades,
+/// `/hang-up` closes without an answer; everything else says what arrived.
+#[derive(Clone)]
+pub struct Backend {
+    pub address: SocketAddr,
+    pub requests: Arc<AtomicU64>,
+    pub connections: Arc<AtomicU64>,
+    pub open_tunnels: Arc<AtomicUsize>,
+}
+
+impl Backend {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let backend = Self {
+            address: listener.local_addr().unwrap(),
+            requests: Arc::default(),
+            connections: Arc::default(),
+            open_tunnels: Arc::default(),
+        };
+        let own = backend.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                own.connections.fetch_add(1, Ordering::SeqCst);
+                let own = own.clone();
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| answer(own.clone(), request));
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .with_upgrades()
+                        .await;
+                });
+            }
+        });
+        backend
+    }
+
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+async fn answer(backend: Backend, request: Request<Incoming>) -> Result<Response<Body>, std::io::Error> {
+    backend.requests.fetch_add(1, Ordering::SeqCst);
+    let path = request.uri().path().to_owned();
+    if path.ends_with("/silent") {
+        std::future::pending::<()>().await;
+    }
+    if path.ends_with("/hang-up") {
+        return Err(std::io::Error::other("as asked"));
+    }
+    if path.ends_with("/drip") {
+        let drops = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Some((Ok(Frame::data(Bytes::from_static(b"drip"))), ()))
+        });
+        return Ok(Response::new(BodyExt::boxed(SyncBody(StreamBody::new(Box::pin(drops))))));
+    }
+    if path.ends_with("/ws") {
+        return Ok(upgrade(backend, request));
+    }
+    Ok(echo(request).await)
+}
+
+fn upgrade(backend: Backend, request: Request<Incoming>) -> Response<Body> {
+    tokio::spawn(async move {
+        let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
+        backend.open_tunnels.fetch_add(1, Ordering::SeqCst);
+        let mut stream = TokioIo::new(upgraded);
+        let mut buffer = [0; 1024];
+        while let Ok(octets @ 1..) = stream.read(&mut buffer).await {
+            if stream.write_all(&buffer[..octets]).await.is_err() {
+                break;
+            }
+        }
+        backend.open_tunnels.fetch_sub(1, Ordering::SeqCst);
+    });
+    Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(header::CONNECTION, "upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+        .body(Full::default().boxed())
+        .unwrap()
+}
+
+async fn echo(request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let (body, trailers) = match body.collect().await {
+        Ok(whole) => {
+            let trailers = whole.trailers().cloned().unwrap_or_default();
+            (whole.to_bytes().len(), trailers)
+        }
+        Err(_) => (0, http::HeaderMap::new()),
+    };
+    let lines = |map: &http::HeaderMap| -> Vec<(String, String)> {
+        map.iter().map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned())).collect()
+    };
+    let seen = json!({
+        "method": parts.method.as_str(),
+        "target": parts.uri.to_string(),
+        "headers": lines(&parts.headers),
+        "trailers": lines(&trailers),
+        "body": body,
+    });
+    Response::builder()
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::CONNECTION, "x-hop")
+        .header("x-hop", "for the proxy only")
+        .body(Full::new(Bytes::from(seen.to_string())).boxed())
+        .unwrap()
+}
+
+/// `BoxBody` wants `Sync`; one task at a time polls it here.
+struct SyncBody<B>(B);
+
+impl<B: hyper::body::Body<Data = Bytes, Error = Infallible> + Unpin> hyper::body::Body for SyncBody<B> {
+    type Data = Bytes;
+    type Error = Infallible;
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        std::pin::Pin::new(&mut self.0).poll_frame(cx)
+    }
+}
