@@ -10,8 +10,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::initialise::{ensure_door, initialise};
-use super::{Start, open_store};
+use super::{Start, console, open_store};
 use crate::activate::{Activation, Enforce};
+use crate::admin::sweeps;
 use crate::ca::{Ca, CrlError, InitError, ServerLeafError};
 use crate::clock::SharedClock;
 use crate::config::Config;
@@ -59,6 +60,7 @@ pub struct Control {
     jobs: Jobs,
     mailer: Mailer,
     door_url: Option<String>,
+    console_url: String,
     stop: CancellationToken,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -87,6 +89,18 @@ pub enum ControlError {
     /// A revocation list could not be published.
     #[error(transparent)]
     Crl(#[from] CrlError),
+    /// The console or its socket cannot listen.
+    #[error("cannot listen on {address} for the console")]
+    Listen {
+        /// Where.
+        address: String,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The console's TLS side cannot be built.
+    #[error("the console's TLS cannot be set up")]
+    Tls(#[source] crate::live::tls::TlsFault),
     /// The mail settings do not make a mail server.
     #[error(transparent)]
     Smtp(#[from] SmtpFault),
@@ -158,8 +172,18 @@ pub(super) async fn start(
     tasks.spawn(async move {
         tokio::select! { () = running.run() => {} () = ending.cancelled() => {} }
     });
-    drop(door.take());
-    Ok(Control { store, ca, refresh, jobs, mailer, door_url, stop, tasks: Mutex::new(tasks) })
+    let ground = console::Ground {
+        parts,
+        store: &store,
+        ca: &ca,
+        enforce: refresh.clone(),
+        jobs: &jobs,
+        mailer: &mailer,
+        door_url: door_url.clone(),
+    };
+    let console = console::start(ground, door.take(), &mut tasks, &stop).await?;
+    let console_url = origin(config.admin.host.as_str(), console.port());
+    Ok(Control { store, ca, refresh, jobs, mailer, door_url, console_url, stop, tasks: Mutex::new(tasks) })
 }
 
 fn mailer(parts: &Parts, store: &Store, door_url: Option<String>) -> Result<Mailer, ControlError> {
@@ -191,7 +215,7 @@ async fn start_jobs(
         own(Arc::new(RenewLocalCertificates::new(ca.clone()))),
         own(Arc::new(ExpiryAlerts::new(store.clone(), mailer.clone()))),
         own(Arc::new(CloseOrphans::new(store.clone(), ca.clone()))),
-        own(Arc::new(CleanUp::new(store.clone(), Vec::new()))),
+        own(Arc::new(CleanUp::new(store.clone(), sweeps(store)))),
     ];
     Ok(Jobs::start(store.clone(), parts.clock.clone(), ReplicaId::new(), parts.metrics.jobs.clone(), jobs)
         .await?)
@@ -249,6 +273,11 @@ impl Control {
     /// Where people meet us.
     pub fn door_url(&self) -> Option<&str> {
         self.door_url.as_deref()
+    }
+
+    /// Where administrators meet us.
+    pub fn console_url(&self) -> &str {
+        &self.console_url
     }
 
     /// Stops jobs and listeners, and closes the database.
