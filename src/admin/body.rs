@@ -109,7 +109,7 @@ fn check_schema(schema: &MetaSchema, value: &Value, pointer: &mut String, faults
     let mut fault = |code: &str, detail: String| faults.push(FieldFault::new(pointer.clone(), code, detail));
     match (schema.ty, value) {
         ("", _) => {}
-        ("object", Value::Object(_)) => return check_object(schema, value, pointer, faults),
+        ("object", Value::Object(_)) => check_object(schema, value, pointer, faults),
         ("array", Value::Array(items)) => {
             let most = schema.max_items.unwrap_or(MAX_ITEMS);
             if items.len() > most {

@@ -18,6 +18,7 @@ mod page;
 mod resources;
 mod services;
 mod settings;
+mod sweeps;
 mod values;
 
 use std::io;
@@ -34,8 +35,9 @@ pub use listener::{AdminSocket, DoorStream, Entrance, Listeners, Stream};
 pub use operations::{Access, Audited, Budget, OPERATIONS, Operation};
 pub use resources::setup::{SetupError, create_token as create_setup_token};
 pub use resources::tokens::{NewAdminToken, create_for as create_token_for};
-pub use services::{AlertRecord, Automation, InvitationMail, JobRun, JobStatus, Post, Renewal, Rooms};
+pub use services::Rooms;
 pub use settings::AdminSettings;
+pub use sweeps::sweeps;
 
 use error::Problem;
 use guard::Guard;

@@ -11,6 +11,7 @@ mod papers;
 mod remote;
 mod rewrap;
 mod serve;
+mod setup_link;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +52,10 @@ enum Command {
     Migrate,
     /// Look for everything that would keep `serve` from starting
     Check,
+    /// Print the one-time link for the first administrator; an earlier one no longer opens
+    SetupLink,
+    /// Print the OpenAPI document of the admin API
+    Openapi,
     /// Wrap all data keys under the newest key-encryption keys, while running
     Rewrap,
     #[command(flatten)]
@@ -95,6 +100,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve(arguments) => Box::pin(serve::run(arguments, load()?)).await,
         Command::Migrate => migrate::run(&load()?, cli.output).await,
         Command::Check => check::run(load()?, cli.output).await,
+        Command::SetupLink => setup_link::run(&load()?, cli.output).await,
+        Command::Openapi => output::print(&crate::admin::openapi_document()),
         Command::Rewrap => rewrap::run(&load()?, cli.output).await,
         Command::Remote(command) => {
             let client = remote::Client::new(&cli.reach, || Ok(load()?))?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
 use http::uri::{self, PathAndQuery};
-use http::{Method, Request, Response, StatusCode, Uri, Version, header, request};
+use http::{Method, Request, Response, StatusCode, Uri, Version, request};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -53,7 +53,7 @@ pub(super) async fn forward(
     if settings.max_body.is_some_and(|max| hyper::body::Body::size_hint(&body).lower() > max) {
         return Err(Problem::new(Code::PayloadTooLarge));
     }
-    let path = parts.uri.path().to_owned();
+    let path = if wants_websocket { parts.uri.path().to_owned() } else { String::new() };
     let request = outgoing(&context, &permit, parts, wants_websocket);
     let body = RequestBody::new(body, settings.body_timeout, settings.max_body);
     if wants_websocket && !hyper::body::Body::is_end_stream(&body) {
@@ -204,13 +204,4 @@ fn finish(
         }
     }
     Err(Problem::new(code))
-}
-
-/// HSTS for every answer of a site.
-pub(super) fn put_hsts(headers: &mut HeaderMap, site: &crate::live::Site) {
-    if let Some(age) = site.hsts
-        && let Ok(value) = HeaderValue::try_from(format!("max-age={}", age.as_secs()))
-    {
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, value);
-    }
 }

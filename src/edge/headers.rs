@@ -43,17 +43,34 @@ const OWN_PREFIXES: [&str; 3] = ["client-cert", "wicketgate-", "x-forwarded"];
 const OWN_NAMES: [&str; 3] = ["forwarded", "x-real-ip", "x-client-cert"];
 
 /// Names that carry an identity, in the one spelling in which they compare.
-pub(super) struct Aliases(HashSet<String>);
+pub(super) struct Aliases {
+    names: HashSet<String>,
+    /// First characters that any of the names has; most fields are told apart by this alone.
+    initials: [bool; 128],
+}
 
 impl Aliases {
     /// The fixed names and every route's plain header.
     pub(super) fn of(plain: &BTreeSet<String>) -> Self {
-        Self(plain.iter().map(|name| canonical(name)).chain(OWN_NAMES.map(str::to_owned)).collect())
+        let names: HashSet<String> =
+            plain.iter().map(|name| canonical(name)).chain(OWN_NAMES.map(str::to_owned)).collect();
+        let mut initials = [false; 128];
+        for name in names.iter().map(String::as_str).chain(OWN_PREFIXES) {
+            if let Some(seen) = name.bytes().next().and_then(|b| initials.get_mut(usize::from(b))) {
+                *seen = true;
+            }
+        }
+        Self { names, initials }
     }
 
     /// Whether a backend could take `name` for an identity field.
     pub(super) fn covers(&self, name: &HeaderName) -> bool {
         let name = name.as_str();
+        // Header names are lower case here; a first character that is none folds to `-`.
+        let initial = name.bytes().next().map_or(0, |b| if b.is_ascii_alphanumeric() { b } else { b'-' });
+        if !self.initials.get(usize::from(initial)).is_some_and(|seen| *seen) {
+            return false;
+        }
         let is_canonical = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if is_canonical {
             return self.covers_canonical(name);
@@ -62,7 +79,7 @@ impl Aliases {
     }
 
     fn covers_canonical(&self, name: &str) -> bool {
-        OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || self.0.contains(name)
+        OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || self.names.contains(name)
     }
 }
 

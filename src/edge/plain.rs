@@ -60,7 +60,10 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream) {
 fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Bytes> {
     match route(shared, request) {
         Ok(response) => response,
-        Err(problem) => respond::refuse(&problem, request.version(), request.headers(), None),
+        Err(problem) => {
+            let wants_page = respond::wants_page(request.headers());
+            respond::refuse(&problem, request.version(), wants_page, None)
+        }
     }
 }
 

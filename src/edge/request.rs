@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use http::header::HOST;
+use http::header::{HOST, STRICT_TRANSPORT_SECURITY};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -28,7 +28,7 @@ pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Respo
     let exchange = Exchange::begin(&visit);
     let trace = trace::of(request.headers(), &visit.worker.ids);
     let mut entry = Entry::new(request.method().clone(), request.uri().clone(), trace.trace_id);
-    let (version, accept) = (request.version(), accept_of(&request));
+    let (version, wants_page) = (request.version(), respond::wants_page(request.headers()));
     let snapshot = shared.holder.snapshot();
     let outcome = match &snapshot {
         Some(snapshot) => walk(&visit, snapshot, request, &mut entry, trace).await,
@@ -44,12 +44,13 @@ pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Respo
             if problem.ends_connection() {
                 visit.say_last_word();
             }
-            respond::refuse(&problem, version, &accept, door).map(AnswerBody::page)
+            respond::refuse(&problem, version, wants_page, door).map(AnswerBody::page)
         }
     };
-    let site = entry.host.as_ref().zip(snapshot.as_ref());
-    if let Some(site) = site.and_then(|(host, snapshot)| snapshot.configuration.site(host.as_str())) {
-        forward::put_hsts(response.headers_mut(), site);
+    if let Some((host, snapshot)) = entry.host.as_ref().zip(snapshot.as_ref())
+        && let Some(hsts) = visit.worker.derived(&snapshot.configuration).hsts.get(host)
+    {
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
     entry.status = response.status();
     response.map(|body| body.with_tail(entry, exchange))
@@ -105,15 +106,6 @@ async fn walk(
     let (mut parts, body) = request.into_parts();
     parts.headers.remove(HOST);
     forward(context, permit, parts, body).await
-}
-
-/// The one field that a refusal looks at, kept because the request is consumed on the way.
-fn accept_of(request: &Request<Incoming>) -> http::HeaderMap {
-    let mut accept = http::HeaderMap::new();
-    if let Some(value) = request.headers().get(http::header::ACCEPT) {
-        accept.insert(http::header::ACCEPT, value.clone());
-    }
-    accept
 }
 
 /// A request between its head and the end of its answer.

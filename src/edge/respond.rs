@@ -259,18 +259,23 @@ fn code_of(cause: Cause) -> Code {
     }
 }
 
+/// Whether whoever sent these headers reads pages (RFC 9110 §12.5.1; weights are of no use here).
+pub(super) fn wants_page(headers: &HeaderMap) -> bool {
+    const PAGE: &[u8] = b"text/html";
+    let names_page = |value: &HeaderValue| {
+        value.as_bytes().windows(PAGE.len()).any(|window| window.eq_ignore_ascii_case(PAGE))
+    };
+    headers.get_all(ACCEPT).iter().any(names_page)
+}
+
 /// The answer to a refused request. HTTP/1 is told to close where [`Problem::ends_connection`];
 /// for HTTP/2 the connection's owner sends GOAWAY.
 pub(super) fn refuse(
     problem: &Problem,
     version: Version,
-    accept: &HeaderMap,
+    wants_page: bool,
     door_url: Option<&str>,
 ) -> Response<Bytes> {
-    let wants_page = accept
-        .get_all(ACCEPT)
-        .iter()
-        .any(|value| value.to_str().is_ok_and(|value| value.to_ascii_lowercase().contains("text/html")));
     let door_url = door_url.filter(|_| problem.code.leads_to_the_door());
     let (kind, body) = match wants_page {
         true => ("text/html; charset=utf-8", page(problem, door_url)),
@@ -391,7 +396,8 @@ mod tests {
     fn browsers_get_a_page_with_its_one_style_allowed_by_hash() {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("text/html,*/*;q=0.8"));
-        let answer = refuse(&revoked(), Version::HTTP_11, &headers, Some("https://door.example/?a=\"<b>"));
+        let answer =
+            refuse(&revoked(), Version::HTTP_11, wants_page(&headers), Some("https://door.example/?a=\"<b>"));
         assert_eq!(answer.status(), StatusCode::FORBIDDEN);
         assert_eq!(answer.headers()[CONNECTION], "close");
         assert!(answer.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().contains("'sha256-"));
@@ -403,7 +409,7 @@ mod tests {
 
     #[test]
     fn others_get_a_problem_document() {
-        let answer = refuse(&revoked(), Version::HTTP_2, &HeaderMap::new(), Some("https://door.example"));
+        let answer = refuse(&revoked(), Version::HTTP_2, false, Some("https://door.example"));
         assert_eq!(answer.headers()[CONTENT_TYPE], "application/problem+json");
         assert!(!answer.headers().contains_key(CONNECTION));
         let value: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
@@ -418,7 +424,7 @@ mod tests {
         let answer = refuse(
             &Problem::new(Code::NotFound),
             Version::HTTP_11,
-            &HeaderMap::new(),
+            wants_page(&HeaderMap::new()),
             Some("https://door.example"),
         );
         let value: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();

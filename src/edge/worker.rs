@@ -1,9 +1,11 @@
 //! What the connections of one thread share, and what all threads share.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,7 +18,8 @@ use super::settings::EdgeSettings;
 use super::trace::Ids;
 use super::upstream::Pool;
 use crate::clock::SharedClock;
-use crate::live::{Configuration, Holder};
+use crate::domain::Hostname;
+use crate::live::{Configuration, Holder, Site};
 use crate::telemetry::metrics::EdgeMetrics;
 
 /// What all threads of an edge share.
@@ -49,6 +52,8 @@ pub(super) struct Derived {
     configuration: Arc<Configuration>,
     pub(super) aliases: Aliases,
     pub(super) signer: Option<Signer>,
+    /// `Strict-Transport-Security` by site.
+    pub(super) hsts: HashMap<Hostname, HeaderValue>,
 }
 
 impl Worker {
@@ -69,8 +74,14 @@ impl Worker {
             configuration: configuration.clone(),
             aliases: Aliases::of(&configuration.plain_headers),
             signer: Signer::of(configuration),
+            hsts: configuration.sites.values().filter_map(|site| hsts(site)).collect(),
         });
         *slot = Some(derived.clone());
         derived
     }
+}
+
+fn hsts(site: &Site) -> Option<(Hostname, HeaderValue)> {
+    let value = format!("max-age={}", site.hsts?.as_secs());
+    Some((site.host.clone(), HeaderValue::try_from(value).ok()?))
 }

@@ -112,7 +112,11 @@ impl Store {
         Ok(())
     }
 
-    async fn sweep_idempotency_keys(&self, now: UtcTime) -> Result<(), StoreError> {
+    /// Forgets answers that were kept long enough, and claims that a crash left. Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn sweep_idempotency_keys(&self, now: UtcTime) -> Result<u64, StoreError> {
         use idempotency_key::Column;
         use sea_orm::Condition;
         let old = Condition::any().add(Column::CreatedAt.lt(now.minus(KEEP).as_unix())).add(
@@ -120,7 +124,11 @@ impl Store {
                 .add(Column::Status.is_null())
                 .add(Column::CreatedAt.lt(now.minus(ABANDONED).as_unix())),
         );
-        idempotency_key::Entity::delete_many().filter(old).exec(self.writer()).await?;
-        Ok(())
+        idempotency_key::Entity::delete_many()
+            .filter(old)
+            .exec(self.writer())
+            .await
+            .map(|result| result.rows_affected)
+            .map_err(Into::into)
     }
 }

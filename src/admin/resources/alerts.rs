@@ -8,8 +8,9 @@ use crate::admin::auth::caller::Call;
 use crate::admin::body::Shown;
 use crate::admin::error::{Outcome, Problem};
 use crate::admin::page::Page;
-use crate::admin::services::{AlertRecord, Services};
+use crate::admin::services::Services;
 use crate::admin::values::When;
+use crate::store::alerts as rows;
 
 /// Operations on alerts.
 pub struct Api(pub Services);
@@ -47,7 +48,7 @@ impl Api {
         cursor: Query<Option<String>>,
     ) -> Outcome<Shown<AlertList>> {
         let page = Page::<String>::read(&limit, &cursor)?;
-        let fetched = self.0.automation().alerts(page.after.clone(), page.fetch()).await?;
+        let fetched = self.0.store().alerts(true, page.after.as_deref(), page.fetch()).await?;
         let (alerts, next_cursor) = page.cut(fetched, |alert| alert.id.clone());
         Ok(Shown::new(AlertList { items: alerts.into_iter().map(Alert::from).collect(), next_cursor }))
     }
@@ -55,19 +56,21 @@ impl Api {
     /// Says that someone knows
     #[oai(path = "/alerts/:id/acknowledgement", method = "post", operation_id = "acknowledgeAlert")]
     async fn acknowledge(&self, call: Call, id: Path<String>) -> Outcome<Shown<Alert>> {
-        let alert = self.0.automation().acknowledge(&id.0, call.now).await?;
-        alert.map(|alert| Shown::new(Alert::from(alert))).ok_or_else(|| Problem::not_found("alert"))
+        let store = self.0.store();
+        store.acknowledge_alert(&id.0, call.now).await?;
+        let alert = store.alert(&id.0).await?.ok_or_else(|| Problem::not_found("alert"))?;
+        Ok(Shown::new(Alert::from(alert)))
     }
 }
 
-impl From<AlertRecord> for Alert {
-    fn from(alert: AlertRecord) -> Self {
+impl From<rows::Alert> for Alert {
+    fn from(alert: rows::Alert) -> Self {
         Self {
             id: alert.id,
             kind: alert.kind,
             object: alert.object,
             message: alert.message,
-            severity: alert.severity,
+            severity: alert.severity.name().to_owned(),
             raised_at: alert.raised_at.into(),
             acknowledged_at: alert.acknowledged_at.map(When),
             closed_at: alert.closed_at.map(When),

@@ -107,7 +107,6 @@ struct Renewal {
 impl Api {
     /// Certificates: your own, or everyone's for an administrator
     #[oai(path = "/certificates", method = "get", operation_id = "listCertificates")]
-    #[expect(clippy::too_many_arguments, reason = "one for each query parameter")]
     async fn list(
         &self,
         call: Call,

@@ -16,11 +16,15 @@ use crate::admin::body::{Body, Created, NoContent, Shown};
 use crate::admin::error::{Outcome, Problem};
 use crate::admin::fields::{self, Faults};
 use crate::admin::page::Page;
-use crate::admin::services::{InvitationMail, Services};
+use crate::admin::services::Services;
 use crate::admin::values::When;
 use crate::domain::audit::Outcome as ActOutcome;
 use crate::domain::{InvitationId, PersonId, Secret, Slug, UtcTime};
+use crate::mail::Recipient;
+use crate::mail::letters::Letter;
 use crate::store::invitations as rows;
+use crate::store::outbox::SealedMail;
+use crate::store::people::Person;
 
 /// Longest an invitation is open, in hours.
 const MOST_HOURS: u32 = 72;
@@ -134,7 +138,7 @@ impl Api {
         if self.0.ca().profile(&profile).is_none() {
             return Err(Problem::field("/profile", "unknown", "There is no such profile."));
         }
-        if body.send_mail && !self.0.post().is_configured() {
+        if body.send_mail && !self.0.mailer().is_configured() {
             let detail =
                 "No mail server is configured. Invite without mail, and hand the link over yourself.";
             return Err(Problem::conflict("mail_not_configured", detail));
@@ -153,17 +157,23 @@ impl Api {
             used_at: None,
             revoked_at: None,
         };
+        let origin = self.0.settings().invitation_origin();
+        let link = Secret::new(format!("{origin}/#/invitation/{}", token.expose()));
+        let mail = match body.send_mail {
+            true => Some(self.letter(&person, &row, &link)?),
+            false => None,
+        };
         let transaction = store.begin().await?;
         transaction.insert_invitation(&row).await?;
+        if let Some(mail) = &mail {
+            transaction.enqueue_mail(mail, call.now).await?;
+        }
         let note = format!("invitation {} for person {}", row.id, person.id);
         transaction.finish_act(call.act()?, ActOutcome::Succeeded, Some(&note), call.now).await?;
         transaction.commit().await?;
         call.closed();
-        let origin = self.0.settings().invitation_origin();
-        let link = Secret::new(format!("{origin}/#/invitation/{}", token.expose()));
-        if body.send_mail {
-            let mail = InvitationMail { person, link: link.clone(), expires_at: row.expires_at };
-            self.0.post().invitation(mail).await?;
+        if mail.is_some() {
+            self.0.mailer().wake();
         }
         let location = format!("/api/v1/invitations/{}", row.id);
         Ok(Created::at(location, look(row, call.now, Some(link))))
@@ -219,6 +229,20 @@ impl Api {
         call.closed();
         let shown = show_session(&begun.session, &person, call.entrance, Some(&invitation), true);
         Ok(Shown::new(shown).cookie(begun.cookie()))
+    }
+}
+
+impl Api {
+    fn letter(
+        &self,
+        person: &Person,
+        invitation: &rows::Invitation,
+        link: &Secret<String>,
+    ) -> Outcome<SealedMail> {
+        let to = Recipient { email: &person.email, name: &person.name };
+        let device = invitation.device_name.as_deref();
+        let letter = Letter::Invitation { device, link: link.expose(), expires_at: invitation.expires_at };
+        self.0.mailer().write(to, &letter).map_err(|error| Problem::unavailable(&error))
     }
 }
 

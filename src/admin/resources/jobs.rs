@@ -7,8 +7,13 @@ use super::Tag;
 use crate::admin::body::{Accepted, Shown};
 use crate::admin::error::{Outcome, Problem};
 use crate::admin::page::Page;
-use crate::admin::services::{self, Services};
+use crate::admin::services::Services;
 use crate::admin::values::When;
+use crate::jobs::JobView;
+use crate::store::jobs as rows;
+
+/// Runs that a listing reaches back to: the history is kept for a week.
+const RUNS: u64 = 20_000;
 
 /// Operations on jobs.
 pub struct Api(pub Services);
@@ -64,17 +69,17 @@ impl Api {
         cursor: Query<Option<String>>,
     ) -> Outcome<Shown<JobList>> {
         let page = Page::<String>::read(&limit, &cursor)?;
-        let mut all = self.0.automation().jobs().await?;
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        let fetched = page.slice(all, |job| job.name.clone());
-        let (jobs, next_cursor) = page.cut(fetched, |job| job.name.clone());
+        let mut all = self.0.jobs().list().await?;
+        all.sort_by_key(|job| job.name);
+        let fetched = page.slice(all, |job| job.name.to_owned());
+        let (jobs, next_cursor) = page.cut(fetched, |job| job.name.to_owned());
         Ok(Shown::new(JobList { items: jobs.into_iter().map(Job::from).collect(), next_cursor }))
     }
 
     /// Asks a job to run soon
     #[oai(path = "/jobs/:name/runs", method = "post", operation_id = "runJob")]
     async fn run(&self, name: Path<String>) -> Outcome<Accepted> {
-        match self.0.automation().wake(&name.0).await? {
+        match self.0.jobs().wake(&name.0) {
             true => Ok(Accepted::new()),
             false => Err(Problem::not_found("job")),
         }
@@ -89,31 +94,33 @@ impl Api {
         cursor: Query<Option<String>>,
     ) -> Outcome<Shown<JobRunList>> {
         let page = Page::<String>::read(&limit, &cursor)?;
-        let fetched = self.0.automation().runs(&name.0, page.after.clone(), page.fetch()).await?;
-        let fetched = fetched.ok_or_else(|| Problem::not_found("job"))?;
+        let mut all = self.0.jobs().runs(&name.0, RUNS).await?.ok_or_else(|| Problem::not_found("job"))?;
+        // Newest first: the page goes on below the last one.
+        all.retain(|run| page.after.as_ref().is_none_or(|after| run.id < *after));
+        let fetched = all.into_iter().take(usize::try_from(page.fetch()).unwrap_or(usize::MAX)).collect();
         let (runs, next_cursor) = page.cut(fetched, |run| run.id.clone());
         Ok(Shown::new(JobRunList { items: runs.into_iter().map(JobRun::from).collect(), next_cursor }))
     }
 }
 
-impl From<services::JobRun> for JobRun {
-    fn from(run: services::JobRun) -> Self {
+impl From<rows::JobRun> for JobRun {
+    fn from(run: rows::JobRun) -> Self {
         Self {
             id: run.id,
             started_at: run.started_at.into(),
             finished_at: run.finished_at.map(When),
-            outcome: run.outcome,
+            outcome: run.outcome.map(|outcome| outcome.name().to_owned()),
             detail: run.detail,
         }
     }
 }
 
-impl From<services::JobStatus> for Job {
-    fn from(job: services::JobStatus) -> Self {
+impl From<JobView> for Job {
+    fn from(job: JobView) -> Self {
         Self {
-            name: job.name,
-            schedule: job.schedule,
-            description: job.description,
+            name: job.name.to_owned(),
+            schedule: job.schedule.to_owned(),
+            description: job.description.to_owned(),
             running: job.running,
             last_run: job.last_run.map(JobRun::from),
             next_run_at: job.next_run_at.map(When),

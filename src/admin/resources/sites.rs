@@ -12,8 +12,11 @@ use crate::admin::page::Page;
 use crate::admin::services::Services;
 use crate::admin::values::{ClientAuth, Enforced, When};
 use crate::domain::audit::Outcome as ActOutcome;
-use crate::domain::{self, AccessPolicy, Hostname};
+use crate::domain::{self, AccessPolicy, Hostname, UtcTime};
 use crate::store::configuration as rows;
+
+/// The job that renews public server certificates.
+const RENEW: &str = "renew_server_certificates";
 
 /// Operations on sites.
 pub struct Api(pub Services);
@@ -158,7 +161,7 @@ impl Api {
         call.closed();
         let enforced = self.0.enforce().bring_up_to_date().await;
         if site.source == rows::CertificateSource::Acme {
-            self.0.automation().renew(&host).await?;
+            self.ask_for_renewal(&host, call.now).await?;
         }
         let shown = self.look(site, Some(enforced.into())).await?;
         Ok(Created::at(format!("/api/v1/sites/{host}"), shown).version(1))
@@ -201,7 +204,7 @@ impl Api {
         call.closed();
         let enforced = self.0.enforce().bring_up_to_date().await;
         if edited.source == rows::CertificateSource::Acme && site.source != edited.source {
-            self.0.automation().renew(&edited.host).await?;
+            self.ask_for_renewal(&edited.host, call.now).await?;
         }
         let stored = self.find(&host).await?;
         let version = stored.version;
@@ -233,14 +236,14 @@ impl Api {
 
     /// Asks for a new server certificate now
     #[oai(path = "/sites/:host/renewal", method = "post", operation_id = "renewSite")]
-    async fn renew(&self, host: Path<String>) -> Outcome<Accepted> {
+    async fn renew(&self, call: Call, host: Path<String>) -> Outcome<Accepted> {
         let site = self.find(&host).await?;
         if site.source == rows::CertificateSource::Local {
             let detail =
                 "This site's certificates come from the local server authority, which renews them by itself.";
             return Err(Problem::conflict("not_acme", detail));
         }
-        self.0.automation().renew(&site.host).await?;
+        self.ask_for_renewal(&site.host, call.now).await?;
         Ok(Accepted::new())
     }
 }
@@ -265,8 +268,15 @@ impl Api {
         }
     }
 
+    /// A note in the rows and a wake-up: the job decides, and a wake-up that gets lost changes nothing.
+    async fn ask_for_renewal(&self, host: &Hostname, now: UtcTime) -> Outcome<()> {
+        self.0.store().request_renewal(host, now).await?;
+        self.0.jobs().wake(RENEW);
+        Ok(())
+    }
+
     async fn look(&self, row: rows::Site, enforced: Option<Enforced>) -> Outcome<Site> {
-        let renewal = self.0.automation().renewal(&row.host).await?;
+        let renewal = self.renewal_of(&row).await?;
         Ok(Site {
             host: row.host.to_string(),
             kind: row.kind.into(),
@@ -282,13 +292,22 @@ impl Api {
                 not_after: certificate.not_after.into(),
                 sha256: certificate.fingerprint.to_string(),
             }),
-            renewal: renewal.map(|renewal| SiteRenewal {
-                state: renewal.state,
-                next_attempt_at: renewal.next_attempt_at.map(When),
-                last_error: renewal.last_error,
-            }),
+            renewal,
             version: row.version,
             enforced,
         })
+    }
+
+    async fn renewal_of(&self, row: &rows::Site) -> Outcome<Option<SiteRenewal>> {
+        if row.source == rows::CertificateSource::Local {
+            return Ok(None);
+        }
+        let renewal = self.0.store().renewal(&row.host).await?;
+        let state = if renewal.failures > 0 { "failing" } else { "waiting" };
+        Ok(Some(SiteRenewal {
+            state: state.to_owned(),
+            next_attempt_at: renewal.blocked_until.map(When),
+            last_error: renewal.last_error,
+        }))
     }
 }

@@ -3,14 +3,17 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 
 use super::{Ready, control};
+use crate::admin::{NewAdminToken, create_token_for};
 use crate::boot::Running;
 use crate::ca::{DeviceChoice, IssueRequest};
 use crate::domain::{
-    AccessPolicy, AccessRules, Actor, AuthorityKind, ClientAuth, PersonId, Role, RouteId, Slug, UtcTime,
+    AccessPolicy, AccessRules, Actor, AuthorityKind, ClientAuth, PersonId, Role, RouteId, Secret, Slug,
+    UtcTime,
 };
 use crate::keys::SystemEntropy;
 use crate::pki::{keygen, pem, pkcs12};
@@ -26,6 +29,7 @@ pub(super) async fn prepare(
     let control = control(running)?;
     routes(control, upstream, now).await?;
     let person = person(control, now).await?;
+    let token = token(control, person, now).await?;
     let files = enrol(control, person, directory, now).await?;
     let authorities = control.ca().authorities().await?;
     let local = authorities.iter().find(|authority| authority.kind == AuthorityKind::LocalServer);
@@ -36,8 +40,8 @@ pub(super) async fn prepare(
     let edge_port = running.edge().https_addresses().first().context("no https listener")?.port();
     let http_port = running.edge().http_addresses().first().context("no http listener")?.port();
     Ok(Ready {
-        admin_url: String::new(),
-        admin_token: String::new(),
+        admin_url: control.console_url().to_owned(),
+        admin_token: token.expose().clone(),
         edge_url: format!("https://localhost:{edge_port}"),
         door_url: format!("https://door.localhost:{edge_port}"),
         http_url: format!("http://localhost:{http_port}"),
@@ -106,6 +110,21 @@ async fn person(control: &crate::boot::Control, now: UtcTime) -> anyhow::Result<
     let act = control.store().begin_act(Actor::System("demo"), "person.create", None, None, now).await?;
     control.ca().create_person(&person, &act, now).await?;
     Ok(person.id)
+}
+
+async fn token(
+    control: &crate::boot::Control,
+    person: PersonId,
+    now: UtcTime,
+) -> anyhow::Result<Secret<String>> {
+    let act = control.store().begin_act(Actor::System("demo"), "token.create", None, None, now).await?;
+    let new = NewAdminToken {
+        person,
+        name: "Demo".to_owned(),
+        role: Role::Administrator,
+        lasts: Duration::from_secs(86_400),
+    };
+    Ok(create_token_for(control.store(), &SystemEntropy, new, &act, now).await?)
 }
 
 struct Files {

@@ -81,6 +81,8 @@ function route(call) {
     return { body: row, headers: tag(row) };
   }
   if (method === "DELETE") {
+    const given = call.headers["if-match"];
+    if (given && row.version !== undefined && given !== `"${row.version}"`) throw new Refusal(412, "precondition_failed", "It was changed meanwhile.");
     rows.splice(rows.indexOf(row), 1);
     return { status: 204 };
   }
@@ -115,7 +117,7 @@ const TABLES = {
   upstreams: { rows: "upstreams", key: "name", check: checkUpstream, make: ({ body }) => checkUpstream(body) },
   jobs: { rows: "jobs", key: "name" },
   alerts: { rows: "alerts", key: "id" },
-  "audit-events": { rows: "audit", key: "id", filter: every(fits("action"), (row, query) => row.actor.includes(query.get("actor") ?? "")) },
+  "audit-events": { rows: "audit", key: "id", filter: every(fits("action"), fits("actor")) },
   tokens: { rows: "tokens", key: "id", make: ({ world, body }) => ({ token: `wkt_${randomBytes(27).toString("base64url")}`, expires_at: world.at(body.expires_in_days) }) },
   invitations: { rows: "invitations", key: "id", make: ({ world, body }) => ({ profile: "device", state: "open", expires_at: world.at((body.expires_in_hours ?? 72) / 24), link: `${world.doorUrl}/#/invitation/${world.invitationToken}` }) },
 };

@@ -136,7 +136,7 @@ export function makeWorld() {
   for (let i = 0; i < 60; i++) {
     const act = randomUUID();
     const action = actions[i % actions.length];
-    const base = { act, actor: i % 3 ? `person ${anna.email}` : "job renew_server_certificates", action, object_kind: action.split(".")[0], object_id: hex(8), request_id: randomUUID() };
+    const base = { act, actor: i % 3 ? `person:${anna.id}` : "system:renew_server_certificates", action, object_kind: action.split(".")[0], object_id: hex(8), request_id: randomUUID() };
     audit.push({ id: randomUUID(), at: at(-i / 9), phase: "finished", outcome: i % 7 === 3 ? "failed" : "succeeded", ...(i % 7 === 3 ? { detail: "the challenge was not reachable" } : {}), ...base });
     audit.push({ id: randomUUID(), at: at(-i / 9 - 0.00001), phase: "started", ...base });
   }

@@ -47,7 +47,7 @@ export function authorityItems(authorities: Authority[], now = Date.now()): Item
 
 export function jobItems(jobs: Job[]): Item[] {
   return jobs
-    .filter(({ last_run }) => last_run?.outcome === "failed")
+    .filter(({ last_run }) => last_run?.outcome !== undefined && last_run.outcome !== "succeeded")
     .map(({ name, last_run }) => ({
       id: name,
       text: `The job ${name} failed${last_run?.detail ? `: ${last_run.detail}` : "."}`,

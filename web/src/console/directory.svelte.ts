@@ -22,6 +22,13 @@ class Directory {
     return this.people.find((person) => person.id === personId)?.name ?? personId;
   }
 
+  /** Who is behind an act, in words: `person:<id>`, `token:<id>`, `host:<uid>` or `system:<name>`. */
+  actorText(actor: string): string {
+    const [kind = "", id = ""] = actor.split(":", 2);
+    if (kind === "person") return this.nameOf(id);
+    return kind === "host" ? `host user ${id}` : `${kind} ${id}`;
+  }
+
   /** Every group that someone is in. */
   get groups(): string[] {
     return [...new Set(this.people.flatMap((person) => person.groups))].sort();

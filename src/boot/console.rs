@@ -1,0 +1,181 @@
+//! Starting the admin server: its certificate, its three entrances.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::control::{ControlError, Parts, origin};
+use crate::activate::Enforce;
+use crate::admin::{AdminServer, AdminSettings, AdminSocket, Allowances, DoorStream, Listeners, Rooms};
+use crate::ca::Ca;
+use crate::domain::UtcTime;
+use crate::edge::DoorConnection;
+use crate::jobs::Jobs;
+use crate::live::configuration::DerData;
+use crate::live::tls::certified_key;
+use crate::mail::Mailer;
+use crate::store::Store;
+
+/// How long requests under way may go on.
+const DRAIN: Duration = Duration::from_secs(3);
+/// How often the console's own certificate is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
+/// It is replaced when less than this is left: a third of its 90 days.
+const RENEW_BELOW: Duration = Duration::from_secs(30 * 86_400);
+
+/// What the console stands on.
+pub(super) struct Ground<'a> {
+    pub(super) parts: &'a Parts,
+    pub(super) store: &'a Store,
+    pub(super) ca: &'a Ca,
+    pub(super) enforce: Arc<dyn Enforce>,
+    pub(super) jobs: &'a Jobs,
+    pub(super) mailer: &'a Mailer,
+    pub(super) door_url: Option<String>,
+}
+
+/// Starts the admin server. Returns the console's address.
+pub(super) async fn start(
+    ground: Ground<'_>,
+    door: Option<mpsc::Receiver<DoorConnection>>,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Result<SocketAddr, ControlError> {
+    let Ground { parts, store, ca, enforce, jobs, mailer, door_url } = ground;
+    let config = &parts.config;
+    let listen = |cause| ControlError::Listen { address: config.admin.listen.to_string(), cause };
+    let listener = TcpListener::bind(config.admin.listen).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let key = Arc::new(OwnKey {
+        names: config.admin.host.to_string(),
+        current: ArcSwap::from(own_key(parts, ca).await?.0),
+    });
+    let tls = server_config(parts, key.clone())?;
+    tasks.spawn(keep_fresh(key, ca.clone(), parts.clock.clone(), parts.tls.clone(), stop.clone()));
+
+    let socket_path = config.admin_socket();
+    let socket = AdminSocket::bind(&socket_path, config.admin.uid).await;
+    let socket =
+        socket.map_err(|cause| ControlError::Listen { address: socket_path.display().to_string(), cause })?;
+    let door = door.map(|door| hand_over(door, tasks));
+
+    let rooms = Rooms {
+        store: store.clone(),
+        clock: parts.clock.clone(),
+        entropy: parts.entropy.clone(),
+        ca: ca.clone(),
+        enforce,
+        jobs: jobs.clone(),
+        mailer: mailer.clone(),
+    };
+    let settings = AdminSettings {
+        console_origin: origin(config.admin.host.as_str(), address.port()),
+        door_origin: door_url,
+        name: config.server.name.clone(),
+        allowances: Allowances::default(),
+    };
+    let server = AdminServer::new(rooms, settings);
+    let listeners = Listeners { console: Some((listener, tls)), door, socket: Some(socket) };
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        if let Err(error) = server.serve(listeners, stop, DRAIN).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "The admin server ended");
+        }
+    });
+    Ok(address)
+}
+
+/// The edge's finished connections in the admin room's own words.
+fn hand_over(
+    mut from: mpsc::Receiver<DoorConnection>,
+    tasks: &mut JoinSet<()>,
+) -> mpsc::Receiver<DoorStream> {
+    let (sender, receiver) = mpsc::channel(1);
+    tasks.spawn(async move {
+        while let Some(connection) = from.recv().await {
+            let door = DoorStream { stream: Box::new(connection.stream), peer: connection.peer };
+            if sender.send(door).await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// The console's certificate: a leaf of the local server authority, replaced while serving.
+#[derive(Debug)]
+struct OwnKey {
+    names: String,
+    current: ArcSwap<CertifiedKey>,
+}
+
+impl ResolvesServerCert for OwnKey {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current.load_full())
+    }
+}
+
+async fn own_key(parts: &Parts, ca: &Ca) -> Result<(Arc<CertifiedKey>, UtcTime), ControlError> {
+    make_key(parts.config.admin.host.as_str(), ca, parts.clock.now(), &parts.tls).await
+}
+
+async fn make_key(
+    host: &str,
+    ca: &Ca,
+    now: UtcTime,
+    tls: &crate::live::TlsPolicy,
+) -> Result<(Arc<CertifiedKey>, UtcTime), ControlError> {
+    // Loopback by address, too: a tunnel often ends there.
+    let leaf = ca.local_leaf(&[host, "127.0.0.1", "::1"], now).await?;
+    let chain: Vec<_> = leaf.chain.into_iter().map(DerData).collect();
+    let key = certified_key(&chain, leaf.key.expose(), tls).map_err(ControlError::Tls)?;
+    Ok((key, leaf.not_after))
+}
+
+async fn keep_fresh(
+    key: Arc<OwnKey>,
+    ca: Ca,
+    clock: crate::clock::SharedClock,
+    tls: crate::live::TlsPolicy,
+    stop: CancellationToken,
+) {
+    let mut ends = clock.now().plus(RENEW_BELOW * 3);
+    loop {
+        tokio::select! { () = tokio::time::sleep(LOOK_EVERY) => {} () = stop.cancelled() => return }
+        if ends.since(clock.now()) > RENEW_BELOW {
+            continue;
+        }
+        match make_key(&key.names, &ca, clock.now(), &tls).await {
+            Ok((fresh, until)) => {
+                key.current.store(fresh);
+                ends = until;
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "The console's certificate was not renewed"
+                );
+            }
+        }
+    }
+}
+
+fn server_config(parts: &Parts, key: Arc<OwnKey>) -> Result<Arc<ServerConfig>, ControlError> {
+    let tls = &parts.tls;
+    let fault = |error| ControlError::Tls(crate::live::tls::TlsFault::Settings(error));
+    let builder =
+        ServerConfig::builder_with_provider(tls.provider().clone()).with_protocol_versions(tls.versions());
+    let mut config = builder.map_err(fault)?.with_no_client_auth().with_cert_resolver(key);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(Arc::new(config))
+}
