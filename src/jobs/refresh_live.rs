@@ -129,9 +129,16 @@ impl RefreshLive {
                 },
                 None => None,
             };
-            let documents = if complete { self.documents(&mut state).await? } else { None };
+            let documents = match complete.then_some(()) {
+                Some(()) => self.documents(&mut state).await.unwrap_or_else(|error| {
+                    failure = failure.take().or(Some(error));
+                    None
+                }),
+                None => None,
+            };
             let tried = configuration.is_some();
-            let as_of = (complete && failure.is_none()).then_some(now);
+            // The register is complete whatever became of the configuration: one never gates the other.
+            let as_of = complete.then_some(now);
             let update = Update { configuration, changes: changes.into(), documents, as_of };
             let refusal;
             (enforced, refusal) = self.feed.publish(&update).await;
@@ -157,8 +164,13 @@ impl RefreshLive {
         let mut served = Vec::with_capacity(sites.len());
         for site in sites.iter().filter(|site| site.enabled) {
             // A site without any certificate cannot be served; the job that makes local ones will see it.
-            if let Some(certificate) = &site.server_certificate {
-                served.push(self.site(site, certificate)?);
+            let Some(certificate) = &site.server_certificate else { continue };
+            match self.site(site, certificate) {
+                Ok(site) => served.push(site),
+                // One broken row does not stop the healthy ones.
+                Err(error) => {
+                    tracing::error!(site = %site.host, error = &error as &dyn std::error::Error, "A site is not served")
+                }
             }
         }
         let hosts: Vec<_> = served.iter().map(|site| site.host.clone()).collect();

@@ -35,6 +35,15 @@ pub struct Journal {
     /// The configuration in the base or log; a fold writes it again.
     configuration: Option<Arc<ConfigurationData>>,
     confirmed: i64,
+    /// What could not be written before: in force in memory, so it goes into the next frame. Without
+    /// this, a restart would find a later epoch and never ask for the lost ones again.
+    owed: Owed,
+}
+
+#[derive(Default)]
+struct Owed {
+    changes: Vec<Change>,
+    configuration: Option<Arc<ConfigurationData>>,
 }
 
 struct Open {
@@ -112,6 +121,7 @@ impl Journal {
             open: None,
             configuration: None,
             confirmed: 0,
+            owed: Owed::default(),
         }
     }
 
@@ -173,7 +183,8 @@ impl Journal {
         register: &Arc<Register>,
     ) -> (Self, std::io::Result<()>) {
         let confirm_due = as_of.is_some_and(|at| at.as_unix() - self.confirmed >= CONFIRM_EVERY_SECONDS);
-        if changes.is_empty() && configuration.is_none() && !confirm_due {
+        let owes = !self.owed.changes.is_empty() || self.owed.configuration.is_some();
+        if changes.is_empty() && configuration.is_none() && !confirm_due && !owes {
             return (self, Ok(()));
         }
         let register = register.clone();
@@ -198,10 +209,39 @@ impl Journal {
         as_of: Option<UtcTime>,
         register: &Register,
     ) -> std::io::Result<()> {
+        let owed = std::mem::take(&mut self.owed);
+        let changes: Vec<Change> = owed.changes.into_iter().chain(changes).collect();
+        let configuration = configuration.or(owed.configuration);
+        let written = self.write_frame(&changes, configuration.as_ref(), as_of);
+        if let Err(cause) = written {
+            self.owed = Owed { changes, configuration };
+            return Err(cause);
+        }
+        self.confirmed = as_of.map_or(self.confirmed, UtcTime::as_unix);
+        if configuration.is_some() {
+            self.configuration = configuration;
+        }
+        if self.open.as_ref().is_some_and(|open| open.bytes > FOLD_AT_BYTES) {
+            self.fold(register)?;
+        }
+        Ok(())
+    }
+
+    fn write_frame(
+        &mut self,
+        changes: &[Change],
+        configuration: Option<&Arc<ConfigurationData>>,
+        as_of: Option<UtcTime>,
+    ) -> std::io::Result<()> {
         let Some(open) = &mut self.open else {
             return Err(std::io::Error::other("the snapshot log is not open"));
         };
-        let frame = Frame { changes, configuration: configuration.as_deref().cloned(), as_of, generation: 0 };
+        let frame = Frame {
+            changes: changes.to_vec(),
+            configuration: configuration.map(|data| ConfigurationData::clone(data)),
+            as_of,
+            generation: 0,
+        };
         let plain = serde_json::to_vec(&frame)?;
         let place = place(&self.edge, "log", open.generation, open.position);
         let sealed = self.seal.seal(&place, &plain);
@@ -210,18 +250,13 @@ impl Journal {
         record.extend_from_slice(&sealed);
         if let Err(cause) = open.log.write_all(&record).and_then(|()| open.log.sync_data()) {
             // Half a frame must not stand before the next whole one.
-            let _ = open.log.set_len(open.bytes);
+            if open.log.set_len(open.bytes).is_err() {
+                self.open = None; // nothing after it could be read: refuse to acknowledge until a restart
+            }
             return Err(cause);
         }
         open.position += 1;
         open.bytes += record.len() as u64;
-        self.confirmed = as_of.map_or(self.confirmed, UtcTime::as_unix);
-        if configuration.is_some() {
-            self.configuration = configuration;
-        }
-        if open.bytes > FOLD_AT_BYTES {
-            self.fold(register)?;
-        }
         Ok(())
     }
 
@@ -295,4 +330,59 @@ fn next_frame(bytes: &[u8]) -> Option<&[u8]> {
 
 fn sync_directory(directory: &Path) -> std::io::Result<()> {
     File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Delta, Fingerprint};
+
+    struct Plain;
+
+    impl Seal for Plain {
+        fn seal(&self, _: &[u8], plain: &[u8]) -> Vec<u8> {
+            plain.to_vec()
+        }
+
+        fn open(&self, _: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealBroken> {
+            Ok(sealed.to_vec())
+        }
+    }
+
+    fn change(epoch: u64) -> Vec<Change> {
+        vec![Change { epoch, delta: Delta::Released { fingerprint: Fingerprint([0; 32]) } }]
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_written_goes_into_the_next_frame() {
+        let directory = tempfile::tempdir().unwrap();
+        let register = Register::new();
+        let (journal, _) = Journal::at(directory.path(), "local", Arc::new(Plain)).load().unwrap();
+        let (mut journal, first) = journal.append(change(1), None, None, &register).await;
+        first.unwrap();
+        let disk = journal.open.take(); // the disk is full
+        let (mut journal, failed) = journal.append(change(2), None, None, &register).await;
+        assert!(failed.is_err(), "acknowledged though not durable");
+        journal.open = disk;
+        let (_, third) = journal.append(change(3), None, None, &register).await;
+        third.unwrap();
+        let (_, restored) = Journal::at(directory.path(), "local", Arc::new(Plain)).load().unwrap();
+        assert_eq!(restored.changes.iter().map(|change| change.epoch).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_folded_journal_restores_the_same_register() {
+        let directory = tempfile::tempdir().unwrap();
+        let register = Register::new();
+        register.apply(&change(7));
+        register.confirm(UtcTime::from_unix(5));
+        let (mut journal, _) = Journal::at(directory.path(), "local", Arc::new(Plain)).load().unwrap();
+        journal.fold(&register).unwrap();
+        let (_, appended) = journal.append(change(8), None, None, &register).await;
+        appended.unwrap();
+        let (journal, restored) = Journal::at(directory.path(), "local", Arc::new(Plain)).load().unwrap();
+        assert_eq!(restored.changes.last().unwrap().epoch, 8);
+        assert_eq!(restored.as_of, Some(UtcTime::from_unix(5)));
+        assert!(!journal.log_path(0).exists(), "the old log is litter");
+    }
 }
