@@ -15,12 +15,15 @@ use tokio::sync::Mutex;
 
 use crate::activate::{Activation, Enforce};
 use crate::clock::SharedClock;
-use crate::domain::{Enforced, Slug};
+use crate::domain::{Enforced, Fingerprint, Slug};
 use crate::keys::{KeyId, Vaults};
 use crate::live::configuration::{AssertionKeyData, DerData, KeyData};
 use crate::live::feed::{Document, Documents};
-use crate::live::{ConfigurationData, Feed, RouteData, SiteData, SiteKind, Update, UpstreamData};
+use crate::live::{
+    ChallengeData, ConfigurationData, Feed, RouteData, SiteData, SiteKind, Update, UpstreamData,
+};
 use crate::pki::pem;
+use crate::store::acme::{Challenge, ChallengeKind};
 use crate::store::authorities::SigningKey;
 use crate::store::configuration::{self as rows, CertificateSource, ServerCertificate};
 use crate::store::settings::INSTALLATION_ID;
@@ -181,7 +184,7 @@ impl RefreshLive {
                     audience: row.audience,
                 })
                 .collect(),
-            challenges: Vec::new(),
+            challenges: self.challenges().await?,
             assertion: self.assertion().await?,
         })
     }
@@ -202,6 +205,23 @@ impl RefreshLive {
             key: KeyData(key),
             is_local: certificate.source == CertificateSource::Local,
         })
+    }
+
+    async fn challenges(&self) -> Result<Vec<ChallengeData>, RefreshError> {
+        let open = self.store.open_challenges().await?;
+        let data = |row: Challenge| match row.kind {
+            ChallengeKind::Http01 => ChallengeData::Http01 {
+                host: row.host,
+                token: row.token,
+                key_authorization: row.key_authorization,
+            },
+            // RFC 8737 §3: SHA-256 of the key authorization.
+            ChallengeKind::TlsAlpn01 => ChallengeData::TlsAlpn01 {
+                host: row.host,
+                digest: Fingerprint::of(row.key_authorization.as_bytes()).0.to_vec(),
+            },
+        };
+        Ok(open.into_iter().map(data).collect())
     }
 
     async fn assertion(&self) -> Result<Option<AssertionKeyData>, RefreshError> {

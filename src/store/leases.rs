@@ -116,7 +116,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
         let update = lease::Entity::update_many()
-            .col_expr(lease::Column::ExpiresAt, Expr::value(0))
+            .col_expr(lease::Column::ExpiresAt, Expr::value(0_i64))
             .filter(lease::Column::Name.eq(lease.name.as_str()))
             .filter(lease::Column::Token.eq(signed(lease.token)));
         update.exec(self.writer()).await?;
@@ -129,7 +129,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn release_leases_of(&self, owner: &ReplicaId) -> Result<(), StoreError> {
         let update = lease::Entity::update_many()
-            .col_expr(lease::Column::ExpiresAt, Expr::value(0))
+            .col_expr(lease::Column::ExpiresAt, Expr::value(0_i64))
             .filter(lease::Column::Owner.eq(owner.as_str()));
         update.exec(self.writer()).await?;
         Ok(())
@@ -142,7 +142,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn end_leases_of_the_dead(&self) -> Result<(), StoreError> {
         if self.is_sqlite() {
-            let update = lease::Entity::update_many().col_expr(lease::Column::ExpiresAt, Expr::value(0));
+            let update = lease::Entity::update_many().col_expr(lease::Column::ExpiresAt, Expr::value(0_i64));
             update.exec(self.writer()).await?;
         }
         Ok(())

@@ -4,11 +4,14 @@
 #[macro_use]
 mod harness;
 
+mod acme;
 mod admin;
 mod ca;
 mod config;
 mod edge;
+mod jobs;
 mod live;
+mod mail;
 mod packaging;
 mod pki;
 mod tidy;

@@ -1,0 +1,5 @@
+//! Orders against a real authority (Pebble), answered by a real edge.
+
+mod fixture;
+mod orders;
+mod troubles;

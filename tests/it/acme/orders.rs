@@ -1,0 +1,114 @@
+//! Orders that succeed, whatever comes between.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use wicketgate::acme::status::{RenewalState, renewal_status};
+use wicketgate::clock::Clock;
+use wicketgate::domain::ClientAuth;
+use wicketgate::store::acme::{ChallengeKind, OrderState};
+use wicketgate::store::configuration::CertificateSource;
+
+use super::fixture::{World, host};
+use crate::harness::database::TestDatabase;
+use crate::on_both_databases;
+
+on_both_databases! {
+    async fn a_certificate_by_http_01(database) {
+        issue(database, ChallengeKind::Http01, ClientAuth::Request).await;
+    }
+
+    async fn a_certificate_by_tls_alpn_01_under_require(database) {
+        issue(database, ChallengeKind::TlsAlpn01, ClientAuth::Require).await;
+    }
+}
+
+async fn issue(database: &TestDatabase, challenge: ChallengeKind, client_auth: ClientAuth) {
+    let Some(world) = World::over(database, challenge, client_auth).await else { return };
+    let before = world.seen().await;
+    assert_eq!(before, world.site().await.server_certificate.unwrap().fingerprint, "a local leaf meanwhile");
+    let attempts = world.renew().await;
+    let issued = attempts.into_iter().next().unwrap().result.unwrap();
+    assert_eq!(issued.source, CertificateSource::Acme);
+    assert_eq!(world.seen().await, issued.fingerprint, "the edge serves it");
+    assert!(world.store.open_challenges().await.unwrap().is_empty());
+    let orders = world.store.acme_orders(&host()).await.unwrap();
+    assert_eq!(orders.iter().map(|order| order.state).collect::<Vec<_>>(), [OrderState::Done]);
+    assert!(world.renew().await.is_empty(), "nothing is due any more");
+    let status = renewal_status(&world.store, &world.site().await, world.clock.now()).await.unwrap();
+    assert_eq!(status.state, RenewalState::Waiting);
+    let waits = status.next_attempt_at.unwrap().since(world.clock.now());
+    let window = world.store.renewal(&host()).await.unwrap().window;
+    assert!(waits > Duration::from_secs(40 * 86_400), "{waits:?} {window:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_button_renews_and_says_what_is_replaced() {
+    let database = TestDatabase::sqlite();
+    let Some(world) = World::over(&database, ChallengeKind::Http01, ClientAuth::Request).await else {
+        return;
+    };
+    world.renew().await;
+    let first = world.site().await.server_certificate.unwrap();
+    assert!(world.renew().await.is_empty());
+    let renewal = world.store.renewal(&host()).await.unwrap();
+    let window = renewal.window.unwrap();
+    assert_eq!(window.certificate, first.fingerprint.to_string());
+    let (start, end) = window.window.unwrap();
+    assert!((start..=end).contains(&window.selected.unwrap()), "a moment was picked and kept");
+
+    world.store.request_renewal(&host(), world.clock.now()).await.unwrap();
+    let attempts = world.renew().await;
+    let second = attempts.into_iter().next().unwrap().result.unwrap();
+    assert_ne!(second.fingerprint, first.fingerprint);
+    assert_eq!(world.seen().await, second.fingerprint);
+    assert_ne!(second.sealed_key, first.sealed_key, "a new key each time");
+    assert_eq!(world.store.renewal(&host()).await.unwrap().requested_at, None);
+    assert!(world.renew().await.is_empty());
+}
+
+/// Ends the process, so to speak, after every few milliseconds of an order, and starts it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_survives_being_killed_anywhere() {
+    let database = TestDatabase::sqlite();
+    let Some(world) = World::over(&database, ChallengeKind::Http01, ClientAuth::Request).await else {
+        return;
+    };
+    let mut states = Vec::new();
+    let mut issued = None;
+    for round in 0..400_u64 {
+        // A process that starts on a SQLite file ends the leases of the one before.
+        world.store.end_leases_of_the_dead().await.unwrap();
+        let acme = world.acme();
+        let run = tokio::spawn(async move { acme.renew_due(&CancellationToken::new()).await.unwrap() });
+        let patience = Duration::from_millis(5 + round * 4);
+        let kill = run.abort_handle();
+        let ended = tokio::time::timeout(patience, run).await;
+        kill.abort();
+        if let Ok(Ok(attempts)) = ended {
+            issued = Some(attempts.into_iter().next().unwrap().result.unwrap());
+            break;
+        }
+        states.extend(world.store.open_acme_order(&host()).await.unwrap().map(|order| order.state));
+    }
+    let issued = issued.expect("it succeeds in the end");
+    assert!(states.len() > 3, "it was killed often enough: {states:?}");
+    let orders = world.store.acme_orders(&host()).await.unwrap();
+    assert_eq!(orders.len(), 1, "one order, however often it was taken up: {states:?}");
+    assert_eq!(orders[0].state, OrderState::Done);
+    assert_eq!(world.seen().await, issued.fingerprint);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_look_at_once_order_once() {
+    let Some(database) = TestDatabase::postgres() else { return };
+    let Some(world) = World::over(&database, ChallengeKind::Http01, ClientAuth::Request).await else {
+        return;
+    };
+    let stop = CancellationToken::new();
+    let replicas = [world.acme(), world.acme(), world.acme()];
+    let runs = futures_util::future::join_all(replicas.iter().map(|acme| acme.renew_due(&stop))).await;
+    let issued = runs.into_iter().flat_map(Result::unwrap).filter(|attempt| attempt.result.is_ok()).count();
+    assert_eq!(issued, 1);
+    assert_eq!(world.store.acme_orders(&host()).await.unwrap().len(), 1);
+}

@@ -1,0 +1,191 @@
+//! Warnings before something ends: once a certificate and threshold, to those whom it concerns.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use wicketgate::activate::Activation;
+use wicketgate::ca::{Ca, DeviceChoice, IssueRequest};
+use wicketgate::clock::{Clock, ManualClock};
+use wicketgate::domain::{Actor, ClientAuth, PersonId, Role};
+use wicketgate::jobs::expiry_alerts::ExpiryAlerts;
+use wicketgate::jobs::refresh_live::RefreshLive;
+use wicketgate::jobs::send_mail::SendMail;
+use wicketgate::jobs::{Job, Jobs};
+use wicketgate::keys::{Kek, Purpose, SystemEntropy, Vault, Vaults};
+use wicketgate::live::{Feed, Holder, TlsPolicy};
+use wicketgate::mail::{Carrier, CarryError, Mailer};
+use wicketgate::pki::keygen;
+use wicketgate::store::Store;
+use wicketgate::store::configuration::{CertificateSource, Site, SiteKind};
+use wicketgate::store::leases::ReplicaId;
+use wicketgate::store::outbox::{Outbox, OutgoingMail};
+use wicketgate::store::people::Person;
+use wicketgate::telemetry::metrics::JobMetrics;
+
+use crate::harness::database::TestDatabase;
+use crate::on_both_databases;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+#[derive(Clone, Default)]
+struct Letterbox(Arc<Mutex<Vec<OutgoingMail>>>);
+
+#[async_trait]
+impl Carrier for Letterbox {
+    async fn carry(&self, _: &str, mail: &OutgoingMail) -> Result<(), CarryError> {
+        self.0.lock().push(mail.clone());
+        Ok(())
+    }
+}
+
+struct World {
+    store: Store,
+    ca: Ca,
+    clock: Arc<ManualClock>,
+    jobs: Jobs,
+    letters: Letterbox,
+    anna: PersonId,
+}
+
+impl World {
+    async fn over(database: &TestDatabase, with_mail: bool) -> Self {
+        let store = Store::create(&database.url(), 5).await.unwrap();
+        store.migrate(None).await.unwrap();
+        let clock = ManualClock::at("2026-11-23T12:00:00Z".parse().unwrap());
+        let vault =
+            |purpose| Vault::new(Kek::from_text(purpose, &Kek::fresh_text(&SystemEntropy), "test").unwrap());
+        let vaults =
+            Arc::new(Vaults { server: vault(Purpose::Server), authority: vault(Purpose::Authority) });
+        store.open_vaults(&vaults, &SystemEntropy, clock.now()).await.unwrap();
+        let feed = Feed::new();
+        feed.connect(Holder::in_memory(TlsPolicy::modern(), clock.clone()));
+        let refresh = RefreshLive::new(store.clone(), vaults.clone(), feed, clock.clone(), None, 0);
+        let ca = Ca::new(
+            store.clone(),
+            vaults.clone(),
+            Arc::new(SystemEntropy),
+            refresh,
+            Activation::new("publish_crls"),
+            "http://door.example.com".to_owned(),
+        );
+        ca.init("Test", clock.now()).await.unwrap();
+        let letters = Letterbox::default();
+        let carrier = with_mail.then(|| Box::new(letters.clone()) as Box<dyn Carrier>);
+        let metrics = Arc::new(JobMetrics::default());
+        let wake = Activation::new("send_mail");
+        let outbox = Outbox::new(store.clone(), vaults);
+        let door = Some("https://door.example.com".to_owned());
+        let mailer = Mailer::new(outbox, carrier, "Gate".to_owned(), door, wake.clone(), metrics.clone());
+        let all: Vec<(Activation, Arc<dyn Job>)> = vec![
+            (Activation::new("expiry_alerts"), Arc::new(ExpiryAlerts::new(store.clone(), mailer.clone()))),
+            (wake, Arc::new(SendMail::new(mailer))),
+        ];
+        let jobs = Jobs::idle(store.clone(), clock.clone(), ReplicaId::new(), metrics, all);
+        let mut world = Self { store, ca, clock, jobs, letters, anna: PersonId::new() };
+        world.anna = world.person("anna@example.com", "Anna", Role::Member).await;
+        world.person("root@example.com", "Ruth", Role::Administrator).await;
+        world
+    }
+
+    async fn person(&self, email: &str, name: &str, role: Role) -> PersonId {
+        let now = self.clock.now();
+        let person = Person {
+            id: PersonId::new(),
+            email: email.to_owned(),
+            name: name.to_owned(),
+            role,
+            groups: Default::default(),
+            disabled: false,
+            has_password: false,
+            created_at: now,
+            version: 1,
+        };
+        let act =
+            self.store.begin_act(Actor::System("test"), "person.create", None, None, now).await.unwrap();
+        self.ca.create_person(&person, &act, now).await.unwrap();
+        person.id
+    }
+
+    /// Runs both jobs; returns (recipient, subject) of what arrived since the last time.
+    async fn tick(&self) -> Vec<(String, String)> {
+        self.jobs.run_now("expiry_alerts").await.unwrap();
+        self.jobs.run_now("send_mail").await.unwrap();
+        let letters = std::mem::take(&mut *self.letters.0.lock());
+        let mut all: Vec<_> = letters.into_iter().map(|mail| (mail.to, mail.subject)).collect();
+        all.sort();
+        all
+    }
+
+    async fn add_local_site(&self) {
+        let now = self.clock.now();
+        let host = "app.example.com".parse().unwrap();
+        let local = self.ca.local_certificate(&host, now).await.unwrap();
+        let site = Site {
+            host: host.clone(),
+            kind: SiteKind::App,
+            client_auth: ClientAuth::Request,
+            hsts_max_age_seconds: 0,
+            source: CertificateSource::Acme,
+            enabled: true,
+            server_certificate: None,
+            created_at: now,
+            version: 1,
+        };
+        let transaction = self.store.begin().await.unwrap();
+        transaction.insert_site(&site).await.unwrap();
+        transaction.insert_server_certificate(&local).await.unwrap();
+        transaction.serve_certificate(&host, &local.id).await.unwrap();
+        transaction.commit().await.unwrap();
+    }
+}
+
+on_both_databases! {
+    async fn owner_and_administrators_hear_of_a_client_certificate_once_a_threshold(database) {
+        let world = World::over(database, true).await;
+        let now = world.clock.now();
+        let (key, _) = keygen::generate_p256();
+        let csr_pem = keygen::client_csr_pem(key.expose(), "x").unwrap();
+        let act = world.store.begin_act(Actor::System("test"), "certificate.issue", None, None, now).await.unwrap();
+        let device = DeviceChoice::New { name: "phone".to_owned() };
+        let request = IssueRequest { person: world.anna, device, profile: "device".parse().unwrap(), csr_pem };
+        let issued = world.ca.issue(&request, &act, now).await.unwrap();
+        assert!(world.tick().await.is_empty());
+        let ends = issued.certificate.not_after;
+        for (left, threshold) in [(30, "1/3"), (15, "1/6"), (7, "1/12")] {
+            world.clock.set(ends.minus(DAY * left));
+            let told = world.tick().await;
+            let to: Vec<_> = told.iter().map(|(to, _)| to.as_str()).collect();
+            assert_eq!(to, ["anna@example.com", "root@example.com"], "{threshold}");
+            assert!(told[0].1.contains(&format!("{left} days")), "{told:?}");
+            assert!(world.tick().await.is_empty(), "once at {threshold}");
+        }
+        world.clock.set(ends.plus(DAY));
+        assert!(world.tick().await.is_empty(), "nobody is warned of what is over");
+    }
+
+    async fn thresholds_that_passed_while_nobody_looked_are_one_letter(database) {
+        let world = World::over(database, true).await;
+        world.add_local_site().await;
+        let ends = world.store.sites().await.unwrap()[0].server_certificate.clone().unwrap().not_after;
+        world.clock.set(ends.minus(DAY));
+        let told = world.tick().await;
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].0 == "root@example.com" && told[0].1.contains("app.example.com"), "{told:?}");
+        assert!(world.tick().await.is_empty());
+        let alerts = world.store.alerts(false, None, 10).await.unwrap();
+        assert_eq!(alerts[0].object, "site:app.example.com");
+    }
+
+    async fn without_a_mail_server_nothing_is_queued_and_nothing_forgotten(database) {
+        let world = World::over(database, false).await;
+        world.add_local_site().await;
+        let ends = world.store.sites().await.unwrap()[0].server_certificate.clone().unwrap().not_after;
+        world.clock.set(ends.minus(DAY));
+        assert!(world.tick().await.is_empty());
+        assert_eq!(world.store.waiting_mails().await.unwrap(), 0);
+        assert_eq!(world.store.alerts(false, None, 10).await.unwrap().len(), 1);
+        assert!(world.store.begin().await.unwrap().note_expiry("server", "x", 3, ends).await.unwrap());
+    }
+}

@@ -1,0 +1,5 @@
+//! Leases, runs and warnings, on both databases.
+
+mod expiry;
+mod leases;
+mod runs;
