@@ -3,7 +3,9 @@
 //
 //   node tests/pages.mjs [--out FOLDER]                        against the mock, which it starts
 //   WICKETGATE_TOKEN=wkt_… node tests/pages.mjs --console URL  against a running server: makes a person
-//                                                              and an invitation with that token
+//                                                              and an invitation with that token; with
+//                                                              --edge URL, curl shows there what the
+//                                                              browser was given
 import { existsSync, mkdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -13,7 +15,7 @@ import { findChromium, invite, openBrowser, runAxe } from "./browser.mjs";
 import * as stories from "./stories.mjs";
 
 const { values } = parseArgs({
-  options: { console: { type: "string" }, out: { type: "string" }, only: { type: "string" } },
+  options: { edge: { type: "string" }, console: { type: "string" }, out: { type: "string" }, only: { type: "string" } },
 });
 const LOOKS = [
   { name: "light", dark: false, width: 1280 },
@@ -37,7 +39,7 @@ async function serve() {
   if (values.console) {
     const token = process.env.WICKETGATE_TOKEN ?? "";
     const invited = await invite(values.console, token);
-    return { ...invited, console: values.console, administrator: { token }, stories: ["invitation", "consolePages"], stop() {} };
+    return { ...invited, console: values.console, edge: values.edge, administrator: { token }, stories: ["invitation", "consolePages"], stop() {} };
   }
   const mock = await start();
   const { world } = mock;

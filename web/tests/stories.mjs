@@ -34,7 +34,7 @@ async function go(page, path, title) {
 }
 
 /** Portal: an invitation, an enrolment, and the files that come out. */
-export async function invitation({ page, portal, invitationToken, look }) {
+export async function invitation({ page, portal, invitationToken, edge, look }) {
   await page.goto(`${portal}/#/invitation/${invitationToken}`);
   await heading(page, "You are invited");
   assert.ok(!page.url().includes(invitationToken), "the token is still in the address bar");
@@ -50,6 +50,7 @@ export async function invitation({ page, portal, invitationToken, look }) {
     const [download] = await Promise.all([page.waitForEvent("download"), button(page, name).click()]);
     const args = ["pkcs12", "-in", await download.path(), "-passin", `pass:${password}`, "-noout", ...legacy];
     assert.equal(spawnSync("openssl", args).status, 0, "openssl opens what the page wrote");
+    if (edge) assert.equal(statusAtEdge(edge, await download.path(), password), "200", "the edge lets the file through");
   }
   for (const tab of ["iPhone, iPad", "Mac", "Android", "Windows", "curl, scripts"]) {
     await page.getByRole("tab", { name: tab }).click();
@@ -62,8 +63,35 @@ export async function invitation({ page, portal, invitationToken, look }) {
   await button(page, "Save password").click();
   await page.getByRole("link", { name: "Go on" }).click();
   await heading(page, "My devices");
+  await deviceLife({ page, edge });
   await button(page, "Sign out").click();
   await heading(page, "Sign in");
+}
+
+/** What an owner does with a device: another name, a new certificate, and out. */
+async function deviceLife({ page, edge }) {
+  await button(page, "Rename Cleo's phone").click();
+  await page.getByRole("dialog").getByLabel("Name").fill("Cleo's new phone");
+  await button(page, "Save").click();
+  await page.getByRole("heading", { name: "Cleo's new phone" }).waitFor();
+  await page.getByRole("link", { name: "Renew Cleo's new phone" }).click();
+  await button(page, "Make the certificate").click();
+  await heading(page, "Your certificate is ready");
+  const password = await page.locator(".secret code").textContent();
+  const [download] = await Promise.all([page.waitForEvent("download"), button(page, /^Download /).click()]);
+  const file = await download.path();
+  if (edge) assert.equal(statusAtEdge(edge, file, password), "200", "the edge lets the renewed one through");
+  await page.getByRole("link", { name: /back to my devices/ }).click();
+  await button(page, /Shut out Cleo's new phone/).click();
+  await button(page, "Revoke").click();
+  await page.getByText(/is shut out\./).waitFor();
+  if (edge) assert.equal(statusAtEdge(edge, file, password), "403", "the edge refuses it once it is revoked");
+}
+
+/** The status that a protected path answers to whoever presents the file. */
+function statusAtEdge(edge, file, password) {
+  const args = ["--silent", "--insecure", "--cert-type", "P12", "--cert", `${file}:${password}`, "--output", "/dev/null", "--write-out", "%{http_code}"];
+  return spawnSync("curl", [...args, `${edge}/`], { encoding: "utf8" }).stdout;
 }
 
 /** Portal: what goes wrong when one signs in, and what one sees afterwards. */

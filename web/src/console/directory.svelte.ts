@@ -26,6 +26,7 @@ class Directory {
   actorText(actor: string): string {
     const [kind = "", id = ""] = actor.split(":", 2);
     if (kind === "person") return this.nameOf(id);
+    if (kind === "token") return `token …${id.slice(-8)}`;
     return kind === "host" ? `host user ${id}` : `${kind} ${id}`;
   }
 

@@ -66,8 +66,8 @@ export function guideFor(platform: Platform, file: string): Guide {
     case "curl":
       return {
         steps: [
-          { say: "curl reads the file as it is, in the modern format, and asks for the password:", command: `curl --cert-type P12 --cert ${file} https://app.example.org/` },
-          { say: "For tools that want PEM (add -legacy if you took the compatible format):", command: `openssl pkcs12 -in ${file} -nodes -out device.pem && chmod 600 device.pem` },
+          { say: "curl reads the file as it is, and asks for the password:", command: `curl --cert-type P12 --cert ${file} https://app.example.org/` },
+          { say: "For tools that want PEM:", command: `openssl pkcs12 -in ${file} -nodes -out device.pem && chmod 600 device.pem` },
         ],
         note: "The PEM file is not protected by a password. For machines, better let the command line of Wicketgate make the key in place.",
       };
