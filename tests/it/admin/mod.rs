@@ -1,5 +1,9 @@
 //! The admin server from outside: over its own streams, with a real authority behind it.
 
+mod configuration;
+mod enrolment;
 mod fixture;
 mod openapi;
+mod requests;
+mod roles;
 mod sign_in;

@@ -1,0 +1,127 @@
+//! Sites, routes, upstreams and settings: what an administrator edits reaches the edges.
+
+use serde_json::{Value, json};
+
+use super::fixture::App;
+
+crate::on_both_databases! {
+    async fn what_an_administrator_edits_reaches_the_edges(database) {
+        let app = App::over(database).await;
+        let (_, token) = app.administrator().await;
+        let post = |path: &str, body: Value| app.post(&format!("/api/v1/{path}"), &body).token(&token).send();
+        let upstream = post("upstreams", json!({ "name": "app", "targets": ["http://127.0.0.1:3000"] })).await.expect(201);
+        assert_eq!(upstream.body["enforced"], json!({ "edges": 1, "acknowledged": 1 }));
+        let site = json!({ "host": "App.Example.com", "client_auth": "request", "hsts_max_age_seconds": 3600,
+            "certificate": "local", "enabled": true });
+        let site = post("sites", site).await.expect(201);
+        assert_eq!((&site.body["host"], &site.body["certificate"]["source"]), (&json!("app.example.com"), &json!("local")));
+        assert_eq!(site.header("etag"), Some("\"1\""));
+        let route = json!({ "host": "app.example.com", "path_prefix": "/", "upstream": "app",
+            "policy": { "kind": "known", "groups": ["staff"] }, "plain_header": "X-WEBAUTH-USER" });
+        let made = post("routes", route.clone()).await.expect(201);
+        assert_eq!(made.body["policy"]["groups"], json!(["staff"]));
+        post("routes", route).await.expect_problem(409, "conflict");
+        let live = app.holder.snapshot().unwrap().configuration;
+        let live = live.site("app.example.com").expect("the edge serves the site");
+        assert_eq!(live.routes.len(), 1);
+
+        let path = format!("/api/v1/routes/{}", made.body["id"].as_str().unwrap());
+        let edit = |tag: &str, body: Value| {
+            app.call("PATCH", &path).token(&token).header("if-match", tag).json(&body).send()
+        };
+        let edited = edit("\"1\"", json!({ "policy": { "kind": "public" }, "plain_header": "" })).await.expect(200);
+        assert_eq!((&edited.body["version"], &edited.body["plain_header"]), (&json!(2), &Value::Null));
+        edit("\"1\"", json!({ "path_prefix": "/x" })).await.expect_problem(412, "precondition_failed");
+        let shown = app.get(&path).token(&token).send().await.expect(200);
+        assert_eq!(shown.header("etag"), Some("\"2\""));
+
+        app.call("DELETE", "/api/v1/upstreams/app").token(&token).send().await.expect_problem(409, "upstream_in_use");
+        app.call("DELETE", &path).token(&token).send().await.expect(204);
+        app.call("DELETE", "/api/v1/upstreams/app").token(&token).send().await.expect(204);
+        let delete = app.call("DELETE", "/api/v1/sites/app.example.com").token(&token);
+        delete.header("if-match", "\"9\"").send().await.expect_problem(412, "precondition_failed");
+        app.call("DELETE", "/api/v1/sites/app.example.com").token(&token).send().await.expect(204);
+        assert!(app.holder.snapshot().unwrap().configuration.site("app.example.com").is_none());
+    }
+
+    async fn settings_are_edited_by_one_at_a_time(database) {
+        let app = App::over(database).await;
+        let (_, token) = app.administrator().await;
+        let edit = |tag: &str, name: &str| {
+            let call = app.call("PATCH", "/api/v1/settings").token(&token).header("if-match", tag);
+            call.json(&json!({ "installation_name": name })).send()
+        };
+        let first = edit("\"1\"", "Otters").await.expect(200);
+        edit("\"1\"", "Beavers").await.expect_problem(412, "precondition_failed");
+        edit(first.header("etag").unwrap(), "Beavers").await.expect(200);
+        assert_eq!(app.get("/api/v1/installation").send().await.body["name"], "Beavers");
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_that_no_edge_could_serve_is_refused_by_field() {
+    let app = App::new().await;
+    let (_, token) = app.administrator().await;
+    let post = |path: &str, body: Value| app.post(&format!("/api/v1/{path}"), &body).token(&token).send();
+    for target in ["https://x.example", "http://x/path", "ftp://x", "x", "http://user@x", "http://x?y"] {
+        let answer = post("upstreams", json!({ "name": "app", "targets": [target] })).await;
+        assert_eq!(answer.expect_problem(422, "invalid_request").pointers(), ["/targets/0"], "{target}");
+    }
+    let none = post("upstreams", json!({ "name": "app", "targets": [] })).await;
+    assert_eq!(none.expect(422).pointers(), ["/targets"]);
+    post("upstreams", json!({ "name": "app", "targets": ["http://127.0.0.1:3000"] })).await.expect(201);
+    for host in ["", "127.0.0.1", "a_b.example", "-.example", "x:443"] {
+        let site = json!({ "host": host, "client_auth": "none", "hsts_max_age_seconds": 0, "certificate": "local", "enabled": true });
+        assert_eq!(post("sites", site).await.expect(422).pointers(), ["/host"], "{host}");
+    }
+    let site = json!({ "host": "a.example", "client_auth": "none", "hsts_max_age_seconds": 0, "certificate": "local", "enabled": true });
+    post("sites", site).await.expect(201);
+    let route = |change: Value| {
+        let mut route = json!({ "host": "a.example", "path_prefix": "/", "upstream": "app", "policy": { "kind": "public" } });
+        route.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        route
+    };
+    for (change, pointer) in [
+        (json!({ "policy": { "kind": "known" } }), "/policy"),
+        (json!({ "policy": { "kind": "public", "groups": ["x"] } }), "/policy"),
+        (json!({ "policy": { "kind": "known", "people": ["x"] } }), "/policy/people/0"),
+        (json!({ "policy": { "kind": "all" } }), "/policy/kind"),
+        (json!({ "path_prefix": "x" }), "/path_prefix"),
+        (json!({ "path_prefix": "/a/" }), "/path_prefix"),
+        (json!({ "path_prefix": "/a/../b" }), "/path_prefix"),
+        (json!({ "path_prefix": "/a%2fb" }), "/path_prefix"),
+        (json!({ "plain_header": "Cookie" }), "/plain_header"),
+        (json!({ "plain_header": "Client-Cert" }), "/plain_header"),
+        (json!({ "upstream": "nowhere" }), "/upstream"),
+        (json!({ "host": "b.example" }), "/host"),
+    ] {
+        let answer = post("routes", route(change.clone())).await.expect_problem(422, "invalid_request");
+        assert_eq!(answer.pointers(), [pointer], "{change}");
+    }
+}
+
+#[tokio::test]
+async fn jobs_authorities_and_profiles_are_shown() {
+    let app = App::new().await;
+    let (_, token) = app.administrator().await;
+    let get = |path: &str| app.get(&format!("/api/v1/{path}")).token(&token).send();
+    assert_eq!(get("jobs").await.expect(200).body["items"][0]["name"], "clean_up");
+    let run = app.call("POST", "/api/v1/jobs/clean_up/runs").token(&token).send().await;
+    run.expect(202);
+    get("jobs/clean_up/runs").await.expect(200);
+    get("jobs/nothing/runs").await.expect_problem(404, "not_found");
+    get("alerts").await.expect(200);
+    let names: Vec<_> = get("authorities").await.expect(200).body["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|authority| authority["name"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, ["client-issuing-g1", "client-root-g1", "local-server-g1"]);
+    assert_eq!(get("authorities/client-root-g1").await.expect(200).body["kind"], "root");
+    let profile = get("profiles/device").await.expect(200);
+    assert_eq!(
+        (&profile.body["lifetime_days"], &profile.body["key_types"][0]),
+        (&json!(90), &json!("P-256"))
+    );
+}
