@@ -49,14 +49,14 @@ pub(super) async fn start_jobs(
     publish_crls: Activation,
 ) -> Result<Jobs, ControlError> {
     let replica = ReplicaId::new();
-    let acme = acme(parts, store, enforce, replica.clone())?;
-    let renewals = RenewServerCertificates::new(store.clone(), ca.clone(), acme, mailer.clone());
+    let acme = acme(parts, store, enforce.clone(), replica.clone())?;
+    let renewals = RenewServerCertificates::new(store.clone(), ca.clone(), acme, enforce, mailer.clone());
     let own = |job: Arc<dyn Job>| (Activation::new(job.name()), job);
     let jobs: Vec<(Activation, Arc<dyn Job>)> = vec![
         (publish_crls, Arc::new(PublishCrls::new(ca.clone()))),
         (mailer.activation().clone(), Arc::new(SendMail::new(mailer.clone()))),
         own(Arc::new(renewals)),
-        own(Arc::new(ExpiryAlerts::new(store.clone(), mailer.clone()))),
+        own(Arc::new(ExpiryAlerts::new(store.clone(), mailer.clone(), parts.metrics.validity.clone()))),
         own(Arc::new(CloseOrphans::new(store.clone(), ca.clone()))),
         own(Arc::new(CleanUp::new(store.clone(), sweeps(store)))),
     ];

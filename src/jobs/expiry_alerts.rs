@@ -1,6 +1,9 @@
 //! Warns before something ends: at 1/3, 1/6 and 1/12 of its lifetime left, each once a certificate.
 //! Device owners are told of their client certificates, administrators of everything, in one letter.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::{Job, JobContext, JobError, JobReport};
@@ -10,6 +13,7 @@ use crate::store::alerts::{NewAlert, Severity};
 use crate::store::outbox::SealedMail;
 use crate::store::people::Person;
 use crate::store::{Store, StoreError};
+use crate::telemetry::metrics::ValidityMetrics;
 
 /// A warning goes out when at most one part in this many of the lifetime is left; the most urgent first.
 const THRESHOLDS: [i64; 3] = [12, 6, 3];
@@ -25,6 +29,7 @@ pub const ENDING: &str = "certificate_ending";
 pub struct ExpiryAlerts {
     store: Store,
     mailer: Mailer,
+    metrics: Arc<ValidityMetrics>,
 }
 
 /// Something that ends soon.
@@ -42,8 +47,23 @@ struct Ending {
 
 impl ExpiryAlerts {
     /// Looks into this database and writes by this mailer.
-    pub fn new(store: Store, mailer: Mailer) -> Self {
-        Self { store, mailer }
+    pub fn new(store: Store, mailer: Mailer, metrics: Arc<ValidityMetrics>) -> Self {
+        Self { store, mailer, metrics }
+    }
+
+    /// Says when the first certificate of each kind ends.
+    async fn measure(&self, now: UtcTime) -> Result<(), StoreError> {
+        let mut ends: BTreeMap<&str, UtcTime> = BTreeMap::new();
+        let sites = self.store.sites().await?.into_iter().filter(|site| site.enabled);
+        let server = sites.filter_map(|site| Some(("server", site.server_certificate?.not_after)));
+        let client = self.store.first_client_end(now).await?.map(|end| ("client", end));
+        let authorities = self.store.authorities_in_force(now).await?.into_iter();
+        let authorities = authorities.map(|authority| (authority.kind.name(), authority.not_after));
+        for (kind, end) in server.chain(client).chain(authorities) {
+            ends.entry(kind).and_modify(|first| *first = end.min(*first)).or_insert(end);
+        }
+        self.metrics.certificate_not_after.replace(ends);
+        Ok(())
     }
 
     /// Server certificates in use and authorities in force. Alerts are raised and closed on the way.
@@ -185,6 +205,7 @@ impl Job for ExpiryAlerts {
 
     async fn run(&self, context: &JobContext) -> Result<JobReport, JobError> {
         let now = context.clock.now();
+        self.measure(now).await?;
         let ours = self.ours(now).await?;
         if !self.mailer.is_configured() {
             // Not noted as warned about either: once there is a mail server, it is told.

@@ -1,28 +1,71 @@
 //! Keeps every site's server certificate fresh: public ones by ACME, local ones by the local server
 //! authority. Administrators are told when a renewal keeps failing.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::expiry_alerts::administrators;
 use super::{Job, JobContext, JobError, JobReport};
 use crate::acme::{Acme, Failure};
+use crate::activate::Enforce;
 use crate::ca::Ca;
 use crate::domain::{Hostname, UtcTime};
 use crate::mail::{Letter, Mailer, Recipient};
 use crate::store::Store;
+use crate::store::alerts::{NewAlert, Severity};
+use crate::store::configuration::CertificateSource;
+
+/// Alert: a site's public certificate is over, and there is no new one.
+pub const SERVING_LOCAL: &str = "serving_local_certificate";
 
 /// The job.
 pub struct RenewServerCertificates {
     store: Store,
     ca: Ca,
     acme: Option<Acme>,
+    enforce: Arc<dyn Enforce>,
     mailer: Mailer,
 }
 
 impl RenewServerCertificates {
     /// Renews by `acme`; without it only what the local server authority makes.
-    pub fn new(store: Store, ca: Ca, acme: Option<Acme>, mailer: Mailer) -> Self {
-        Self { store, ca, acme, mailer }
+    pub fn new(store: Store, ca: Ca, acme: Option<Acme>, enforce: Arc<dyn Enforce>, mailer: Mailer) -> Self {
+        Self { store, ca, acme, enforce, mailer }
+    }
+
+    /// A site whose public certificate is over serves a local one, loudly, until there is a new one.
+    async fn fall_back(&self, now: UtcTime) -> Result<u32, JobError> {
+        let mut count = 0;
+        for site in self.store.sites().await? {
+            let host = &site.host;
+            let Some(current) = &site.server_certificate else { continue };
+            if current.source == CertificateSource::Acme {
+                self.store.close_alert(SERVING_LOCAL, host.as_str(), now).await?;
+            }
+            if current.source == CertificateSource::Local || current.not_after >= now {
+                continue;
+            }
+            let local = self.ca.local_certificate(host, now).await;
+            let local =
+                local.map_err(|error| JobError::new("a local certificate could not be made", error))?;
+            let message = format!(
+                "The public certificate of {host} ended at {}; the site serves one of the local server authority.",
+                current.not_after
+            );
+            let severity = Severity::Critical;
+            let alert = NewAlert { kind: SERVING_LOCAL, object: host.as_str(), message: &message, severity };
+            let transaction = self.store.begin().await?;
+            transaction.insert_server_certificate(&local).await?;
+            transaction.serve_certificate(host, &local.id).await?;
+            transaction.raise_alert(alert, now).await?;
+            transaction.commit().await?;
+            count += 1;
+        }
+        if count > 0 {
+            self.enforce.bring_up_to_date().await;
+        }
+        Ok(count)
     }
 
     async fn tell(&self, host: &Hostname, failure: &Failure, now: UtcTime) -> Result<(), JobError> {
@@ -70,6 +113,11 @@ impl Job for RenewServerCertificates {
         if done > 0 {
             words.push(format!("{done} local ones renewed"));
         }
+        let fallen = self.fall_back(context.clock.now()).await?;
+        if fallen > 0 {
+            done += fallen;
+            words.push(format!("{fallen} fell back to a local one"));
+        }
         if let Some(acme) = &self.acme {
             for attempt in acme.renew_due(&context.stop).await? {
                 done += 1;
@@ -86,6 +134,8 @@ impl Job for RenewServerCertificates {
                 }
             }
         }
+        // What was renewed just now is not a local one any more.
+        self.fall_back(context.clock.now()).await?;
         match local {
             Ok(_) => Ok(JobReport::new(done.into(), words.join("; "))),
             Err(error) => {

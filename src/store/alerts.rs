@@ -9,7 +9,7 @@ use sea_orm::{
 };
 
 use super::{Store, StoreError, Transaction, at, named, parse};
-use crate::domain::{AuthorityState, DeviceId, PersonId, UtcTime};
+use crate::domain::{AuthorityKind, AuthorityState, DeviceId, PersonId, UtcTime};
 
 /// How much an alert matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -229,6 +229,8 @@ pub struct EndingClient {
 pub struct EndingAuthority {
     /// Its slug.
     pub name: String,
+    /// What it signs.
+    pub kind: AuthorityKind,
     /// What people know it as.
     pub common_name: String,
     /// Start of validity.
@@ -301,6 +303,20 @@ impl Store {
             .collect()
     }
 
+    /// When the first active client certificate ends, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn first_client_end(&self, now: UtcTime) -> Result<Option<UtcTime>, StoreError> {
+        let first = certificate::Entity::find()
+            .filter(certificate::Column::RevokedAt.is_null())
+            .filter(certificate::Column::NotAfter.gt(now.as_unix()))
+            .order_by_asc(certificate::Column::NotAfter)
+            .one(self.reader())
+            .await?;
+        Ok(first.map(|row| at(row.not_after)))
+    }
+
     /// Authorities that are in force and not over at `now`.
     ///
     /// # Errors
@@ -314,13 +330,16 @@ impl Store {
         let in_force = |row: &authority::Model| {
             AuthorityState::from_name(&row.state).is_some_and(AuthorityState::is_in_force)
         };
-        let read = |row: authority::Model| EndingAuthority {
-            name: row.name,
-            common_name: row.common_name,
-            not_before: at(row.not_before),
-            not_after: at(row.not_after),
+        let read = |row: authority::Model| {
+            Ok(EndingAuthority {
+                kind: named("an authority's kind", &row.kind, AuthorityKind::from_name(&row.kind))?,
+                name: row.name,
+                common_name: row.common_name,
+                not_before: at(row.not_before),
+                not_after: at(row.not_after),
+            })
         };
-        Ok(rows.into_iter().filter(in_force).map(read).collect())
+        rows.into_iter().filter(in_force).map(read).collect()
     }
 }
 

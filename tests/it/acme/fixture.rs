@@ -12,13 +12,17 @@ use wicketgate::clock::{Clock, ManualClock, SharedClock, SystemClock};
 use wicketgate::domain::{ClientAuth, Fingerprint, Hostname};
 use wicketgate::edge::{Edge, EdgeSettings};
 use wicketgate::jobs::refresh_live::RefreshLive;
+use wicketgate::jobs::renew_server_certificates::RenewServerCertificates;
+use wicketgate::jobs::{Job, Jobs};
 use wicketgate::keys::{Kek, Purpose, SystemEntropy, Vault, Vaults};
 use wicketgate::live::{Feed, Holder, TlsPolicy};
+use wicketgate::mail::Mailer;
 use wicketgate::store::Store;
 use wicketgate::store::acme::ChallengeKind;
 use wicketgate::store::configuration::{CertificateSource, Site, SiteKind};
 use wicketgate::store::leases::ReplicaId;
-use wicketgate::telemetry::metrics::{AcmeMetrics, EdgeMetrics};
+use wicketgate::store::outbox::Outbox;
+use wicketgate::telemetry::metrics::{AcmeMetrics, EdgeMetrics, JobMetrics};
 
 use crate::harness::database::TestDatabase;
 use crate::harness::pebble::{Options, Pebble};
@@ -145,6 +149,24 @@ impl World {
             metrics: self.metrics.clone(),
         };
         Acme::new(self.settings.clone(), parts).unwrap()
+    }
+
+    /// The job around it, without a mail server.
+    pub(crate) fn jobs(&self) -> Jobs {
+        let outbox = Outbox::new(self.store.clone(), self.vaults.clone());
+        let metrics = Arc::new(JobMetrics::default());
+        let wake = Activation::new("send_mail");
+        let mailer = Mailer::new(outbox, None, "Gate".to_owned(), None, wake, metrics.clone());
+        let acme = Some(self.acme());
+        let job = RenewServerCertificates::new(
+            self.store.clone(),
+            self.ca.clone(),
+            acme,
+            self.refresh.clone(),
+            mailer,
+        );
+        let all = vec![(Activation::new("renew_server_certificates"), Arc::new(job) as Arc<dyn Job>)];
+        Jobs::idle(self.store.clone(), self.clock.clone(), ReplicaId::new(), metrics, all)
     }
 
     pub(crate) fn eyes(&self) -> Handshake {

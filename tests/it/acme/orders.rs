@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use wicketgate::acme::ProveServed;
 use wicketgate::acme::status::{RenewalState, renewal_status};
 use wicketgate::clock::Clock;
 use wicketgate::domain::ClientAuth;
-use wicketgate::store::acme::{ChallengeKind, OrderState};
+use wicketgate::store::acme::{ChallengeKind, OrderState, StoredWindow};
 use wicketgate::store::configuration::CertificateSource;
 
 use super::fixture::{World, host};
@@ -111,4 +112,57 @@ async fn replicas_that_look_at_once_order_once() {
     let issued = runs.into_iter().flat_map(Result::unwrap).filter(|attempt| attempt.result.is_ok()).count();
     assert_eq!(issued, 1);
     assert_eq!(world.store.acme_orders(&host()).await.unwrap().len(), 1);
+}
+
+/// The schedule finds it due, and visitors see the old certificate until they see the new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_by_schedule_leaves_no_visitor_without_a_certificate() {
+    let database = TestDatabase::sqlite();
+    let world = World::over(&database, ChallengeKind::TlsAlpn01, ClientAuth::Request).await;
+    let Some(mut world) = world else { return };
+    world.settings.max_clock_skew = Duration::from_secs(100 * 86_400);
+    let first = world.renew().await.remove(0).result.unwrap();
+    world.advance(50 * 86_400);
+    let jobs = world.jobs();
+    forget_window(&world).await;
+    jobs.run_now("renew_server_certificates").await.unwrap();
+    assert_eq!(world.seen().await, first.fingerprint, "not due yet");
+    world.advance(11 * 86_400);
+    forget_window(&world).await;
+    let eyes = world.eyes();
+    let (stop, enough) = (CancellationToken::new(), CancellationToken::new());
+    let visits = tokio::spawn({
+        let (stop, enough) = (stop.clone(), enough.clone());
+        async move {
+            let mut seen = Vec::new();
+            let mut pace = tokio::time::interval(Duration::from_millis(20));
+            while !stop.is_cancelled() {
+                pace.tick().await;
+                seen.push(eyes.served_leaf(&host()).await);
+                if seen.len() == 5 {
+                    enough.cancel();
+                }
+            }
+            seen.push(eyes.served_leaf(&host()).await);
+            seen
+        }
+    });
+    enough.cancelled().await;
+    let report = jobs.run_now("renew_server_certificates").await.unwrap();
+    assert_eq!(report.done, 1, "{}", report.detail);
+    stop.cancel();
+    let mut seen: Vec<_> = visits.await.unwrap().into_iter().map(Result::unwrap).collect();
+    seen.dedup();
+    assert_eq!(seen, [first.fingerprint, world.site().await.server_certificate.unwrap().fingerprint]);
+}
+
+/// Pebble suggests by its own clock; here the fraction of the lifetime is to decide.
+async fn forget_window(world: &World) {
+    let mut renewal = world.store.renewal(&host()).await.unwrap();
+    let certificate = world.site().await.server_certificate.unwrap().fingerprint.to_string();
+    let next_look = world.clock.now().plus(Duration::from_secs(86_400));
+    renewal.window = Some(StoredWindow { certificate, window: None, selected: None, next_look });
+    let transaction = world.store.begin().await.unwrap();
+    transaction.set_renewal(&host(), &renewal).await.unwrap();
+    transaction.commit().await.unwrap();
 }

@@ -1,15 +1,19 @@
 //! Orders that do not succeed, and what stands afterwards.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use wicketgate::acme::status::{RenewalState, renewal_status};
 use wicketgate::acme::{AcmeError, RENEWAL_FAILING};
 use wicketgate::activate::Enforce;
-use wicketgate::clock::Clock;
+use wicketgate::clock::{Clock, SystemClock};
 use wicketgate::domain::{ClientAuth, Enforced, Fingerprint};
+use wicketgate::jobs::renew_server_certificates::SERVING_LOCAL;
 use wicketgate::store::acme::{ChallengeKind, OrderState};
+use wicketgate::store::alerts::Severity;
+use wicketgate::store::configuration::CertificateSource;
 
 use super::fixture::{Fixed, HOST, World, host};
 use crate::harness::database::TestDatabase;
@@ -60,10 +64,40 @@ async fn forget_pause(world: &World) {
 async fn clocks_that_part_stop_orders() {
     let database = TestDatabase::sqlite();
     let Some(world) = world(&database).await else { return };
-    world.advance(301);
+    world.advance(400);
     let failure = world.renew().await.remove(0).result.unwrap_err();
     assert!(matches!(failure.error, AcmeError::ClockSkew { .. }), "{:?}", failure.error);
     assert!(failure.is_news, "someone has to set a clock");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_public_certificate_is_over_a_local_one_serves_loudly() {
+    let database = TestDatabase::sqlite();
+    let Some(mut world) = world(&database).await else { return };
+    world.settings.max_clock_skew = Duration::from_secs(400 * 86_400);
+    let public = world.renew().await.remove(0).result.unwrap();
+    let jobs = world.jobs();
+    world.pebble.break_dns(HOST);
+    world.clock.set(public.not_after.minus(Duration::from_secs(60)));
+    jobs.run_now("renew_server_certificates").await.unwrap();
+    assert_eq!(world.seen().await, public.fingerprint, "it serves to its last second");
+    world.clock.set(public.not_after.plus(Duration::from_secs(1)));
+    jobs.run_now("renew_server_certificates").await.unwrap();
+    let local = world.site().await.server_certificate.unwrap();
+    assert_eq!(local.source, CertificateSource::Local);
+    assert_eq!(world.seen().await, local.fingerprint);
+    let alerts = world.store.alerts(false, None, 10).await.unwrap();
+    let alert = alerts.iter().find(|alert| alert.kind == SERVING_LOCAL).unwrap();
+    assert_eq!(alert.severity, Severity::Critical);
+
+    world.pebble.mend_dns(HOST);
+    // The clocks are made to agree again, or the new certificate would look as if it were over.
+    world.clock.set(SystemClock.now());
+    forget_pause(&world).await;
+    jobs.run_now("renew_server_certificates").await.unwrap();
+    assert_eq!(world.site().await.server_certificate.unwrap().source, CertificateSource::Acme);
+    let alerts = world.store.alerts(false, None, 10).await.unwrap();
+    assert!(alerts.is_empty(), "{alerts:?}");
 }
 
 /// An edge that is connected and never answers.

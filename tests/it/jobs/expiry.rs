@@ -79,7 +79,10 @@ impl World {
         let door = Some("https://door.example.com".to_owned());
         let mailer = Mailer::new(outbox, carrier, "Gate".to_owned(), door, wake.clone(), metrics.clone());
         let all: Vec<(Activation, Arc<dyn Job>)> = vec![
-            (Activation::new("expiry_alerts"), Arc::new(ExpiryAlerts::new(store.clone(), mailer.clone()))),
+            (
+                Activation::new("expiry_alerts"),
+                Arc::new(ExpiryAlerts::new(store.clone(), mailer.clone(), Arc::default())),
+            ),
             (wake, Arc::new(SendMail::new(mailer))),
         ];
         let jobs = Jobs::idle(store.clone(), clock.clone(), ReplicaId::new(), metrics, all);
