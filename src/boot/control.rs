@@ -10,29 +10,20 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::initialise::{ensure_door, initialise};
-use super::{Start, console, open_store};
+use super::{Start, automation, console, open_store};
 use crate::activate::{Activation, Enforce};
-use crate::admin::sweeps;
 use crate::ca::{Ca, CrlError, InitError, ServerLeafError};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::domain::Entropy;
 use crate::edge::{DoorConnection, Edge};
-use crate::jobs::clean_up::CleanUp;
-use crate::jobs::close_orphans::CloseOrphans;
-use crate::jobs::expiry_alerts::ExpiryAlerts;
-use crate::jobs::publish_crls::PublishCrls;
 use crate::jobs::refresh_live::{RefreshError, RefreshLive};
-use crate::jobs::renew_local_certificates::RenewLocalCertificates;
-use crate::jobs::send_mail::SendMail;
-use crate::jobs::{self, Job, Jobs};
+use crate::jobs::{self, Jobs};
 use crate::keys::{KeyFault, Vaults};
 use crate::live::{Feed, Holder, TlsPolicy};
-use crate::mail::smtp::{Smtp, SmtpFault};
-use crate::mail::{Carrier, Mailer};
+use crate::mail::Mailer;
+use crate::mail::smtp::SmtpFault;
 use crate::store::data_keys::VaultError;
-use crate::store::leases::ReplicaId;
-use crate::store::outbox::Outbox;
 use crate::store::settings::INSTALLATION_ID;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
@@ -104,6 +95,18 @@ pub enum ControlError {
     /// The mail settings do not make a mail server.
     #[error(transparent)]
     Smtp(#[from] SmtpFault),
+    /// The ACME authority's own root cannot be read.
+    #[error("acme.root_ca_file: {path} cannot be read")]
+    AcmeRoots {
+        /// Where.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The ACME client cannot be set up.
+    #[error(transparent)]
+    Acme(#[from] crate::acme::AcmeSetupError),
     /// The jobs could not be started.
     #[error(transparent)]
     Jobs(#[from] jobs::StartError),
@@ -164,8 +167,8 @@ pub(super) async fn start(
     ca.publish_crls(clock.now()).await?;
     refresh.refresh().await?;
 
-    let mailer = mailer(parts, &store, door_url.clone())?;
-    let jobs = start_jobs(parts, &store, &ca, &mailer, publish_crls).await?;
+    let mailer = automation::mailer(parts, &store, door_url.clone())?;
+    let jobs = automation::start_jobs(parts, &store, &ca, refresh.clone(), &mailer, publish_crls).await?;
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let (running, ending) = (refresh.clone(), stop.clone());
@@ -184,41 +187,6 @@ pub(super) async fn start(
     let console = console::start(ground, door.take(), &mut tasks, &stop).await?;
     let console_url = origin(config.admin.host.as_str(), console.port());
     Ok(Control { store, ca, refresh, jobs, mailer, door_url, console_url, stop, tasks: Mutex::new(tasks) })
-}
-
-fn mailer(parts: &Parts, store: &Store, door_url: Option<String>) -> Result<Mailer, ControlError> {
-    let carrier = match &parts.config.smtp {
-        Some(settings) => Some(Box::new(Smtp::new(settings, None)?) as Box<dyn Carrier>),
-        None => None,
-    };
-    if carrier.is_none() {
-        tracing::warn!(
-            "No mail server is configured: invitations must be handed over, and nobody is warned by mail"
-        );
-    }
-    let outbox = Outbox::new(store.clone(), parts.vaults.clone());
-    let name = parts.config.server.name.clone();
-    Ok(Mailer::new(outbox, carrier, name, door_url, Activation::new("send_mail"), parts.metrics.jobs.clone()))
-}
-
-async fn start_jobs(
-    parts: &Parts,
-    store: &Store,
-    ca: &Ca,
-    mailer: &Mailer,
-    publish_crls: Activation,
-) -> Result<Jobs, ControlError> {
-    let own = |job: Arc<dyn Job>| (Activation::new(job.name()), job);
-    let jobs: Vec<(Activation, Arc<dyn Job>)> = vec![
-        (publish_crls, Arc::new(PublishCrls::new(ca.clone()))),
-        (mailer.activation().clone(), Arc::new(SendMail::new(mailer.clone()))),
-        own(Arc::new(RenewLocalCertificates::new(ca.clone()))),
-        own(Arc::new(ExpiryAlerts::new(store.clone(), mailer.clone()))),
-        own(Arc::new(CloseOrphans::new(store.clone(), ca.clone()))),
-        own(Arc::new(CleanUp::new(store.clone(), sweeps(store)))),
-    ];
-    Ok(Jobs::start(store.clone(), parts.clock.clone(), ReplicaId::new(), parts.metrics.jobs.clone(), jobs)
-        .await?)
 }
 
 /// SQLite migrates itself, after keeping a copy; on PostgreSQL only `wicketgate migrate` does.

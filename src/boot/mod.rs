@@ -5,6 +5,7 @@
 //! The edge comes first and lives alone: with its own copy of the snapshot it serves while the
 //! database is away, and the control plane joins when the database is back.
 
+mod automation;
 mod console;
 mod control;
 mod health;

@@ -11,7 +11,6 @@ pub mod close_orphans;
 pub mod expiry_alerts;
 pub mod publish_crls;
 pub mod refresh_live;
-pub mod renew_local_certificates;
 pub mod renew_server_certificates;
 pub mod send_mail;
 

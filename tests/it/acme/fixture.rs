@@ -93,7 +93,8 @@ impl World {
             directory_url: pebble.directory_url(),
             contact: Some("ops@example.com".to_owned()),
             challenge,
-            profile: None,
+            // Pebble draws one when none is asked for.
+            profile: Some("default".to_owned()),
             extra_roots: Some(std::fs::read(pebble.api_root_file()).unwrap()),
             max_clock_skew: MAX_CLOCK_SKEW,
         };
