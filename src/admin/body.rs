@@ -1,6 +1,9 @@
 //! Bodies in and out. What comes in is checked against the very schema that the OpenAPI document
 //! publishes, and every fault is reported at once, by JSON pointer.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{Body as RawBody, IntoResponse, Request, RequestBody, Response};
 use poem_openapi::payload::{ParsePayload, Payload};
@@ -12,10 +15,12 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOpti
 use serde_json::Value;
 
 use super::document::schemas;
-use super::error::{FieldFault, Problem};
+use super::error::{FieldFault, Outcome, Problem};
 
 /// Longest body, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
+/// How long a body may take to arrive.
+const BODY_WITHIN: Duration = Duration::from_secs(15);
 /// Longest string in a body, in characters, where the schema names no other bound: room for a
 /// signing request of 16 KiB in base64.
 const MAX_STRING: usize = 24 * 1024;
@@ -42,7 +47,7 @@ impl<T: ParseFromJSON> ParsePayload for Body<T> {
     const IS_REQUIRED: bool = true;
 
     async fn from_request(_request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
-        let bytes = body.take()?.into_bytes_limit(MAX_BODY).await?;
+        let bytes = read(body.take()?).await?;
         let value: Value = serde_json::from_slice(&bytes)
             .map_err(|error| Problem::bad_request(format!("The body is not valid JSON: {error}.")))?;
         let mut faults = Vec::new();
@@ -81,6 +86,21 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
             true => <Self as ParsePayload>::from_request(request, body).await,
             false => Err(Problem::not_json().into()),
         }
+    }
+}
+
+/// Reads a body to its end, if it is short enough and comes in time.
+///
+/// # Errors
+/// 408, 413, or 400 when the connection breaks.
+pub async fn read(body: RawBody) -> Outcome<Bytes> {
+    match tokio::time::timeout(BODY_WITHIN, body.into_bytes_limit(MAX_BODY)).await {
+        Ok(read) => read.map_err(|error| Problem::from_poem(error.into())),
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request_timeout",
+            "The body did not arrive in time.",
+        )),
     }
 }
 

@@ -6,7 +6,7 @@ use poem::http::{HeaderName, HeaderValue, StatusCode, header};
 use poem::{Body, Request, Response};
 use serde_json::Value;
 
-use super::body::MAX_BODY;
+use super::body;
 use super::error::{Outcome, Problem};
 use super::operations::Operation;
 use super::services::Services;
@@ -49,8 +49,7 @@ pub async fn begin(
     if !(1..=128).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(Problem::bad_request("Idempotency-Key must have 1 to 128 visible ASCII characters."));
     }
-    let body = request.take_body().into_bytes_limit(MAX_BODY).await;
-    let body = body.map_err(|error| Problem::from_poem(error.into()))?;
+    let body = body::read(request.take_body()).await?;
     let digest = Fingerprint::of(&[request.uri().path().as_bytes(), b"\n", &body].concat());
     request.set_body(body);
     let scope = format!("{actor} {}", operation.id);

@@ -22,8 +22,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-/// Connections served at one time, over all entrances.
-const MAX_CONNECTIONS: usize = 1024;
+/// Connections of the console served at one time. Each entrance has its own places, so that a crowd at
+/// the door locks no administrator out.
+const CONSOLE_PLACES: usize = 256;
+/// Connections of the door served at one time.
+const DOOR_PLACES: usize = 1024;
+/// Connections of the socket served at one time.
+const SOCKET_PLACES: usize = 64;
 /// Connections that have been accepted and wait for poem.
 const WAITING: usize = 64;
 /// For the whole TLS handshake of the console.
@@ -161,17 +166,17 @@ impl Listeners {
     /// Starts listening. The tasks end with `stop`; connections then still waiting are dropped.
     pub fn start(self, stop: &CancellationToken) -> Arrivals {
         let (sender, receiver) = mpsc::channel(WAITING);
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let places = |count| Arc::new(Semaphore::new(count));
         if let Some((listener, tls)) = self.console {
             let tls = TlsAcceptor::from(tls);
-            let task = accept_console(listener, tls, sender.clone(), places.clone());
+            let task = accept_console(listener, tls, sender.clone(), places(CONSOLE_PLACES));
             spawn_until(stop, task);
         }
         if let Some(door) = self.door {
-            spawn_until(stop, accept_door(door, sender.clone(), places.clone()));
+            spawn_until(stop, accept_door(door, sender.clone(), places(DOOR_PLACES)));
         }
         if let Some(socket) = self.socket {
-            spawn_until(stop, accept_socket(socket, sender, places));
+            spawn_until(stop, accept_socket(socket, sender, places(SOCKET_PLACES)));
         }
         Arrivals(receiver)
     }

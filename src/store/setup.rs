@@ -70,4 +70,17 @@ impl Transaction {
             .filter(setting::Column::Value.eq(from));
         Ok(update.exec(self.connection()).await?.rows_affected == 1)
     }
+
+    /// Gives a setting that was never set its first value.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] about `what` when it has been set meanwhile.
+    pub async fn begin_setting(&self, name: &str, value: &str, what: &'static str) -> Result<(), StoreError> {
+        let row = setting::ActiveModel { name: Set(name.to_owned()), value: Set(value.to_owned()) };
+        let inserted = setting::Entity::insert(row).exec_without_returning(self.connection()).await;
+        match inserted.map_err(|error| StoreError::unique(error, what)) {
+            Err(StoreError::Taken { what }) => Err(StoreError::Conflict { what }),
+            other => other.map(drop),
+        }
+    }
 }

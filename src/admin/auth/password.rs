@@ -268,11 +268,17 @@ mod tests {
         assert_eq!(verdict("seven quiet otters"), Ok(()));
     }
 
+    struct Sevens;
+    impl Entropy for Sevens {
+        fn fill(&self, buffer: &mut [u8]) {
+            buffer.fill(7);
+        }
+    }
+
     #[tokio::test]
     async fn only_the_right_password_opens_and_nobody_has_none() {
         let passwords = Passwords::default();
-        let entropy = crate::keys::SystemEntropy;
-        let hash = passwords.hash(Secret::new("seven quiet otters".into()), &entropy).await.unwrap();
+        let hash = passwords.hash(Secret::new("seven quiet otters".into()), &Sevens).await.unwrap();
         assert!(hash.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
         let check = |text: &str, hash| passwords.verify(Secret::new(text.to_owned()), hash);
         assert!(check("seven quiet otters", Some(hash.clone())).await.unwrap());

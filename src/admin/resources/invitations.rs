@@ -49,7 +49,7 @@ enum InvitationState {
 }
 
 /// A one-time link to an enrolment.
-#[derive(Debug, Object)]
+#[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 struct Invitation {
     id: String,
@@ -67,7 +67,7 @@ struct Invitation {
 }
 
 /// A page of invitations.
-#[derive(Debug, Object)]
+#[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 struct InvitationList {
     items: Vec<Invitation>,

@@ -69,8 +69,8 @@ impl Api {
             if before.version != 1 {
                 return Err(Problem::stale("the settings"));
             }
-            // Never edited before: the counter's row begins here.
-            transaction.set_setting(VERSION, &is).await?;
+            // Never edited before: the counter's row begins here, once.
+            transaction.begin_setting(VERSION, &is, "the settings").await?;
         }
         transaction.set_setting(INSTALLATION_NAME, &after.installation_name).await?;
         transaction.finish_act(call.act()?, ActOutcome::Succeeded, None, call.now).await?;

@@ -4,6 +4,7 @@ use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::{Enum, Object, OpenApi};
 
 use super::{Tag, check_version, check_version_if_given};
+use crate::acme::status::renewal_status;
 use crate::admin::auth::caller::Call;
 use crate::admin::body::{Accepted, Body, Created, NoContent, Shown};
 use crate::admin::error::{Outcome, Problem};
@@ -276,7 +277,7 @@ impl Api {
     }
 
     async fn look(&self, row: rows::Site, enforced: Option<Enforced>) -> Outcome<Site> {
-        let renewal = self.renewal_of(&row).await?;
+        let renewal = renewal_status(self.0.store(), &row, self.0.now()).await?;
         Ok(Site {
             host: row.host.to_string(),
             kind: row.kind.into(),
@@ -292,22 +293,13 @@ impl Api {
                 not_after: certificate.not_after.into(),
                 sha256: certificate.fingerprint.to_string(),
             }),
-            renewal,
+            renewal: Some(SiteRenewal {
+                state: renewal.state.name().to_owned(),
+                next_attempt_at: renewal.next_attempt_at.map(When),
+                last_error: renewal.last_error,
+            }),
             version: row.version,
             enforced,
         })
-    }
-
-    async fn renewal_of(&self, row: &rows::Site) -> Outcome<Option<SiteRenewal>> {
-        if row.source == rows::CertificateSource::Local {
-            return Ok(None);
-        }
-        let renewal = self.0.store().renewal(&row.host).await?;
-        let state = if renewal.failures > 0 { "failing" } else { "waiting" };
-        Ok(Some(SiteRenewal {
-            state: state.to_owned(),
-            next_attempt_at: renewal.blocked_until.map(When),
-            last_error: renewal.last_error,
-        }))
     }
 }

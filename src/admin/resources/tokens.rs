@@ -69,7 +69,7 @@ pub async fn create_for(
 pub struct Api(pub Services);
 
 /// A key for a program.
-#[derive(Debug, Object)]
+#[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 struct Token {
     id: String,
@@ -88,7 +88,7 @@ struct Token {
 }
 
 /// A page of tokens.
-#[derive(Debug, Object)]
+#[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 struct TokenList {
     items: Vec<Token>,
