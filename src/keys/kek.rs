@@ -146,6 +146,10 @@ impl Kek {
     pub fn create_file(purpose: Purpose, path: &Path, entropy: &dyn Entropy) -> Result<(), KeyFault> {
         use std::io::Write;
         let fault = |cause| KeyFault::Unreadable { purpose, path: path.to_owned(), cause };
+        // Whole or not at all, and durable before anything is sealed under it: a link never replaces
+        // a key that is there, and a crash leaves only the draft.
+        let draft = path.with_extension("draft");
+        let _ = std::fs::remove_file(&draft);
         let mut file =
             std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(fault)?;
         file.write_all(Self::fresh_text(entropy).expose().as_bytes()).map_err(fault)?;
@@ -208,6 +212,10 @@ impl Seal for Kek {
             .expect("plain text under 64 GiB");
         sealed.extend_from_slice(&body);
         sealed
+    }
+
+    fn is_outdated(&self, sealed: &[u8]) -> bool {
+        !self.is_newest(sealed)
     }
 
     fn open(&self, place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealBroken> {

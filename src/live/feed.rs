@@ -111,8 +111,9 @@ impl Feed {
         let mut refusal = None;
         for answer in answers {
             match answer {
-                Ok(Ok(_)) => enforced.acknowledged += 1,
-                Ok(Err(error)) => refusal = refusal.or(Some(error)),
+                Ok(Ok(Ok(_))) => enforced.acknowledged += 1,
+                Ok(Ok(Err(error))) => refusal = refusal.or(Some(error)),
+                Ok(Err(_panicked)) => {}
                 Err(_late) => {}
             }
         }
