@@ -101,7 +101,10 @@ fn hand_over(
 ) -> mpsc::Receiver<DoorStream> {
     let (sender, receiver) = mpsc::channel(1);
     tasks.spawn(async move {
-        while let Some(connection) = from.recv().await {
+        loop {
+            // The edge keeps its end of the queue while it drains, so the server's end says when to stop.
+            let arrived = tokio::select! { arrived = from.recv() => arrived, () = sender.closed() => return };
+            let Some(connection) = arrived else { return };
             let door = DoorStream { stream: Box::new(connection.stream), peer: connection.peer };
             if sender.send(door).await.is_err() {
                 return;
