@@ -150,10 +150,20 @@ impl Kek {
         // a key that is there, and a crash leaves only the draft.
         let draft = path.with_extension("draft");
         let _ = std::fs::remove_file(&draft);
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(fault)?;
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&draft)
+            .map_err(fault)?;
         file.write_all(Self::fresh_text(entropy).expose().as_bytes()).map_err(fault)?;
-        file.sync_all().map_err(fault)
+        file.sync_all().map_err(fault)?;
+        let linked = std::fs::hard_link(&draft, path);
+        std::fs::remove_file(&draft).map_err(fault)?;
+        linked.map_err(fault)?;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = directory.unwrap_or(Path::new("."));
+        std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(fault)
     }
 
     /// The text of a new key.
