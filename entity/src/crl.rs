@@ -11,6 +11,7 @@ pub struct Model {
     pub number: i64,
     pub this_update: i64,
     pub next_update: i64,
+    pub entries_sha256: String,
     pub tbs: Vec<u8>,
     pub der: Option<Vec<u8>>,
 }

@@ -169,6 +169,7 @@ fn authorities() -> Vec<TableCreateStatement> {
             .col(number("number"))
             .col(time("this_update"))
             .col(time("next_update"))
+            .col(text("entries_sha256"))
             .col(bytes("tbs"))
             .col(bytes_or_null("der"))
             .primary_key(Index::create().col(Alias::new("authority")).col(Alias::new("number")))

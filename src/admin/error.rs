@@ -272,7 +272,9 @@ impl From<StoreError> for Problem {
             StoreError::Conflict { what } => Self::stale(what),
             StoreError::Missing { what } => Self::not_found(what),
             StoreError::Unavailable(_) | StoreError::Database(_) => Self::unavailable(&error),
-            StoreError::Corrupt { .. } | StoreError::Schema { .. } => Self::internal(&chain(&error)),
+            StoreError::Corrupt { .. } | StoreError::Schema { .. } | StoreError::File(_) => {
+                Self::internal(&chain(&error))
+            }
         }
     }
 }
@@ -291,7 +293,12 @@ impl From<IssueError> for Problem {
             IssueError::PersonDisabled | IssueError::Gate(GateError::PersonDisabled) => {
                 Self::new(StatusCode::FORBIDDEN, "person_disabled", "The person is disabled.")
             }
-            IssueError::Revoked => Self::conflict("certificate_revoked", sentence(&error.to_string())),
+            IssueError::Gate(GateError::BlockedKey) => {
+                Self::field("/csr", "key_blocked", sentence(&error.to_string()))
+            }
+            IssueError::Revoked | IssueError::Gate(GateError::PredecessorRevoked) => {
+                Self::conflict("certificate_revoked", sentence(&error.to_string()))
+            }
             IssueError::Expired => Self::conflict("certificate_expired", sentence(&error.to_string())),
             IssueError::Gate(GateError::Store(cause)) => cause.into(),
             IssueError::Gate(GateError::OutlivesAuthority { .. }) => {

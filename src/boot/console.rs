@@ -43,14 +43,18 @@ pub(super) struct Ground<'a> {
     pub(super) door_url: Option<String>,
 }
 
-/// Starts the admin server. Returns the console's address.
-pub(super) async fn start(
-    ground: Ground<'_>,
-    door: Option<mpsc::Receiver<DoorConnection>>,
-    tasks: &mut JoinSet<()>,
-    stop: &CancellationToken,
-) -> Result<SocketAddr, ControlError> {
-    let Ground { parts, store, ca, enforce, jobs, mailer, door_url } = ground;
+/// The console's sockets and certificate, before anything runs behind them.
+pub(super) struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+    key: Arc<OwnKey>,
+    tls: Arc<ServerConfig>,
+    socket: AdminSocket,
+}
+
+/// Takes the console's sockets. Everything that can fail happens here, so that a taken port leaves no
+/// job running.
+pub(super) async fn bind(parts: &Parts, ca: &Ca) -> Result<Bound, ControlError> {
     let config = &parts.config;
     let listen = |cause| ControlError::Listen { address: config.admin.listen.to_string(), cause };
     let listener = TcpListener::bind(config.admin.listen).await.map_err(listen)?;
@@ -60,38 +64,53 @@ pub(super) async fn start(
         current: ArcSwap::from(own_key(parts, ca).await?.0),
     });
     let tls = server_config(parts, key.clone())?;
-    tasks.spawn(keep_fresh(key, ca.clone(), parts.clock.clone(), parts.tls.clone(), stop.clone()));
-
     let socket_path = config.admin_socket();
     let socket = AdminSocket::bind(&socket_path, config.admin.uid).await;
     let socket =
         socket.map_err(|cause| ControlError::Listen { address: socket_path.display().to_string(), cause })?;
-    let door = door.map(|door| hand_over(door, tasks));
+    Ok(Bound { listener, address, key, tls, socket })
+}
 
-    let rooms = Rooms {
-        store: store.clone(),
-        clock: parts.clock.clone(),
-        entropy: parts.entropy.clone(),
-        ca: ca.clone(),
-        enforce,
-        jobs: jobs.clone(),
-        mailer: mailer.clone(),
-    };
-    let settings = AdminSettings {
-        console_origin: origin(config.admin.host.as_str(), address.port()),
-        door_origin: door_url,
-        name: config.server.name.clone(),
-        allowances: Allowances::default(),
-    };
-    let server = AdminServer::new(rooms, settings);
-    let listeners = Listeners { console: Some((listener, tls)), door, socket: Some(socket) };
-    let stop = stop.clone();
-    tasks.spawn(async move {
-        if let Err(error) = server.serve(listeners, stop, DRAIN).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "The admin server ended");
-        }
-    });
-    Ok(address)
+impl Bound {
+    /// Serves until `stop`. Returns the console's origin.
+    pub(super) fn serve(
+        self,
+        ground: Ground<'_>,
+        door: Option<mpsc::Receiver<DoorConnection>>,
+        tasks: &mut JoinSet<()>,
+        stop: &CancellationToken,
+    ) -> String {
+        let Ground { parts, store, ca, enforce, jobs, mailer, door_url } = ground;
+        let config = &parts.config;
+        tasks.spawn(keep_fresh(self.key, ca.clone(), parts.clock.clone(), parts.tls.clone(), stop.clone()));
+        let rooms = Rooms {
+            store: store.clone(),
+            clock: parts.clock.clone(),
+            entropy: parts.entropy.clone(),
+            ca: ca.clone(),
+            enforce,
+            jobs: jobs.clone(),
+            mailer: mailer.clone(),
+        };
+        let console_origin = origin(config.admin.host.as_str(), self.address.port());
+        let settings = AdminSettings {
+            console_origin: console_origin.clone(),
+            door_origin: door_url,
+            name: config.server.name.clone(),
+            allowances: Allowances::default(),
+        };
+        let server = AdminServer::new(rooms, settings);
+        let door = door.map(|door| hand_over(door, tasks));
+        let listeners =
+            Listeners { console: Some((self.listener, self.tls)), door, socket: Some(self.socket) };
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            if let Err(error) = server.serve(listeners, stop, DRAIN).await {
+                tracing::error!(error = &error as &dyn std::error::Error, "The admin server ended");
+            }
+        });
+        console_origin
+    }
 }
 
 /// The edge's finished connections in the admin room's own words.
@@ -101,7 +120,10 @@ fn hand_over(
 ) -> mpsc::Receiver<DoorStream> {
     let (sender, receiver) = mpsc::channel(1);
     tasks.spawn(async move {
-        while let Some(connection) = from.recv().await {
+        loop {
+            // The edge keeps its end of the queue while it drains, so the server's end says when to stop.
+            let arrived = tokio::select! { arrived = from.recv() => arrived, () = sender.closed() => return };
+            let Some(connection) = arrived else { return };
             let door = DoorStream { stream: Box::new(connection.stream), peer: connection.peer };
             if sender.send(door).await.is_err() {
                 return;

@@ -15,7 +15,7 @@ use crate::activate::{Activation, Enforce};
 use crate::ca::{Ca, CrlError, InitError, ServerLeafError};
 use crate::clock::SharedClock;
 use crate::config::Config;
-use crate::domain::Entropy;
+use crate::domain::{Delta, Entropy, RevocationReason, UtcTime};
 use crate::edge::{DoorConnection, Edge};
 use crate::jobs::refresh_live::{RefreshError, RefreshLive};
 use crate::jobs::{self, Jobs};
@@ -118,10 +118,19 @@ pub enum ControlError {
 impl ControlError {
     /// Whether waiting for the database may help.
     pub fn is_database_away(&self) -> bool {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if let Some(StoreError::Unavailable(_)) = error.downcast_ref::<StoreError>() {
+                return true;
+            }
+            cause = error.source();
+        }
+        // Transparent variants have no source of their own.
         matches!(
             self,
             Self::Store(StoreError::Unavailable(_))
                 | Self::Vault(VaultError::Store(StoreError::Unavailable(_)))
+                | Self::Jobs(jobs::StartError::Store(StoreError::Unavailable(_)))
         )
     }
 }
@@ -144,8 +153,9 @@ pub(super) async fn start(
         tracing::error!(
             register.epoch = epoch,
             "The database is older than what edges know: it was restored from an old copy. Revocations stay in force; \
-             certificates issued since are not on record any more"
+             certificates issued since are taken back"
         );
+        take_back_unknown(&store, holder, clock.now()).await?;
     }
 
     let feed = Feed::new();
@@ -163,10 +173,12 @@ pub(super) async fn start(
     } else {
         ensure_door(&store, &ca, config, clock.now()).await?;
     }
-    ca.renew_local_certificates(clock.now()).await?;
-    ca.publish_crls(clock.now()).await?;
-    refresh.refresh().await?;
+    // None of these may keep the console away, from which they can be mended; jobs will try again.
+    tolerate("A local server certificate was not renewed", ca.renew_local_certificates(clock.now()).await)?;
+    tolerate("A revocation list was not published", ca.publish_crls(clock.now()).await)?;
+    tolerate("The edge is not up to date", refresh.refresh().await)?;
 
+    let bound = console::bind(parts, &ca).await?;
     let mailer = automation::mailer(parts, &store, door_url.clone())?;
     let jobs = automation::start_jobs(parts, &store, &ca, refresh.clone(), &mailer, publish_crls).await?;
     let stop = CancellationToken::new();
@@ -184,9 +196,33 @@ pub(super) async fn start(
         mailer: &mailer,
         door_url: door_url.clone(),
     };
-    let console = console::start(ground, door.take(), &mut tasks, &stop).await?;
-    let console_url = origin(config.admin.host.as_str(), console.port());
+    let console_url = bound.serve(ground, door.take(), &mut tasks, &stop);
     Ok(Control { store, ca, refresh, jobs, mailer, door_url, console_url, stop, tasks: Mutex::new(tasks) })
+}
+
+/// Revokes at the edges what they know and the restored rows do not: nobody could revoke it any more.
+async fn take_back_unknown(store: &Store, holder: &Holder, now: UtcTime) -> Result<(), StoreError> {
+    let mut deltas = Vec::new();
+    for delta in holder.register().dump().1 {
+        let Delta::Certificate(known) = delta else { continue };
+        if known.revoked.is_none() && store.certificate(known.serial).await?.is_none() {
+            let reason = RevocationReason::CessationOfOperation;
+            deltas.push(Delta::Revoked { fingerprint: known.fingerprint, at: now, reason });
+        }
+    }
+    let transaction = store.begin().await?;
+    transaction.append_changes(&deltas, now).await?;
+    transaction.commit().await
+}
+
+/// Logs a failure that is not the database's, and goes on.
+fn tolerate<T, E: Into<ControlError>>(what: &str, result: Result<T, E>) -> Result<(), ControlError> {
+    let Err(error) = result.map_err(Into::into) else { return Ok(()) };
+    if error.is_database_away() {
+        return Err(error);
+    }
+    tracing::error!(error = &error as &dyn std::error::Error, "{what}");
+    Ok(())
 }
 
 /// SQLite migrates itself, after keeping a copy; on PostgreSQL only `wicketgate migrate` does.

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
@@ -15,6 +16,9 @@ use super::plain::{Answer, reply, serve};
 use super::{BootError, Control};
 use crate::live::Holder;
 use crate::telemetry::Metrics;
+
+/// How long a probe waits to say whether the database answers.
+const DATABASE_WITHIN: Duration = Duration::from_millis(500);
 
 #[derive(Clone)]
 pub(super) struct Health {
@@ -56,8 +60,11 @@ impl Health {
 
     async fn ready(&self, verbose: bool) -> Answer {
         let snapshot = self.holder.snapshot().is_some();
-        let database = match self.control.get() {
-            Some(control) => control.store().ping().await.is_ok(),
+        let database = match self.control.get().filter(|_| verbose) {
+            Some(control) => {
+                let answer = tokio::time::timeout(DATABASE_WITHIN, control.store().ping()).await;
+                answer.is_ok_and(|ping| ping.is_ok())
+            }
             None => false,
         };
         let status = if snapshot { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

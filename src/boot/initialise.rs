@@ -27,15 +27,19 @@ pub async fn initialise(
     config: &Config,
     now: UtcTime,
 ) -> Result<(), ControlError> {
-    if store.setting(INSTALLATION_ID).await?.is_none() {
-        let transaction = store.begin().await?;
-        transaction.set_setting(INSTALLATION_ID, &uuid::Uuid::now_v7().to_string()).await?;
-        transaction.set_setting(INSTALLATION_NAME, &config.server.name).await?;
-        transaction.commit().await?;
-    }
     ca.init(&config.server.name, now).await?;
     make_assertion_key(store, vaults, now).await?;
-    ensure_door(store, ca, config, now).await
+    ensure_door(store, ca, config, now).await?;
+    // Last: an installation that has its identity is whole.
+    if store.setting(INSTALLATION_ID).await?.is_none() {
+        let transaction = store.begin().await?;
+        transaction.set_setting(INSTALLATION_NAME, &config.server.name).await?;
+        transaction.set_setting(INSTALLATION_ID, &uuid::Uuid::now_v7().to_string()).await?;
+        // The configuration carries the identity, so it moves with it.
+        transaction.touch_configuration().await?;
+        transaction.commit().await?;
+    }
+    Ok(())
 }
 
 async fn make_assertion_key(store: &Store, vaults: &Vaults, now: UtcTime) -> Result<(), ControlError> {

@@ -210,10 +210,13 @@ impl Running {
     /// Stops in order: no new connections, requests in flight finish, jobs finish their step, rows
     /// are closed. Returns when nothing is left.
     pub async fn drain(mut self) {
-        self.edge.drain().await;
-        if let Some(control) = self.control.get() {
-            control.drain().await;
-        }
+        let control = async {
+            if let Some(control) = self.control.get() {
+                control.drain().await;
+            }
+        };
+        // Together, so that their deadlines do not add up; the door's sockets live until both are done.
+        tokio::join!(self.edge.drain(), control);
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
     }
@@ -288,7 +291,11 @@ pub async fn open_store(config: &Config, start: Start) -> Result<Store, StoreErr
     }
 }
 
-fn private_directory(path: &std::path::Path) -> Result<(), BootError> {
+/// Makes a directory that only its owner may enter; one that is there stays as it is.
+///
+/// # Errors
+/// [`BootError::DataDir`].
+pub fn private_directory(path: &std::path::Path) -> Result<(), BootError> {
     use std::os::unix::fs::DirBuilderExt;
     let fault = |cause| BootError::DataDir { path: path.to_owned(), cause };
     match std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::gate::parse_issuer;
+use super::gate::{hex, parse_issuer};
 use super::{Ca, SignerError};
 use crate::crash;
 use crate::domain::{AuthorityKind, AuthorityState, UtcTime};
@@ -70,27 +70,31 @@ impl Ca {
         // RFC 5280 §3.3: an entry stays until it has been on a list published after its end.
         let keep_after_end = last.as_ref().map_or(UtcTime::EPOCH, |last| last.this_update);
         let revocations = store.revocations(&authority.name, keep_after_end).await?;
+        // By content and not by time: what was committed while the last list was made counts, too.
         let due = last.as_ref().is_none_or(|last| {
-            now >= last.this_update.plus(LIFETIME / 2)
-                || revocations.iter().any(|entry| entry.at >= last.this_update)
+            now >= last.this_update.plus(LIFETIME / 2) || last.entries_sha256 != digest(&revocations)
         });
         if !due {
             return Ok(false);
         }
-        self.publish_crl(authority, &revocations, now).await?;
+        // A clock that was set back must not make the newer list the older one.
+        let now = last.map_or(now, |last| now.max(last.this_update));
+        self.publish_crl(authority, keep_after_end, now).await?;
         Ok(true)
     }
 
     async fn publish_crl(
         &self,
         authority: &Authority,
-        revocations: &[Revocation],
+        keep_after_end: UtcTime,
         now: UtcTime,
     ) -> Result<(), CrlError> {
         let store = &self.0.store;
         let issuer = parse_issuer(authority)?;
         let number = store.next_crl_number(&authority.name).await?;
         crash::reach("crl.after_number");
+        // Read after the number was taken, so that a higher number never names less for long.
+        let revocations = store.revocations(&authority.name, keep_after_end).await?;
         let entries: Vec<_> = revocations
             .iter()
             .map(|entry| RevokedEntry {
@@ -105,8 +109,14 @@ impl Ca {
         // OpenSSL's -crl_check_all checks the root against it too.
         let url = (authority.kind == AuthorityKind::Issuing).then(|| self.crl_url(&authority.name));
         let prepared = prepare_crl(&issuer, number, now, next_update, &entries, url.as_deref())?;
-        let mut list =
-            Crl { authority: authority.name.clone(), number, this_update: now, next_update, der: Vec::new() };
+        let mut list = Crl {
+            authority: authority.name.clone(),
+            number,
+            this_update: now,
+            next_update,
+            entries_sha256: digest(&revocations),
+            der: Vec::new(),
+        };
         store.record_crl(&list, prepared.tbs()).await?;
         crash::reach("crl.after_record");
         let signature =
@@ -119,4 +129,14 @@ impl Ca {
         tracing::info!(authority = %authority.name, crl.number = number, entries = entries.len(), "Published a revocation list");
         Ok(())
     }
+}
+
+/// What a list names, in a word that changes with it.
+fn digest(revocations: &[Revocation]) -> String {
+    let mut lines: Vec<_> = revocations
+        .iter()
+        .map(|entry| format!("{} {} {}\n", entry.serial, entry.at.as_unix(), entry.reason.code()))
+        .collect();
+    lines.sort_unstable();
+    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, lines.concat().as_bytes()).as_ref())
 }

@@ -65,6 +65,12 @@ pub enum GateError {
     /// The person was disabled while the certificate was being made. -> 403
     #[error("the person was disabled")]
     PersonDisabled,
+    /// The certificate that was to be renewed was revoked meanwhile. -> 409
+    #[error("a revoked certificate cannot be renewed: enrol the device again")]
+    PredecessorRevoked,
+    /// The key is known to be in other hands. -> 422
+    #[error("this key belonged to a certificate that was revoked for keyCompromise: make a new key")]
+    BlockedKey,
     /// Somebody closed the intent meanwhile; the certificate is not given out. -> 503
     #[error("the intent was closed before the certificate was stored")]
     IntentClosed,
@@ -77,11 +83,15 @@ impl Ca {
         order: &Order<'_>,
         act: &Act,
         now: UtcTime,
-    ) -> Result<Certificate, GateError> {
+    ) -> Result<(Certificate, Vec<Vec<u8>>), GateError> {
         let store = &self.0.store;
+        if store.is_key_compromised(&hex(&order.public_key.sha256())).await? {
+            return Err(GateError::BlockedKey);
+        }
         let authority =
             store.signing_authority(AuthorityKind::Issuing).await?.ok_or(GateError::NoAuthority)?;
         let issuer = parse_issuer(&authority)?;
+        let chain: Vec<Vec<u8>> = authority.certificate.iter().cloned().collect();
         let serial = self.reserve_serial("client certificate", now).await?;
         crash::reach("ca.after_serial");
 
@@ -147,7 +157,7 @@ impl Ca {
         crash::reach("ca.before_commit");
         transaction.commit().await?;
         crash::reach("ca.after_commit");
-        Ok(certificate)
+        Ok((certificate, chain))
     }
 
     async fn store_certificate(
@@ -158,6 +168,16 @@ impl Ca {
         act: &Act,
         now: UtcTime,
     ) -> Result<(), GateError> {
+        // From here to the commit nobody is disabled and nothing is revoked behind our back.
+        transaction.lock_register().await?;
+        if let Some(old) = order.replaces
+            && transaction.is_revoked(old).await?
+        {
+            return Err(GateError::PredecessorRevoked);
+        }
+        if transaction.is_key_compromised(&certificate.spki_sha256).await? {
+            return Err(GateError::BlockedKey);
+        }
         let person = transaction.person(order.person.id).await?.filter(|person| !person.disabled);
         let person = person.ok_or(GateError::PersonDisabled)?;
         if !transaction.resolve_intent(certificate.serial, IntentOutcome::Issued, now).await? {

@@ -160,12 +160,11 @@ impl Ca {
             lineage: predecessor.map_or_else(LineageId::new, |old| old.lineage),
             replaces: predecessor.map(|old| old.serial),
         };
-        let certificate = self.pass_gate(&order, act, now).await?;
+        let (certificate, chain) = self.pass_gate(&order, act, now).await?;
         tracing::info!(
             cert.serial = %certificate.serial, cert.ends = %certificate.not_after,
             person.id = %person.id, device.id = %device.id, "Issued a client certificate"
         );
-        let chain = self.chain_of(&certificate.authority).await?;
         let enforced = self.0.enforce.bring_up_to_date().await;
         Ok(Issued { certificate, chain, enforced })
     }

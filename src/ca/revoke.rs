@@ -82,6 +82,7 @@ impl Ca {
     ) -> Result<Enforced, RevokeError> {
         self.0.store.device(device).await?.ok_or(RevokeError::Missing("device"))?;
         let transaction = self.0.store.begin().await?;
+        transaction.lock_register().await?;
         let active = transaction.active_certificates_of(device, now).await?;
         let mut deltas = Vec::with_capacity(active.len());
         for certificate in &active {

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::output::Output;
 use crate::activate::{Activation, Enforce};
-use crate::boot::{Start, initialise, open_store, vaults};
+use crate::boot::{Start, initialise, open_store, private_directory, vaults};
 use crate::ca::Ca;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, KeySource};
@@ -33,7 +33,7 @@ pub(super) async fn run(_: Arguments, config: Config, output: Output) -> anyhow:
         made.push(path.display().to_string());
     }
     let vaults = Arc::new(vaults(&config)?);
-    std::fs::create_dir_all(&config.server.data_dir)?;
+    private_directory(&config.server.data_dir)?;
     let store = open_store(&config, Start::CreateIfMissing).await?;
     store.migrate(None).await?;
     let now = SystemClock.now();

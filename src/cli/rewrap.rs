@@ -18,7 +18,10 @@ pub(super) async fn run(config: &Config, output: Output) -> anyhow::Result<()> {
     let text = match count {
         0 => "Every data key is wrapped under the newest key already.".to_owned(),
         _ => {
-            format!("{count} data keys are wrapped under the newest key now; the old key may leave the file.")
+            format!(
+                "{count} data keys are wrapped under the newest key now. Restart wicketgate once, which seals \
+                 the edge's own copy anew, before the old key leaves the file."
+            )
         }
     };
     output.answer(&text, &serde_json::json!({ "rewrapped": count }))

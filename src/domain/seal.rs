@@ -10,6 +10,11 @@ pub trait Seal: Send + Sync {
     /// # Errors
     /// [`SealBroken`] when the bytes were changed, moved from another place, or sealed under another key.
     fn open(&self, place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealBroken>;
+
+    /// Whether `sealed` was sealed under a key that is kept only to open old things.
+    fn is_outdated(&self, _sealed: &[u8]) -> bool {
+        false
+    }
 }
 
 /// Sealed bytes did not open: changed, moved to another place, or sealed under a key we do not have.

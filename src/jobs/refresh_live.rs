@@ -116,7 +116,8 @@ impl RefreshLive {
             let (head, version) = self.store.heads().await?;
             let changes = self.store.changes_after(state.epoch, BATCH).await?;
             let last = changes.last().map_or(state.epoch, |change| change.epoch);
-            let complete = last >= head;
+            // The head may be ahead of the last row: it was raised above what edges know.
+            let complete = (changes.len() as u64) < BATCH;
             let fresh_version = state.version != Some(version);
             let mut failure = None;
             let configuration = match (complete && fresh_version).then_some(()) {
@@ -142,7 +143,7 @@ impl RefreshLive {
             let update = Update { configuration, changes: changes.into(), documents, as_of };
             let refusal;
             (enforced, refusal) = self.feed.publish(&update).await;
-            state.epoch = last;
+            state.epoch = if complete { last.max(head) } else { last };
             if tried {
                 // A refused version is not tried again every second; the next edit makes a new one.
                 state.version = Some(version);

@@ -146,10 +146,24 @@ impl Kek {
     pub fn create_file(purpose: Purpose, path: &Path, entropy: &dyn Entropy) -> Result<(), KeyFault> {
         use std::io::Write;
         let fault = |cause| KeyFault::Unreadable { purpose, path: path.to_owned(), cause };
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(fault)?;
+        // Whole or not at all, and durable before anything is sealed under it: a link never replaces
+        // a key that is there, and a crash leaves only the draft.
+        let draft = path.with_extension("draft");
+        let _ = std::fs::remove_file(&draft);
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&draft)
+            .map_err(fault)?;
         file.write_all(Self::fresh_text(entropy).expose().as_bytes()).map_err(fault)?;
-        file.sync_all().map_err(fault)
+        file.sync_all().map_err(fault)?;
+        let linked = std::fs::hard_link(&draft, path);
+        std::fs::remove_file(&draft).map_err(fault)?;
+        linked.map_err(fault)?;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = directory.unwrap_or(Path::new("."));
+        std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(fault)
     }
 
     /// The text of a new key.
@@ -208,6 +222,10 @@ impl Seal for Kek {
             .expect("plain text under 64 GiB");
         sealed.extend_from_slice(&body);
         sealed
+    }
+
+    fn is_outdated(&self, sealed: &[u8]) -> bool {
+        !self.is_newest(sealed)
     }
 
     fn open(&self, place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealBroken> {

@@ -103,16 +103,21 @@ impl Feed {
     /// five seconds. The first refusal is returned beside the count.
     pub async fn publish(&self, update: &Update) -> (Enforced, Option<EdgeError>) {
         let edges = self.edges.lock().clone();
-        let answers =
-            join_all(edges.iter().map(|edge| tokio::time::timeout(ACKNOWLEDGE_WITHIN, edge.apply(update))))
-                .await;
+        let answers = join_all(edges.iter().map(|edge| {
+            let (edge, update) = (edge.clone(), update.clone());
+            // In a task of its own: whoever stops waiting does not stop the edge halfway.
+            let applying = tokio::spawn(async move { edge.apply(&update).await });
+            tokio::time::timeout(ACKNOWLEDGE_WITHIN, applying)
+        }))
+        .await;
         let mut enforced =
             Enforced { edges: u32::try_from(edges.len()).unwrap_or(u32::MAX), acknowledged: 0 };
         let mut refusal = None;
         for answer in answers {
             match answer {
-                Ok(Ok(_)) => enforced.acknowledged += 1,
-                Ok(Err(error)) => refusal = refusal.or(Some(error)),
+                Ok(Ok(Ok(_))) => enforced.acknowledged += 1,
+                Ok(Ok(Err(error))) => refusal = refusal.or(Some(error)),
+                Ok(Err(_panicked)) => {}
                 Err(_late) => {}
             }
         }

@@ -48,6 +48,11 @@ impl Holder {
         let (journal, restored) = journal.load()?;
         let holder = Self::with(tls, clock, Some(journal));
         holder.take_over(restored)?;
+        if let Ok(mut writer) = holder.writer.try_lock()
+            && let Some(journal) = &mut writer.journal
+        {
+            journal.reseal(&holder.register)?;
+        }
         Ok(Arc::new(holder))
     }
 

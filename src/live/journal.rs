@@ -38,6 +38,8 @@ pub struct Journal {
     /// What could not be written before: in force in memory, so it goes into the next frame. Without
     /// this, a restart would find a later epoch and never ask for the lost ones again.
     owed: Owed,
+    /// Something on disk is sealed under an older key, which may leave the key file soon.
+    is_under_old_key: bool,
 }
 
 #[derive(Default)]
@@ -122,6 +124,7 @@ impl Journal {
             configuration: None,
             confirmed: 0,
             owed: Owed::default(),
+            is_under_old_key: false,
         }
     }
 
@@ -141,6 +144,7 @@ impl Journal {
             Ok(sealed) => {
                 let frame = self.open_frame(&base_path, &self.place("base", 0, 0), &sealed)?;
                 generation = frame.generation;
+                self.is_under_old_key |= self.seal.is_outdated(&sealed);
                 restored.take(frame);
             }
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
@@ -159,6 +163,7 @@ impl Journal {
         let (mut at, mut position) = (0, 0);
         while let Some(sealed) = next_frame(&bytes[at..]) {
             let place = self.place("log", generation, position);
+            self.is_under_old_key |= self.seal.is_outdated(sealed);
             restored.take(self.open_frame(&log_path, &place, sealed)?);
             at += 4 + sealed.len();
             position += 1;
@@ -172,6 +177,19 @@ impl Journal {
         self.confirmed = restored.as_of.map_or(0, UtcTime::as_unix);
         self.open = Some(Open { log, generation, position, bytes: at as u64 });
         Ok((self, restored))
+    }
+
+    /// Writes everything anew if something on disk is sealed under an older key.
+    ///
+    /// # Errors
+    /// [`JournalFault::Io`]; the old files stay.
+    pub fn reseal(&mut self, register: &Register) -> Result<(), JournalFault> {
+        if !self.is_under_old_key {
+            return Ok(());
+        }
+        self.fold(register).map_err(|cause| JournalFault::Io { path: self.directory.clone(), cause })?;
+        self.is_under_old_key = false;
+        Ok(())
     }
 
     /// Makes an update durable. Gives itself back, because the writing happens on a blocking thread.
@@ -314,7 +332,7 @@ impl Restored {
     fn take(&mut self, frame: Frame) {
         self.changes.extend(frame.changes);
         self.configuration = frame.configuration.or(self.configuration.take());
-        self.as_of = frame.as_of.max(self.as_of);
+        self.as_of = frame.as_of.or(self.as_of);
     }
 }
 
@@ -322,9 +340,13 @@ fn place(edge: &str, part: &str, generation: u64, position: u64) -> Vec<u8> {
     format!("{FORMAT}\n{edge}\n{part}\n{generation}\n{position}").into_bytes()
 }
 
-/// The first whole frame of `bytes`, if there is one.
+/// The first whole frame of `bytes`, if there is one. A tail of zeros is what a power cut leaves of a
+/// file that had grown but was not filled.
 fn next_frame(bytes: &[u8]) -> Option<&[u8]> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
+    if *length == [0; 4] && rest.iter().all(|octet| *octet == 0) {
+        return None;
+    }
     rest.get(..u32::from_be_bytes(*length) as usize)
 }
 

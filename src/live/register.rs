@@ -37,6 +37,9 @@ pub struct Standing {
     pub revoked: Option<(UtcTime, RevocationReason)>,
 }
 
+/// How long an expired certificate stays in a copy on disk.
+const KEEP_AFTER_END: Duration = Duration::from_secs(30 * 86_400);
+
 /// The register of one edge.
 pub struct Register {
     epoch: AtomicU64,
@@ -129,9 +132,10 @@ impl Register {
         new
     }
 
-    /// Records that nothing was missing at `now`. Never moves backwards.
+    /// Records that nothing was missing at `now`. The newest word counts, even an earlier time: a clock
+    /// that once ran ahead must not make a living feed look stale.
     pub fn confirm(&self, now: UtcTime) {
-        self.as_of.fetch_max(now.as_unix(), Ordering::AcqRel);
+        self.as_of.store(now.as_unix(), Ordering::Release);
     }
 
     /// Until when the feed has confirmed this register.
@@ -187,7 +191,10 @@ impl Register {
         let name = |number: u16| state.names.by_number[usize::from(number)].clone();
         let authorities = state.authorities.values().map(|a| Delta::Authority((**a).clone()));
         let people = state.people.values().map(|p| Delta::Person((**p).clone()));
-        let certificates = state.records.iter().filter_map(|record| {
+        // What ended long ago need not be carried on: its own dates still say why it does not pass.
+        let oldest = seconds(self.as_of().minus(KEEP_AFTER_END));
+        let kept = state.records.iter().filter(|record| record.not_after >= oldest);
+        let certificates = kept.filter_map(|record| {
             Some(Delta::Certificate(CertificateRecord {
                 fingerprint: record.fingerprint,
                 serial: Serial::from_der_octets(&record.serial).ok()?,

@@ -9,6 +9,9 @@ use super::{Store, StoreError, Transaction};
 use crate::domain::audit::{Act, Outcome};
 use crate::domain::{Actor, AuditEventId, UtcTime};
 
+/// How far back open acts are looked for.
+const ORPHANS_LOOKED_FOR: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
+
 /// What an audit listing may be narrowed to.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
@@ -83,13 +86,17 @@ impl Store {
     /// [`StoreError`].
     pub async fn close_orphaned_acts(&self, before: UtcTime, now: UtcTime) -> Result<u64, StoreError> {
         use sea_orm::sea_query::{Alias, Expr, ExprTrait, Query};
+        // Older ones were closed by an earlier run; the whole audit is not read again.
+        let oldest = before.minus(ORPHANS_LOOKED_FOR).as_unix();
         let closed = Query::select()
             .column(audit_event::Column::Act)
             .from(Alias::new("audit_event"))
             .and_where(Expr::col(audit_event::Column::Phase).eq("finished"))
+            .and_where(Expr::col(audit_event::Column::At).gte(oldest))
             .to_owned();
         let orphans = audit_event::Entity::find()
             .filter(audit_event::Column::Phase.eq("started"))
+            .filter(audit_event::Column::At.gte(oldest))
             .filter(audit_event::Column::At.lt(before.as_unix()))
             .filter(audit_event::Column::Id.not_in_subquery(closed))
             .all(self.reader())

@@ -174,6 +174,14 @@ impl Store {
         query.all(self.reader()).await?.into_iter().map(read).collect()
     }
 
+    /// Whether a certificate with this key was revoked for keyCompromise: such a key is blocked.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_key_compromised(&self, spki_sha256: &str) -> Result<bool, StoreError> {
+        Ok(compromised(spki_sha256).one(self.reader()).await?.is_some())
+    }
+
     /// Intents that were recorded before `before` and have no outcome yet.
     ///
     /// # Errors
@@ -280,6 +288,23 @@ impl Transaction {
         if changed == 1 { Ok(()) } else { Err(StoreError::Conflict { what: "the certificate" }) }
     }
 
+    /// Whether the certificate with this serial is revoked, as this transaction sees it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_revoked(&self, serial: Serial) -> Result<bool, StoreError> {
+        let row = certificate::Entity::find_by_id(serial.to_string()).one(self.connection()).await?;
+        Ok(row.is_none_or(|row| row.revoked_at.is_some()))
+    }
+
+    /// Whether a certificate with this key was revoked for keyCompromise, as this transaction sees it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_key_compromised(&self, spki_sha256: &str) -> Result<bool, StoreError> {
+        Ok(compromised(spki_sha256).one(self.connection()).await?.is_some())
+    }
+
     /// Active certificates of a device, as this transaction sees them.
     ///
     /// # Errors
@@ -295,6 +320,12 @@ impl Transaction {
             .filter(certificate::Column::NotAfter.gte(now.as_unix()));
         query.all(self.connection()).await?.into_iter().map(read).collect()
     }
+}
+
+fn compromised(spki_sha256: &str) -> sea_orm::Select<certificate::Entity> {
+    certificate::Entity::find()
+        .filter(certificate::Column::SpkiSha256.eq(spki_sha256))
+        .filter(certificate::Column::RevocationReason.eq(i64::from(RevocationReason::KeyCompromise.code())))
 }
 
 pub(in crate::store) fn read(row: certificate::Model) -> Result<Certificate, StoreError> {

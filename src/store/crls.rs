@@ -19,6 +19,8 @@ pub struct Crl {
     pub this_update: UtcTime,
     /// When the next one is promised at the latest.
     pub next_update: UtcTime,
+    /// SHA-256 of what it names, hexadecimal: a list is due when this would change.
+    pub entries_sha256: String,
     /// Its bytes.
     pub der: Vec<u8>,
 }
@@ -119,6 +121,7 @@ impl Store {
             number: Set(i64::try_from(list.number).unwrap_or(i64::MAX)),
             this_update: Set(list.this_update.as_unix()),
             next_update: Set(list.next_update.as_unix()),
+            entries_sha256: Set(list.entries_sha256.clone()),
             tbs: Set(tbs.to_vec()),
             der: Set(None),
         };
@@ -176,6 +179,7 @@ impl Store {
             number: u64::try_from(row.number).unwrap_or(0),
             this_update: at(row.this_update),
             next_update: at(row.next_update),
+            entries_sha256: row.entries_sha256,
             der: row.der.unwrap_or_default(),
         }))
     }

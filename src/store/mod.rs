@@ -30,9 +30,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use migration::{Migrator, MigratorTrait};
+use sea_orm::sqlx;
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    SqlErr, TransactionTrait,
+    RuntimeErr, SqlErr, TransactionTrait,
 };
 
 use crate::domain::UtcTime;
@@ -89,6 +90,9 @@ pub enum StoreError {
         /// Steps known to this program.
         known: usize,
     },
+    /// The file of a SQLite database, or its copy, cannot be made.
+    #[error("the database file cannot be made")]
+    File(#[source] std::io::Error),
     /// Everything else.
     #[error("the database refused")]
     Database(#[source] DbErr),
@@ -98,8 +102,28 @@ impl From<DbErr> for StoreError {
     fn from(error: DbErr) -> Self {
         match error {
             DbErr::Conn(_) | DbErr::ConnectionAcquire(_) => Self::Unavailable(error),
+            DbErr::Exec(RuntimeErr::SqlxError(ref cause))
+            | DbErr::Query(RuntimeErr::SqlxError(ref cause))
+                if is_connection_lost(cause) =>
+            {
+                Self::Unavailable(error)
+            }
             _ => Self::Database(error),
         }
+    }
+}
+
+fn is_connection_lost(cause: &sqlx::Error) -> bool {
+    match cause {
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        // Class 08: connection exception; 57P: the server is going away (PostgreSQL, appendix A).
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P"))
+        }
+        _ => false,
     }
 }
 
@@ -150,6 +174,10 @@ impl Store {
 
     async fn connect(url: &str, max_connections: u32, sqlite_mode: &str) -> Result<Self, StoreError> {
         if let Some(path) = url.strip_prefix("sqlite:") {
+            if sqlite_mode == "rwc" {
+                // Before SQLite does it with the umask's mode; its side files take after this one.
+                private_file(Path::new(path)).map_err(StoreError::File)?;
+            }
             let url = format!("sqlite:{path}?mode={sqlite_mode}");
             let write = Database::connect(sqlite(&url, 1)).await.map_err(StoreError::Unavailable)?;
             let read =
@@ -183,6 +211,7 @@ impl Store {
             return Ok(());
         }
         if let Some(keep) = keep.filter(|_| self.is_sqlite() && pending < known) {
+            private_file(keep).map_err(StoreError::File)?;
             let sql = format!("VACUUM INTO '{}'", keep.display().to_string().replace('\'', "''"));
             self.write.execute_unprepared(&sql).await?;
         }
@@ -227,6 +256,15 @@ impl Store {
 
     pub(in crate::store) fn writer(&self) -> &DatabaseConnection {
         &self.write
+    }
+}
+
+/// Makes an empty file that only its owner may read, if none is there.
+fn private_file(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -9,6 +9,20 @@ use super::{Store, StoreError, Transaction, json, to_json};
 use crate::domain::{Change, Delta, UtcTime};
 
 impl Transaction {
+    /// Takes the lock under which register changes are made, until commit. Whoever reads what decides
+    /// over a change takes it first, so that nobody changes it in between.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn lock_register(&self) -> Result<(), StoreError> {
+        register_head::Entity::update_many()
+            .col_expr(register_head::Column::Epoch, Expr::col(register_head::Column::Epoch))
+            .filter(register_head::Column::Id.eq(1))
+            .exec(self.connection())
+            .await?;
+        Ok(())
+    }
+
     /// Appends changes. The head row is locked until commit, so epochs become visible in order and
     /// without gaps. Returns the last epoch.
     ///

@@ -53,7 +53,7 @@ pub struct App {
     door: mpsc::Sender<DoorStream>,
     socket: std::path::PathBuf,
     stop: CancellationToken,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// How a request gets in.
@@ -271,7 +271,12 @@ impl App {
         };
         let stop = CancellationToken::new();
         tokio::spawn(server.serve(listeners, stop.clone(), Duration::from_secs(5)));
-        Self { store, ca, clock, holder, console, roots, door, socket, stop, _directory: directory }
+        Self { store, ca, clock, holder, console, roots, door, socket, stop, directory }
+    }
+
+    /// Where the database and the socket are.
+    pub fn directory(&self) -> &std::path::Path {
+        self.directory.path()
     }
 
     pub fn clock_now(&self) -> wicketgate::domain::UtcTime {

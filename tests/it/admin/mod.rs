@@ -6,4 +6,5 @@ mod fixture;
 mod openapi;
 mod requests;
 mod roles;
+mod secrets;
 mod sign_in;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
-use wicketgate::ca::{DeviceChoice, IssueError, RevokeError};
-use wicketgate::domain::{Actor, DeviceId, RevocationReason};
+use wicketgate::ca::{DeviceChoice, GateError, IssueError, IssueRequest, RevokeError};
+use wicketgate::domain::{Actor, DeviceId, RevocationReason, UtcTime};
 use wicketgate::live::{Cause, Classified, classify};
 use wicketgate::store::audit::AuditFilter;
 use wicketgate::store::certificates::CertificateFilter;
@@ -84,6 +84,23 @@ on_both_databases! {
         let refused = world.try_issue(DeviceChoice::Existing(DeviceId::new())).await;
         assert!(matches!(refused, Err(IssueError::NoDevice)));
         assert!(world.store.certificates(&CertificateFilter::default(), 10, world.now()).await.unwrap().is_empty());
+    }
+
+    async fn a_key_that_was_compromised_is_refused_for_good(database) {
+        let world = world(database).await;
+        let request = IssueRequest {
+            person: world.anna,
+            device: DeviceChoice::New { name: "phone".to_owned() },
+            profile: "device".parse().unwrap(),
+            csr_pem: csr(),
+        };
+        let act = world.act("certificate.issue").await;
+        let first = world.ca.issue(&request, &act, world.now()).await.unwrap().certificate;
+        world.revoke(first.serial, "keyCompromise").await.unwrap();
+        let act = world.act("certificate.issue").await;
+        let again = world.ca.issue(&request, &act, world.now()).await;
+        assert!(matches!(again, Err(IssueError::Gate(GateError::BlockedKey))));
+        assert!(world.store.unresolved_intents(UtcTime::MAX).await.unwrap().is_empty(), "nothing was signed");
     }
 
     async fn no_leaf_outlives_its_issuer(database) {

@@ -32,6 +32,20 @@ on_both_databases! {
         assert_eq!(document.body, world.store.latest_crl(&"client-issuing-g1".parse().unwrap()).await.unwrap().unwrap().der);
     }
 
+    async fn a_revocation_in_the_second_of_the_last_list_is_on_the_next(database) {
+        let world = world(database).await;
+        let serial = world.issue("phone").await.certificate.serial;
+        world.ca.publish_crls(world.now()).await.unwrap();
+        // Same second, and even a clock that runs a little behind the publisher's.
+        world.clock.set(world.now().minus(Duration::from_secs(2)));
+        world.revoke(serial, "superseded").await.unwrap();
+        world.ca.publish_crls(world.now()).await.unwrap();
+        let name = "client-issuing-g1".parse().unwrap();
+        let list = world.store.latest_crl(&name).await.unwrap().unwrap();
+        assert_eq!(list.number, 2);
+        assert_eq!(world.ca.publish_crls(world.now()).await.unwrap(), 0, "and not again and again");
+    }
+
     async fn numbers_taken_by_many_at_once_are_never_the_same(database) {
         let world = world(database).await;
         let name: wicketgate::domain::Slug = "client-issuing-g1".parse().unwrap();
