@@ -14,4 +14,5 @@ mod live;
 mod mail;
 mod packaging;
 mod pki;
+mod story;
 mod tidy;
