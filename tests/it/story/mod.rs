@@ -3,5 +3,6 @@
 mod backend;
 mod device;
 mod house;
+mod schema;
 mod whole;
 mod wire;
