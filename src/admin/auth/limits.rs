@@ -111,10 +111,11 @@ impl Limits {
     }
 }
 
-type Key = [u8; 16];
+/// What one source is counted under.
+pub type Key = [u8; 16];
 
 /// Who counts as one source: an IPv4 address, or the /64 that one IPv6 customer gets.
-fn source_key(source: IpAddr) -> Key {
+pub fn source_key(source: IpAddr) -> Key {
     match source.to_canonical() {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
         IpAddr::V6(address) => (u128::from(address) & !u128::from(u64::MAX)).to_be_bytes(),
