@@ -1,7 +1,11 @@
 //! The whole program as a process, against real peers: what is promised, end to end.
 
+mod acme;
 mod backend;
+mod demo;
 mod device;
 mod house;
+mod restart;
+mod secrets;
 mod whole;
 mod wire;
