@@ -26,7 +26,7 @@ run: ## Build everything and start the demo
 .PHONY: test
 test: ## Run every test and check, installing what they need
 	packaging/dev/set-up test
-	$(MAKE) --no-print-directory format-check web-check web lint doc rust-test
+	$(MAKE) --no-print-directory format-check web-check web web-pages lint doc rust-test
 
 .PHONY: web
 web: ## Build console and portal
@@ -35,6 +35,11 @@ web: ## Build console and portal
 .PHONY: web-check
 web-check: ## Types and unit tests of console and portal
 	if [ -f web/package.json ]; then cd web && npm run check --if-present && npm test --if-present; fi
+
+.PHONY: web-pages
+web-pages: ## Look at every page in a real browser: screenshots, axe-core, console errors
+	mkdir -p $(TARGET)
+	cd web && npm run pages -- --out $(abspath $(TARGET))/pages
 
 .PHONY: format-check
 format-check:
