@@ -7,5 +7,6 @@ mod device;
 mod house;
 mod restart;
 mod secrets;
+mod schema;
 mod whole;
 mod wire;
