@@ -13,7 +13,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::output::Output;
-use super::serve::stop_signal;
+use super::serve::StopSignal;
 use crate::boot::{self, Control, Running, Start};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, LogFormat};
@@ -75,11 +75,13 @@ async fn serve(arguments: &Arguments, output: Output, directory: &Path) -> anyho
     let upstream = upstream::start().await.context("the demo's own upstream cannot start")?;
     let config = configuration(arguments, directory)?;
     let clock = Arc::new(SystemClock);
-    let running =
-        Box::pin(boot::start(config, clock.clone(), Arc::new(SystemEntropy), Start::CreateIfMissing)).await?;
+    let mut stop = StopSignal::listen()?;
+    let starting =
+        Box::pin(boot::start(config, clock.clone(), Arc::new(SystemEntropy), Start::CreateIfMissing));
+    let running = tokio::select! { started = starting => started?, () = stop.received() => return Ok(()) };
     let ready = story::prepare(&running, upstream, directory, clock.now()).await?;
     output.answer(&greeting(&ready), &ready)?;
-    stop_signal().await?;
+    stop.received().await;
     running.drain().await;
     Ok(())
 }

@@ -256,9 +256,11 @@ filter = "info,wicketgate=debug"
         }
     }
 
-    /// A connection to the console.
+    /// A connection to the console, which comes up after the edge.
     pub fn console(&self) -> Wire {
-        Wire::tls(self.console, "localhost", std::slice::from_ref(&self.authority), None).unwrap()
+        wait_for("the console", || {
+            Wire::tls(self.console, "localhost", std::slice::from_ref(&self.authority), None).ok()
+        })
     }
 
     /// A connection to the app's site.

@@ -1,8 +1,12 @@
 //! The whole program as a process, against real peers: what is promised, end to end.
 
+mod acme;
 mod backend;
+mod demo;
 mod device;
 mod house;
+mod restart;
+mod secrets;
 mod schema;
 mod whole;
 mod wire;
