@@ -6,7 +6,7 @@ mod demo;
 mod device;
 mod house;
 mod restart;
-mod secrets;
 mod schema;
+mod secrets;
 mod whole;
 mod wire;
