@@ -89,7 +89,7 @@ async fn serve<E: Endpoint<Output = Response>>(
         services.limits().draw(budget, source).map_err(Problem::rate_limited)?;
     }
     let actor = caller.as_ref().map_or(VISITOR, Caller::actor);
-    let replay = match idempotency::begin(services, operation, &actor, &mut request, now).await? {
+    let replay = match idempotency::begin(services, operation, caller.as_ref(), &mut request, now).await? {
         Replay::Answer(response) => return Ok(response),
         Replay::Go(claim) => claim,
     };
@@ -100,9 +100,10 @@ async fn serve<E: Endpoint<Output = Response>>(
         Ok(response) => response,
         Err(error) => Problem::from_poem(error).into_response(),
     };
+    let committed = call.act.as_ref().is_some_and(OpenAct::is_closed);
     close_act(services, &call, response.status()).await;
     Ok(match replay {
-        Some(claim) => claim.finish(services, operation, response).await,
+        Some(claim) => claim.finish(services, operation, committed, response).await,
         None => response,
     })
 }

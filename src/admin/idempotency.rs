@@ -6,11 +6,12 @@ use poem::http::{HeaderName, HeaderValue, StatusCode, header};
 use poem::{Body, Request, Response};
 use serde_json::Value;
 
+use super::auth::caller::{Caller, Proof};
 use super::body;
 use super::error::{Outcome, Problem};
 use super::operations::Operation;
 use super::services::Services;
-use crate::domain::{Actor, Fingerprint, UtcTime};
+use crate::domain::{Fingerprint, UtcTime};
 use crate::store::idempotency::{Claim, KeptAnswer};
 
 const KEY: &str = "idempotency-key";
@@ -38,7 +39,7 @@ pub struct Claimed {
 pub async fn begin(
     services: &Services,
     operation: &Operation,
-    actor: &Actor,
+    caller: Option<&Caller>,
     request: &mut Request,
     now: UtcTime,
 ) -> Outcome<Replay> {
@@ -52,7 +53,7 @@ pub async fn begin(
     let body = body::read(request.take_body()).await?;
     let digest = Fingerprint::of(&[request.uri().path().as_bytes(), b"\n", &body].concat());
     request.set_body(body);
-    let scope = format!("{actor} {}", operation.id);
+    let scope = scope(caller, operation.id);
     Ok(match services.store().claim_idempotency_key(&scope, &key, digest, now).await? {
         Claim::New => Replay::Go(Some(Claimed { scope, key })),
         Claim::Answered(answer) => Replay::Answer(repeat(answer)),
@@ -71,17 +72,45 @@ pub async fn begin(
     })
 }
 
+/// Whose keys these are: one person's session, enrolments and tokens do not see each other's answers.
+fn scope(caller: Option<&Caller>, operation: &str) -> String {
+    let Some(caller) = caller else { return format!("visitor {operation}") };
+    let proof = match &caller.proof {
+        Proof::Session(session) => match session.invitation {
+            Some(invitation) => format!("invitation {invitation}"),
+            None => "session".to_owned(),
+        },
+        Proof::Token(_) => "token".to_owned(),
+        Proof::Host { .. } => "host".to_owned(),
+    };
+    format!("{} {proof} {operation}", caller.actor())
+}
+
+/// Whether an answer is kept: when all went well, and when something failed after the act was
+/// committed, because a repetition would do it twice.
+fn is_kept(status: StatusCode, committed: bool) -> bool {
+    status.is_success() || (committed && status.is_server_error())
+}
+
 impl Claimed {
     /// Keeps the answer, or forgets the key if nothing was done.
-    pub async fn finish(self, services: &Services, operation: &Operation, response: Response) -> Response {
+    pub async fn finish(
+        self,
+        services: &Services,
+        operation: &Operation,
+        committed: bool,
+        response: Response,
+    ) -> Response {
         let store = services.store();
-        if !response.status().is_success() {
+        if !is_kept(response.status(), committed) {
             report(store.forget_idempotency_key(&self.scope, &self.key).await);
             return response;
         }
         let (parts, body) = response.into_parts();
         let Ok(bytes) = body.into_bytes().await else {
-            report(store.forget_idempotency_key(&self.scope, &self.key).await);
+            if !committed {
+                report(store.forget_idempotency_key(&self.scope, &self.key).await);
+            }
             return Problem::internal("an answer of ours could not be read").into();
         };
         let location = parts.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
@@ -110,9 +139,13 @@ fn without_secret(body: &[u8], secret: Option<&str>) -> String {
 
 fn repeat(answer: KeptAnswer) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    let content_type = match status.is_success() {
+        true => "application/json",
+        false => "application/problem+json",
+    };
     let mut response = match answer.body.is_empty() {
         true => Response::builder().status(status).finish(),
-        false => Response::builder().status(status).content_type("application/json").body(answer.body),
+        false => Response::builder().status(status).content_type(content_type).body(answer.body),
     };
     let headers = response.headers_mut();
     headers.insert(REPLAYED, HeaderValue::from_static("true"));
@@ -132,5 +165,23 @@ fn report(kept: Result<(), crate::store::StoreError>) {
 impl From<Problem> for Response {
     fn from(problem: Problem) -> Self {
         poem::IntoResponse::into_response(problem)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_committed_is_not_done_again_though_its_answer_failed() {
+        for (status, committed, kept) in [
+            (StatusCode::CREATED, true, true),
+            (StatusCode::CREATED, false, true),
+            (StatusCode::INTERNAL_SERVER_ERROR, true, true),
+            (StatusCode::SERVICE_UNAVAILABLE, false, false),
+            (StatusCode::CONFLICT, false, false),
+        ] {
+            assert_eq!(is_kept(status, committed), kept, "{status} {committed}");
+        }
     }
 }

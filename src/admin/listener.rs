@@ -2,6 +2,7 @@
 //! the Unix socket of this host. All end in one channel that poem takes connections from; each
 //! connection is marked with its entrance, which caps what anyone can do there.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use poem::Addr;
 use poem::Request;
 use poem::http::uri::Scheme;
@@ -21,6 +23,9 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+
+use super::auth::limits::{Key, source_key};
+use super::patience::{Patience, Patient};
 
 /// Connections of the console served at one time. Each entrance has its own places, so that a crowd at
 /// the door locks no administrator out.
@@ -153,10 +158,44 @@ impl Drop for AdminSocket {
 
 /// A connection on its way to poem. It gives its place back when it ends.
 pub struct Connection {
-    stream: Box<dyn Stream>,
+    stream: Patient,
     entrance: Entrance,
     remote: Addr,
     _place: OwnedSemaphorePermit,
+    _share: Option<Share>,
+}
+
+/// The connections that each source has at the door.
+#[derive(Clone, Default)]
+struct Shares(Arc<Mutex<HashMap<Key, usize>>>);
+
+/// One source's share of the places, given back when dropped.
+struct Share(Shares, Key);
+
+impl Shares {
+    /// A share for this source; none when it has `most` of them.
+    fn take(&self, source: IpAddr, most: usize) -> Option<Share> {
+        let key = source_key(source);
+        let mut taken = self.0.lock();
+        let count = taken.entry(key).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Share(self.clone(), key))
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut taken = self.0.0.lock();
+        if let Some(count) = taken.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.1);
+            }
+        }
+    }
 }
 
 /// The receiving end: poem's acceptor.
@@ -164,19 +203,19 @@ pub struct Arrivals(mpsc::Receiver<Connection>);
 
 impl Listeners {
     /// Starts listening. The tasks end with `stop`; connections then still waiting are dropped.
-    pub fn start(self, stop: &CancellationToken) -> Arrivals {
+    pub fn start(self, patience: Patience, stop: &CancellationToken) -> Arrivals {
         let (sender, receiver) = mpsc::channel(WAITING);
         let places = |count| Arc::new(Semaphore::new(count));
         if let Some((listener, tls)) = self.console {
             let tls = TlsAcceptor::from(tls);
-            let task = accept_console(listener, tls, sender.clone(), places(CONSOLE_PLACES));
+            let task = accept_console(listener, tls, patience, sender.clone(), places(CONSOLE_PLACES));
             spawn_until(stop, task);
         }
         if let Some(door) = self.door {
-            spawn_until(stop, accept_door(door, sender.clone(), places(DOOR_PLACES)));
+            spawn_until(stop, accept_door(door, patience, sender.clone(), places(DOOR_PLACES)));
         }
         if let Some(socket) = self.socket {
-            spawn_until(stop, accept_socket(socket, sender, places(SOCKET_PLACES)));
+            spawn_until(stop, accept_socket(socket, patience, sender, places(SOCKET_PLACES)));
         }
         Arrivals(receiver)
     }
@@ -190,6 +229,7 @@ fn spawn_until(stop: &CancellationToken, work: impl Future<Output = ()> + Send +
 async fn accept_console(
     listener: TcpListener,
     tls: TlsAcceptor,
+    patience: Patience,
     sender: mpsc::Sender<Connection>,
     places: Arc<Semaphore>,
 ) {
@@ -209,10 +249,11 @@ async fn accept_console(
         tokio::spawn(async move {
             let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(tcp)).await else { return };
             let connection = Connection {
-                stream: Box::new(stream),
+                stream: Patient::new(Box::new(stream), patience),
                 entrance: Entrance::Console,
                 remote: peer.into(),
                 _place: place,
+                _share: None,
             };
             let _ = sender.send(connection).await;
         });
@@ -221,19 +262,34 @@ async fn accept_console(
 
 async fn accept_door(
     mut door: mpsc::Receiver<DoorStream>,
+    patience: Patience,
     sender: mpsc::Sender<Connection>,
     places: Arc<Semaphore>,
 ) {
+    let shares = Shares::default();
     while let Some(DoorStream { stream, peer }) = door.recv().await {
+        // One source cannot take every place: what is beyond its share is closed at once.
+        let Some(share) = shares.take(peer.ip(), patience.places_by_source) else { continue };
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let connection = Connection { stream, entrance: Entrance::Door, remote: peer.into(), _place: place };
+        let connection = Connection {
+            stream: Patient::new(stream, patience),
+            entrance: Entrance::Door,
+            remote: peer.into(),
+            _place: place,
+            _share: Some(share),
+        };
         if sender.send(connection).await.is_err() {
             return;
         }
     }
 }
 
-async fn accept_socket(socket: AdminSocket, sender: mpsc::Sender<Connection>, places: Arc<Semaphore>) {
+async fn accept_socket(
+    socket: AdminSocket,
+    patience: Patience,
+    sender: mpsc::Sender<Connection>,
+    places: Arc<Semaphore>,
+) {
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         let stream = match socket.listener.accept().await {
@@ -251,8 +307,13 @@ async fn accept_socket(socket: AdminSocket, sender: mpsc::Sender<Connection>, pl
             continue;
         }
         let remote = Addr::Custom(MARK, uid.to_string().into());
-        let connection =
-            Connection { stream: Box::new(stream), entrance: Entrance::Socket, remote, _place: place };
+        let connection = Connection {
+            stream: Patient::new(Box::new(stream), patience),
+            entrance: Entrance::Socket,
+            remote,
+            _place: place,
+            _share: None,
+        };
         if sender.send(connection).await.is_err() {
             return;
         }

@@ -15,6 +15,7 @@ mod idempotency;
 mod listener;
 mod operations;
 mod page;
+mod patience;
 mod resources;
 mod services;
 mod settings;
@@ -33,6 +34,7 @@ pub use auth::limits::{Allowance, Allowances};
 pub use document::openapi_document;
 pub use listener::{AdminSocket, DoorStream, Entrance, Listeners, Stream};
 pub use operations::{Access, Audited, Budget, OPERATIONS, Operation};
+pub use patience::Patience;
 pub use resources::setup::{SetupError, create_token as create_setup_token};
 pub use resources::tokens::{NewAdminToken, create_for as create_token_for};
 pub use services::Rooms;
@@ -44,12 +46,10 @@ use guard::Guard;
 use listener::Visitor;
 use services::Services;
 
-/// How long a connection may be silent.
-const IDLE: Duration = Duration::from_secs(75);
-
 /// The admin server.
 pub struct AdminServer {
     app: App,
+    patience: Patience,
 }
 
 impl AdminServer {
@@ -57,7 +57,13 @@ impl AdminServer {
     pub fn new(rooms: Rooms, settings: AdminSettings) -> Self {
         let services = Services::new(rooms, settings);
         let api = OpenApiService::new(resources::api(&services), "Wicketgate", env!("CARGO_PKG_VERSION"));
-        Self { app: App { api: Guard::new(api.into_endpoint(), services) } }
+        Self { app: App { api: Guard::new(api.into_endpoint(), services) }, patience: Patience::default() }
+    }
+
+    /// With other deadlines for connections.
+    #[must_use]
+    pub fn patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 
     /// Serves until `stop`, then finishes what is under way, for at most `drain`.
@@ -70,10 +76,10 @@ impl AdminServer {
         stop: CancellationToken,
         drain: Duration,
     ) -> io::Result<()> {
-        let arrivals = listeners.start(&stop);
+        let arrivals = listeners.start(self.patience, &stop);
         Server::new_with_acceptor(arrivals)
             .name("admin")
-            .idle_timeout(IDLE)
+            .idle_timeout(self.patience.idle)
             .run_with_graceful_shutdown(self.app, stop.cancelled_owned(), Some(drain))
             .await
     }

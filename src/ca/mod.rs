@@ -27,6 +27,7 @@ pub use authorities::InitError;
 pub use crls::CrlError;
 pub use gate::GateError;
 pub use issue::{DeviceChoice, IssueError, IssueRequest, Issued};
+pub use people::EditPersonError;
 pub use revoke::{RevokeError, Revoked};
 pub use server_leaves::ServerLeafError;
 

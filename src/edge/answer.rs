@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep};
 use super::access_log::Entry;
 use super::limits::{BodyFault, Stall};
 use super::request::Exchange;
+use super::stream::Delivery;
 use super::upstream::Wire;
 use super::worker::Worker;
 use crate::telemetry::metrics::UpstreamFault;
@@ -76,12 +77,20 @@ impl AnswerBody {
 
 impl Drop for Tail {
     fn drop(&mut self) {
+        if self.exchange.delivery().is_some_and(Delivery::is_given_up) {
+            self.entry.whole = false;
+        }
         self.exchange.answered(self.entry.status, self.entry.started);
     }
 }
 
 impl Download {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        // A visitor who always takes the next piece just in time never lets us wait for one.
+        if self.end.deadline() <= Instant::now() {
+            self.wire = None;
+            return Poll::Ready(Some(Err(BodyFault::TimedOut)));
+        }
         // Asking the body first tells the connection that there is room; then it reads; then the
         // body has something, without a trip through the scheduler.
         let mut polled = Pin::new(&mut self.incoming).poll_frame(cx);
@@ -134,10 +143,15 @@ impl Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let this = &mut *self;
+        let delivery = this.tail.as_ref().and_then(|tail| tail.exchange.delivery());
+        delivery.inspect(|delivery| delivery.asked());
         let polled = match &mut this.source {
             Source::Page(page) => Poll::Ready(page.take().map(|page| Ok(Frame::data(page)))),
             Source::Upstream(download) => download.poll_frame(cx),
         };
+        if matches!(polled, Poll::Ready(Some(Ok(_)))) {
+            delivery.inspect(|delivery| delivery.gave());
+        }
         let ended = this.is_end_stream();
         if let Some(tail) = this.tail.as_mut() {
             match &polled {

@@ -1,7 +1,7 @@
 //! A visitor's stream, with an eye on it: what moves, what is stuck, what is in flight. From this the
 //! connection's one timer knows which deadline counts.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::settings::EdgeSettings;
+use super::stream::Delivery;
 
 /// What happens on one connection. Shared by its stream, its requests and its timer; one thread.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Activity {
     blocked_since: Cell<Option<Instant>>,
     in_flight: Cell<u32>,
     moved: Cell<u64>,
+    /// HTTP/2 only: the stream that is being moved on right now.
+    entered: RefCell<Option<Rc<Delivery>>>,
 }
 
 /// A deadline of the connection as a whole.
@@ -44,6 +47,7 @@ impl Activity {
             blocked_since: Cell::new(None),
             in_flight: Cell::new(0),
             moved: Cell::new(0),
+            entered: RefCell::new(None),
         })
     }
 
@@ -56,7 +60,12 @@ impl Activity {
     pub(super) fn begin(self: &Rc<Self>) -> InFlight {
         self.head_since.set(None);
         self.in_flight.set(self.in_flight.get() + 1);
-        InFlight(self.clone())
+        InFlight { activity: self.clone(), delivery: self.entered.borrow().clone() }
+    }
+
+    /// Exchanges that begin from here on belong to this stream.
+    pub(super) fn enter(&self, stream: Option<Rc<Delivery>>) {
+        *self.entered.borrow_mut() = stream;
     }
 
     /// Octets that moved, either way, since the beginning.
@@ -106,14 +115,24 @@ impl Activity {
 
 /// An exchange in flight.
 #[derive(Debug)]
-pub(super) struct InFlight(Rc<Activity>);
+pub(super) struct InFlight {
+    activity: Rc<Activity>,
+    delivery: Option<Rc<Delivery>>,
+}
+
+impl InFlight {
+    /// Where the answer's stream notes how it goes; HTTP/1 has none, its writes are watched.
+    pub(super) fn delivery(&self) -> Option<&Delivery> {
+        self.delivery.as_deref()
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let left = self.0.in_flight.get().saturating_sub(1);
-        self.0.in_flight.set(left);
+        let left = self.activity.in_flight.get().saturating_sub(1);
+        self.activity.in_flight.set(left);
         if left == 0 {
-            self.0.idle_since.set(Instant::now());
+            self.activity.idle_since.set(Instant::now());
         }
     }
 }

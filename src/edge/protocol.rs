@@ -16,7 +16,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
-use tokio_util::task::TaskTracker;
 
 use super::answer::AnswerBody;
 use super::connection::Visit;
@@ -24,6 +23,7 @@ use super::index::Ending;
 use super::io::{Overdue, Watched};
 use super::request;
 use super::settings::EdgeSettings;
+use super::stream::Local;
 use super::tunnel;
 
 /// After a lost identity: time for the refusal of a request that is already on its way.
@@ -72,16 +72,6 @@ where
 {
     fn leave(&mut self) {
         Pin::new(self).graceful_shutdown();
-    }
-}
-
-/// Runs HTTP/2 streams on this thread, where a drain waits for them.
-#[derive(Clone)]
-struct Local(TaskTracker);
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
-    fn execute(&self, future: F) {
-        self.0.spawn_local(future);
     }
 }
 
@@ -145,7 +135,11 @@ pub(super) async fn serve_h2(visit: Rc<Visit>, stream: TlsStream<TcpStream>) {
         let visit = visit.clone();
         async move { Ok::<_, Infallible>(request::serve(visit, request).await) }
     });
-    let mut builder = http2::Builder::new(Local(visit.worker.shared.tasks.clone()));
+    let mut builder = http2::Builder::new(Local {
+        tasks: visit.worker.shared.tasks.clone(),
+        activity: visit.activity.clone(),
+        timeout: settings.body_timeout,
+    });
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)

@@ -17,6 +17,7 @@ use super::io::InFlight;
 use super::permit::{Freshness, permit};
 use super::respond::{self, Code, Problem};
 use super::route_table;
+use super::stream::Delivery;
 use super::trace;
 use crate::live::{Classified, SiteKind, Snapshot};
 use crate::telemetry::TraceContext;
@@ -111,13 +112,18 @@ async fn walk(
 /// A request between its head and the end of its answer.
 pub(super) struct Exchange {
     visit: Rc<Visit>,
-    _in_flight: InFlight,
+    in_flight: InFlight,
 }
 
 impl Exchange {
     fn begin(visit: &Rc<Visit>) -> Self {
         visit.worker.shared.metrics.http.active.rise();
-        Self { visit: visit.clone(), _in_flight: visit.activity.begin() }
+        Self { visit: visit.clone(), in_flight: visit.activity.begin() }
+    }
+
+    /// How its stream takes the answer (HTTP/2).
+    pub(super) fn delivery(&self) -> Option<&Delivery> {
+        self.in_flight.delivery()
     }
 
     /// The answer has gone out, or as much of it as could.

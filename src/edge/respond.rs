@@ -245,6 +245,7 @@ impl From<BadPath> for Problem {
             BadPath::HiddenSeparator => "the path hides a separator",
             BadPath::Control => "the path has a control character",
             BadPath::Encoding => "the path is badly encoded",
+            BadPath::Ambiguous => "the path can be read as another route's",
         })
     }
 }

@@ -1,8 +1,9 @@
 //! Which route a path belongs to. Pure and total; called by `request` after the host is settled.
 //!
 //! Policies hang on path prefixes, so a path that a backend could read differently from us is a way
-//! around a policy. Such paths are refused ([`BadPath`]); the rest is compared segment by segment in
-//! the plainest reading: percent-decoded, path parameters (`;x`) cut off.
+//! around a policy. Such paths are refused ([`BadPath`]); the rest is compared segment by segment,
+//! percent-decoded, and has to select the same route with path parameters (`;x`) cut off or kept, and
+//! with letter case told apart or not.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -32,6 +33,20 @@ pub enum BadPath {
     /// A `%` that encodes nothing, or octets that are not UTF-8.
     #[error("the path is badly encoded")]
     Encoding,
+    /// Readers who cut parameters, or do not tell letter case apart, arrive at another route.
+    #[error("the path can be read as another route's")]
+    Ambiguous,
+}
+
+/// How a reader takes path parameters (`;x`). Backends differ; see [`select`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parameters {
+    /// Cut off, encoded (`%3b`) or not: the strictest reading, which also finds hidden dots.
+    Cut,
+    /// Cut off before decoding, so `%3b` is part of a name.
+    CutPlain,
+    /// Part of the name.
+    Kept,
 }
 
 /// The segments of a path in their plainest reading, without the leading empty one.
@@ -40,16 +55,24 @@ pub enum BadPath {
 /// # Errors
 /// As [`BadPath`] says.
 pub fn segments(path: &str) -> Result<Vec<Cow<'_, str>>, BadPath> {
-    let rest = path.strip_prefix('/').ok_or(BadPath::NotAbsolute)?;
-    let count = rest.split('/').count();
-    rest.split('/').enumerate().map(|(at, raw)| segment(raw, at + 1 == count)).collect()
+    read(path, Parameters::Cut)
 }
 
-fn segment(raw: &str, is_last: bool) -> Result<Cow<'_, str>, BadPath> {
+fn read(path: &str, parameters: Parameters) -> Result<Vec<Cow<'_, str>>, BadPath> {
+    let rest = path.strip_prefix('/').ok_or(BadPath::NotAbsolute)?;
+    let count = rest.split('/').count();
+    rest.split('/').enumerate().map(|(at, raw)| segment(raw, at + 1 == count, parameters)).collect()
+}
+
+fn segment(raw: &str, is_last: bool, parameters: Parameters) -> Result<Cow<'_, str>, BadPath> {
     if raw.is_empty() && !is_last {
         return Err(BadPath::EmptySegment);
     }
-    let plain = if raw.contains('%') { decode(raw)? } else { Cow::Borrowed(raw) };
+    let cut = match parameters {
+        Parameters::CutPlain => raw.find(';').map_or(raw, |at| &raw[..at]),
+        Parameters::Cut | Parameters::Kept => raw,
+    };
+    let plain = if cut.contains('%') { decode(cut)? } else { Cow::Borrowed(cut) };
     if plain.contains(['/', '\\']) {
         return Err(BadPath::HiddenSeparator);
     }
@@ -57,7 +80,7 @@ fn segment(raw: &str, is_last: bool) -> Result<Cow<'_, str>, BadPath> {
         return Err(BadPath::Control);
     }
     // Servlet containers cut parameters before they resolve dots: `/a/..;x/b` is `/b` to them.
-    let name = match plain.find(';') {
+    let name = match plain.find(';').filter(|_| parameters == Parameters::Cut) {
         None => plain,
         Some(at) => match plain {
             Cow::Borrowed(text) => Cow::Borrowed(&text[..at]),
@@ -89,18 +112,56 @@ fn decode(raw: &str) -> Result<Cow<'_, str>, BadPath> {
 /// # Errors
 /// As [`BadPath`] says; nothing is matched then.
 pub fn select<'a>(site: &'a Site, path: &str) -> Result<Option<&'a Arc<Route>>, BadPath> {
-    let segments = segments(path)?;
-    // Routes are sorted longest prefix first.
-    Ok(site.routes.iter().find(|route| matches(&route.path_prefix, &segments)))
+    unanimous(&site.routes, |route| &route.path_prefix, path)
 }
 
-/// Whether `prefix` (`/` or `/a/b`) covers the path with these segments.
-fn matches(prefix: &str, segments: &[Cow<'_, str>]) -> bool {
+/// The route that every reading of the path selects: parameters cut off or kept, letter case told
+/// apart or not. The path goes on as it came, so where readings differ, a backend could serve under
+/// one route's policy what belongs to another.
+fn unanimous<'a, T>(
+    routes: &'a [T],
+    prefix: impl Fn(&T) -> &str,
+    path: &str,
+) -> Result<Option<&'a T>, BadPath> {
+    let plainest = segments(path)?;
+    // Routes are sorted longest prefix first.
+    let exactly =
+        |segments: &[Cow<'_, str>]| routes.iter().position(|route| matches(prefix(route), segments, str::eq));
+    let chosen = exactly(&plainest);
+    let depth = chosen.map_or(0, |at| depth(prefix(&routes[at])));
+    let has_rival = |segments: &[Cow<'_, str>]| {
+        routes.iter().enumerate().any(|(at, route)| {
+            Some(at) != chosen
+                && self::depth(prefix(route)) >= depth
+                && matches(prefix(route), segments, str::eq_ignore_ascii_case)
+        })
+    };
+    if has_rival(&plainest) {
+        return Err(BadPath::Ambiguous);
+    }
+    if path.contains([';', '%']) {
+        for parameters in [Parameters::CutPlain, Parameters::Kept] {
+            let segments = read(path, parameters)?;
+            if exactly(&segments) != chosen || has_rival(&segments) {
+                return Err(BadPath::Ambiguous);
+            }
+        }
+    }
+    Ok(chosen.map(|at| &routes[at]))
+}
+
+/// How many segments a prefix has.
+fn depth(prefix: &str) -> usize {
+    if prefix == "/" { 0 } else { prefix.matches('/').count() }
+}
+
+/// Whether `prefix` (`/` or `/a/b`) covers the path with these segments, names being the `same`.
+fn matches(prefix: &str, segments: &[Cow<'_, str>], same: impl Fn(&str, &str) -> bool) -> bool {
     let Some(rest) = prefix.strip_prefix('/').filter(|rest| !rest.is_empty()) else { return prefix == "/" };
     let mut own = segments.iter();
     rest.split('/').all(|wanted| {
         own.next().is_some_and(|segment| match decode(wanted) {
-            Ok(plain) => *segment == plain,
+            Ok(plain) => same(segment, &plain),
             Err(_) => false,
         })
     })
@@ -113,7 +174,7 @@ mod tests {
     use super::*;
 
     fn covers(prefix: &str, path: &str) -> bool {
-        matches(prefix, &segments(path).unwrap())
+        matches(prefix, &segments(path).unwrap(), str::eq)
     }
 
     #[test]
@@ -164,34 +225,89 @@ mod tests {
         }
     }
 
-    /// What the match means, written without regard for cost.
-    fn model<'a>(prefixes: &'a [String], path: &str) -> Option<&'a String> {
-        let path: Vec<_> = path.split('/').collect();
-        prefixes
+    #[test]
+    fn paths_that_other_readers_route_elsewhere_are_refused() {
+        let prefixes = ["/public/admin", "/public", "/Mixed", "/twin", "/TWIN", "/a;b", "/"];
+        let select = |path| unanimous(&prefixes, |prefix| prefix, path).map(Option::<&&str>::copied);
+        for (path, expected) in [
+            ("/public/x", Some("/public")),
+            ("/public/x;v=1", Some("/public")),
+            ("/public/X%3bv=1", Some("/public")),
+            ("/Other;x/PUBLIC", Some("/")),
+            ("/Mixed/x", Some("/Mixed")),
+            ("/public/administration", Some("/public")),
+        ] {
+            assert_eq!(select(path), Ok(expected), "{path}");
+        }
+        for path in [
+            "/Public/x",
+            "/PUBLIC",
+            "/mixed",
+            "/public/Admin",
+            "/twin",
+            "/TWIN/x",
+            "/public;x/y",
+            "/public%3bx/y",
+            "/public%3Bx/y",
+            "/public/admin;x",
+            "/public;x/admin",
+            "/a;b/c",
+            "/a%3bb;c",
+        ] {
+            assert_eq!(select(path), Err(BadPath::Ambiguous), "{path}");
+        }
+        assert_eq!(unanimous(&["/a"], |prefix| prefix, "/b"), Ok(None));
+        assert_eq!(unanimous(&["/a"], |prefix| prefix, "/A"), Err(BadPath::Ambiguous));
+    }
+
+    /// The longest prefixes that cover the path, written without regard for cost.
+    fn longest<'a>(prefixes: &'a [String], path: &str, folds: bool) -> Vec<&'a String> {
+        let fold = |text: &str| if folds { text.to_ascii_lowercase() } else { text.to_owned() };
+        let split = |text: &str| -> Vec<String> { fold(text).split('/').map(str::to_owned).collect() };
+        let path = split(path);
+        let covering = prefixes.iter().filter(|prefix| {
+            let prefix = split(prefix);
+            prefix == ["", ""] || (path.len() >= prefix.len() && path[..prefix.len()] == prefix[..])
+        });
+        let most = covering.clone().map(String::len).max();
+        covering.filter(|prefix| Some(prefix.len()) == most).collect()
+    }
+
+    /// What selection means: every reading yields the same one, or the same none.
+    fn model<'a>(prefixes: &'a [String], path: &str) -> Result<Option<&'a String>, BadPath> {
+        let cut = |path: &str| -> String {
+            let names: Vec<_> = path.split('/').map(|raw| raw.split(';').next().unwrap()).collect();
+            names.join("/")
+        };
+        let decoded = |path: &str| path.replace("%3b", ";");
+        let readings = [cut(&decoded(path)), decoded(&cut(path)), decoded(path)];
+        let answers: Vec<_> = readings
             .iter()
-            .filter(|prefix| {
-                let prefix: Vec<_> = prefix.split('/').collect();
-                prefix == ["", ""] || (path.len() >= prefix.len() && path[..prefix.len()] == prefix[..])
-            })
-            .max_by_key(|prefix| prefix.len())
+            .flat_map(|reading| [false, true].map(|folds| longest(prefixes, reading, folds)))
+            .collect();
+        match answers[0][..] {
+            _ if answers.iter().any(|answer| *answer != answers[0]) => Err(BadPath::Ambiguous),
+            [] => Ok(None),
+            [one] => Ok(Some(one)),
+            _ => Err(BadPath::Ambiguous),
+        }
     }
 
     proptest! {
         #[test]
         fn selection_agrees_with_the_plain_model(
-            prefixes in proptest::collection::btree_set("(/|(/[ab]{1,2}){1,3})", 0..6),
-            path in "(/[ab]{1,2}){1,4}/?",
+            prefixes in proptest::collection::btree_set("(/|(/[abA]([bB]|;b)?){1,3})", 0..6),
+            path in "(/[abA]([bB]|;b|%3bb|;%3b)?){1,4}/?",
         ) {
             let mut sorted: Vec<String> = prefixes.into_iter().collect();
             sorted.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
-            let path_segments = segments(&path).unwrap();
-            let selected = sorted.iter().find(|prefix| matches(prefix, &path_segments));
-            prop_assert_eq!(selected, model(&sorted, &path));
+            prop_assert_eq!(unanimous(&sorted, |prefix| prefix, &path), model(&sorted, &path));
         }
 
         #[test]
         fn no_text_panics(path in any::<String>()) {
             let _ = segments(&path);
+            let _ = unanimous(&["/a", "/"], |prefix| prefix, &path);
         }
     }
 }

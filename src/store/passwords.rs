@@ -28,8 +28,10 @@ impl Store {
         let query = person::Entity::find().filter(person::Column::Role.eq("administrator"));
         Ok(query.one(self.reader()).await?.is_some())
     }
+}
 
-    /// How many administrators can still sign in, other than `except`.
+impl Transaction {
+    /// Whether there is an administrator who is not shut out, other than `except`.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -38,22 +40,31 @@ impl Store {
             .filter(person::Column::Role.eq("administrator"))
             .filter(person::Column::Disabled.eq(false))
             .filter(person::Column::Id.ne(except.to_string()));
-        Ok(query.one(self.reader()).await?.is_some())
+        Ok(query.one(self.connection()).await?.is_some())
     }
-}
 
-impl Transaction {
-    /// Gives a person a password. Not an edit of the person: the version stays.
+    /// Gives a person a password in the place of `before`, or their first one. Not an edit of the
+    /// person: the version stays.
     ///
     /// # Errors
-    /// [`StoreError::Missing`].
-    pub async fn set_password(&self, id: PersonId, hash: &Secret<String>) -> Result<(), StoreError> {
+    /// [`StoreError::Conflict`] when the hash is no longer the one that was read.
+    pub async fn set_password(
+        &self,
+        id: PersonId,
+        before: Option<&Secret<String>>,
+        hash: &Secret<String>,
+    ) -> Result<(), StoreError> {
+        let unchanged = match before {
+            Some(before) => person::Column::PasswordHash.eq(before.expose().as_str()),
+            None => person::Column::PasswordHash.is_null(),
+        };
         let update = person::Entity::update_many()
             .col_expr(person::Column::PasswordHash, Expr::value(hash.expose().clone()))
-            .filter(person::Column::Id.eq(id.to_string()));
+            .filter(person::Column::Id.eq(id.to_string()))
+            .filter(unchanged);
         match update.exec(self.connection()).await?.rows_affected {
             1 => Ok(()),
-            _ => Err(StoreError::Missing { what: "person" }),
+            _ => Err(StoreError::Conflict { what: "the password" }),
         }
     }
 }

@@ -103,6 +103,16 @@ impl Transaction {
         }
         Ok(delete.exec(self.connection()).await?.rows_affected == 1)
     }
+
+    /// Removes every token of a person.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn delete_tokens(&self, owner: PersonId) -> Result<(), StoreError> {
+        let delete = token::Entity::delete_many().filter(token::Column::PersonId.eq(owner.to_string()));
+        delete.exec(self.connection()).await?;
+        Ok(())
+    }
 }
 
 fn read(row: token::Model) -> Result<Token, StoreError> {

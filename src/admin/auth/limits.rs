@@ -9,6 +9,7 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use super::secret;
+use crate::admin::listener::Entrance;
 use crate::admin::operations::Budget;
 
 /// Keys kept by one limiter at most; about 100 bytes each.
@@ -35,7 +36,7 @@ const fn allowance(burst: u32, refill_seconds: u64) -> Allowance {
 pub struct Allowances {
     /// Sign-ins from one source.
     pub sign_in_by_source: Allowance,
-    /// Sign-ins to one account, from wherever.
+    /// Sign-ins to one account, from wherever; at the door and inside each.
     pub sign_in_by_account: Allowance,
     /// Uses of the setup link from one source.
     pub setup: Allowance,
@@ -62,6 +63,7 @@ impl Default for Allowances {
 pub struct Limits {
     sign_in_by_source: Limiter,
     sign_in_by_account: Limiter,
+    sign_in_by_account_at_door: Limiter,
     setup: Limiter,
     acceptance: Limiter,
     bad_tokens: Limiter,
@@ -73,6 +75,7 @@ impl Limits {
         Self {
             sign_in_by_source: Limiter::new(allowances.sign_in_by_source),
             sign_in_by_account: Limiter::new(allowances.sign_in_by_account),
+            sign_in_by_account_at_door: Limiter::new(allowances.sign_in_by_account),
             setup: Limiter::new(allowances.setup),
             acceptance: Limiter::new(allowances.acceptance),
             bad_tokens: Limiter::new(allowances.bad_tokens),
@@ -92,14 +95,18 @@ impl Limits {
         limiter.draw(source_key(source))
     }
 
-    /// Counts a sign-in to an account, whether it exists or not.
+    /// Counts a sign-in to an account, whether it exists or not. The door has a limiter of its own: who
+    /// guesses there keeps nobody out of the console.
     ///
     /// # Errors
     /// The time to wait.
-    pub fn draw_account(&self, email: &str) -> Result<(), Duration> {
+    pub fn draw_account(&self, entrance: Entrance, email: &str) -> Result<(), Duration> {
         let mut key = [0; 16];
         key.copy_from_slice(&secret::hash(email).0[..16]);
-        self.sign_in_by_account.draw(key)
+        match entrance {
+            Entrance::Door => self.sign_in_by_account_at_door.draw(key),
+            Entrance::Console | Entrance::Socket => self.sign_in_by_account.draw(key),
+        }
     }
 
     /// Counts a bad token.
@@ -111,10 +118,11 @@ impl Limits {
     }
 }
 
-type Key = [u8; 16];
+/// What one source is counted under.
+pub type Key = [u8; 16];
 
 /// Who counts as one source: an IPv4 address, or the /64 that one IPv6 customer gets.
-fn source_key(source: IpAddr) -> Key {
+pub fn source_key(source: IpAddr) -> Key {
     match source.to_canonical() {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
         IpAddr::V6(address) => (u128::from(address) & !u128::from(u64::MAX)).to_be_bytes(),

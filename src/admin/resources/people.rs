@@ -13,8 +13,9 @@ use crate::admin::fields::{self, Faults};
 use crate::admin::page::Page;
 use crate::admin::services::Services;
 use crate::admin::values::{Role, When};
+use crate::ca::EditPersonError;
 use crate::domain::audit::Outcome as ActOutcome;
-use crate::domain::{self, PersonId, Secret};
+use crate::domain::{PersonId, Secret};
 use crate::store::people as rows;
 
 /// Operations on people.
@@ -159,21 +160,16 @@ impl Api {
             disabled: body.disabled.unwrap_or(person.disabled),
             ..person.clone()
         };
-        self.keep_an_administrator(&person, &edited).await?;
         let (stored, _) = self.0.ca().update_person(&edited, call.act()?, call.now).await?;
         call.closed();
-        if stored.disabled {
-            let transaction = self.0.store().begin().await?;
-            transaction.end_sessions(stored.id, None).await?;
-            transaction.commit().await?;
-        }
         let version = stored.version;
         Ok(Shown::new(Person::from(stored)).version(version))
     }
 
     /// Sets your own password
     ///
-    /// Whoever has one names it. Whoever enrols by an invitation may set their first one.
+    /// Whoever has one names it. Whoever enrols by an invitation may set their first one. A change ends
+    /// the person's other sessions and all their API tokens.
     #[oai(path = "/people/:id/password", method = "put", operation_id = "setPassword")]
     async fn set_password(
         &self,
@@ -194,16 +190,24 @@ impl Api {
         let person = caller.own()?;
         let Body(PasswordChange { current_password, new_password }) = body;
         let (current, new) = (current_password.map(Secret::new), Secret::new(new_password));
-        self.check_current(person, caller.enrolment().is_some(), current).await?;
+        let before = self.check_current(&call, person, current).await?;
         let mut faults = Faults::default();
         faults.take("/new_password", password::check(new.expose(), &person.email, &person.name));
         faults.none()?;
         let hash = self.0.passwords().hash(new, self.0.entropy()).await;
         let hash = hash.map_err(|error| Problem::unavailable(&error))?;
         let transaction = self.0.store().begin().await?;
-        transaction.set_password(id, &hash).await?;
+        // Only in the place of the one that was checked: someone else may have been faster.
+        transaction.set_password(id, before.as_ref(), &hash).await?;
         transaction.end_sessions(id, Some(session.id)).await?;
-        transaction.finish_act(call.act()?, ActOutcome::Succeeded, None, call.now).await?;
+        if before.is_some() {
+            // Whoever knew the old one may have made tokens with it.
+            transaction.delete_tokens(id).await?;
+        }
+        let note = session.invitation.map(|invitation| {
+            format!("the first password of this {}, by invitation {invitation}", person.role.name())
+        });
+        transaction.finish_act(call.act()?, ActOutcome::Succeeded, note.as_deref(), call.now).await?;
         transaction.commit().await?;
         call.closed();
         Ok(NoContent::new())
@@ -217,42 +221,43 @@ impl Api {
         self.0.store().person(id).await?.ok_or_else(|| Problem::not_found("person"))
     }
 
+    /// Checks the password that a new one is to replace; returns its hash, if there is one.
     async fn check_current(
         &self,
+        call: &Call,
         person: &rows::Person,
-        enrolling: bool,
         current: Option<Secret<String>>,
-    ) -> Outcome<()> {
+    ) -> Outcome<Option<Secret<String>>> {
         let hash = self.0.store().password_hash(person.id).await?;
         if hash.is_none() {
-            return Ok(());
+            return Ok(None);
         }
-        if enrolling {
+        if call.caller()?.enrolment().is_some() {
             // An invitation shows that someone reads the mail; that alone must not take an account over.
             return Err(Problem::not_allowed("Sign in with your password to change it."));
         }
-        self.0.limits().draw_account(&person.email).map_err(Problem::rate_limited)?;
+        self.0.limits().draw_account(call.entrance, &person.email).map_err(Problem::rate_limited)?;
         let Some(current) = current else {
             return Err(Problem::field("/current_password", "required", "Is missing."));
         };
-        let right = self.0.passwords().verify(current, hash).await;
+        let right = self.0.passwords().verify(current, hash.clone()).await;
         if right.map_err(|error| Problem::unavailable(&error))? {
-            return Ok(());
+            return Ok(hash);
         }
         Err(Problem::field("/current_password", "wrong", "Is not your password."))
     }
+}
 
-    /// The last administrator cannot be made a member or shut out: nobody could undo it.
-    async fn keep_an_administrator(&self, before: &rows::Person, after: &rows::Person) -> Outcome<()> {
-        let rules = |person: &rows::Person| person.role == domain::Role::Administrator && !person.disabled;
-        if rules(before) && !rules(after) && !self.0.store().has_other_administrator(before.id).await? {
-            return Err(Problem::new(
+impl From<EditPersonError> for Problem {
+    fn from(error: EditPersonError) -> Self {
+        match error {
+            EditPersonError::LastAdministrator => Self::new(
                 StatusCode::CONFLICT,
                 "last_administrator",
                 "This is the last administrator. Make someone else one first.",
-            ));
+            ),
+            EditPersonError::Store(error) => error.into(),
         }
-        Ok(())
     }
 }
 

@@ -120,7 +120,7 @@ impl Api {
     async fn sign_in(&self, call: Call, request: &Request, body: Body<SignIn>) -> Outcome<Created<Session>> {
         let Body(SignIn { email, password }) = body;
         let email = email.trim().to_lowercase();
-        self.0.limits().draw_account(&email).map_err(Problem::rate_limited)?;
+        self.0.limits().draw_account(call.entrance, &email).map_err(Problem::rate_limited)?;
         let store = self.0.store();
         let person = store.person_by_email(&email).await?;
         let hash = match &person {

@@ -118,7 +118,7 @@ impl Api {
             return Err(bad_link());
         }
         transaction.insert_person(&person).await?;
-        transaction.set_password(person.id, &hash).await?;
+        transaction.set_password(person.id, None, &hash).await?;
         transaction.insert_session(&begun.session).await?;
         transaction.append_changes(&[Delta::Person(person.record())], call.now).await?;
         let note = format!("person {}", person.id);

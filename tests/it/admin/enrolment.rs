@@ -125,3 +125,52 @@ crate::on_both_databases! {
         renamed.json(&json!({ "name": "Old phone" })).send().await.expect(200);
     }
 }
+
+crate::on_both_databases! {
+    async fn two_invitations_set_one_first_password(database) {
+        let app = App::over(database).await;
+        let (_, administrator) = app.administrator().await;
+        let ben = app.person("Ben Weak", Role::Member).await;
+        let mut cookies = Vec::new();
+        for _ in 0..2 {
+            let (_, link) = app.invite(&administrator, ben).await;
+            let accept = app.post("/api/v1/invitations/acceptance", &json!({ "token": link }));
+            cookies.push(accept.send().await.expect(200).cookie());
+        }
+        let passwords = [PASSWORD, "a lamp for otters"];
+        let set = |at: usize| {
+            let set = app.call("PUT", &format!("/api/v1/people/{ben}/password")).cookie(&cookies[at]);
+            set.json(&json!({ "new_password": passwords[at] })).send()
+        };
+        // Both find that there is none; both take as long to hash.
+        let (first, second) = tokio::join!(set(0), set(1));
+        let won = usize::from(second.status == 204);
+        assert_eq!([&first, &second].iter().filter(|answer| answer.status == 204).count(), 1);
+        app.sign_in("ben.weak@example.com", passwords[won]).await.expect(201);
+        app.sign_in("ben.weak@example.com", passwords[1 - won]).await.expect(401);
+        let events = app.get("/api/v1/audit-events?action=person.set_password").token(&administrator).send().await;
+        assert!(events.text.contains("the first password of this member, by invitation"), "{}", events.text);
+    }
+}
+
+#[tokio::test]
+async fn an_idempotency_key_does_not_reach_from_one_invitation_to_the_next() {
+    let app = App::new().await;
+    let (_, administrator) = app.administrator().await;
+    let ben = app.person("Ben Weak", Role::Member).await;
+    let body = json!({ "csr": csr(), "device_name": "phone" });
+    for round in 0..2 {
+        let (_, link) = app.invite(&administrator, ben).await;
+        let accept = app.post("/api/v1/invitations/acceptance", &json!({ "token": link }));
+        let cookie = accept.send().await.expect(200).cookie();
+        let issue = || {
+            let issue = app.post("/api/v1/certificates", &body).cookie(&cookie);
+            issue.header("idempotency-key", "the-same").send()
+        };
+        let first = issue().await;
+        assert_eq!(first.header("idempotency-replayed"), None, "round {round}: {}", first.text);
+        if first.status == 201 {
+            assert_eq!(issue().await.expect(201).header("idempotency-replayed"), Some("true"));
+        }
+    }
+}

@@ -10,13 +10,14 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::DuplexStream;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use wicketgate::activate::{Activation, Enforce};
 use wicketgate::admin::{
     AdminServer, AdminSettings, AdminSocket, Allowance, Allowances, DoorStream, Listeners, NewAdminToken,
-    Rooms, Stream, create_setup_token, create_token_for,
+    Patience, Rooms, Stream, create_setup_token, create_token_for,
 };
 use wicketgate::ca::Ca;
 use wicketgate::clock::{Clock, ManualClock, SharedClock};
@@ -196,6 +197,15 @@ impl App {
     }
 
     pub async fn with(database: &TestDatabase, allowances: Allowances) -> Self {
+        Self::built(database, allowances, Patience::default()).await
+    }
+
+    /// With other deadlines for connections.
+    pub async fn patient(patience: Patience) -> Self {
+        Self::built(&TestDatabase::sqlite(), generous(), patience).await
+    }
+
+    async fn built(database: &TestDatabase, allowances: Allowances, patience: Patience) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = match database {
             // The fixture outlives the database that `new` makes for it.
@@ -258,7 +268,8 @@ impl App {
                 name: "Test".to_owned(),
                 allowances,
             },
-        );
+        )
+        .patience(patience);
         let (tls, roots) = tls_of(&ca).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let console = listener.local_addr().unwrap();
@@ -296,7 +307,15 @@ impl App {
         self.call("POST", path).json(body)
     }
 
-    async fn connect(&self, way: Way) -> Box<dyn Stream> {
+    /// A connection to the door from `peer`, with a small buffer on the way.
+    pub async fn knock(&self, peer: &str) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(512);
+        let peer = SocketAddr::new(peer.parse().unwrap(), 4711);
+        self.door.send(DoorStream { stream: Box::new(theirs), peer }).await.unwrap();
+        ours
+    }
+
+    pub async fn connect(&self, way: Way) -> Box<dyn Stream> {
         match way {
             Way::Socket => Box::new(UnixStream::connect(&self.socket).await.unwrap()),
             Way::Door => {

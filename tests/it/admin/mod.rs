@@ -1,6 +1,7 @@
 //! The admin server from outside: over its own streams, with a real authority behind it.
 
 mod configuration;
+mod connections;
 mod enrolment;
 mod fixture;
 mod openapi;

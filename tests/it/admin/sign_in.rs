@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use wicketgate::admin::Allowances;
+use wicketgate::ca::EditPersonError;
+use wicketgate::domain::{Actor, Role};
+use wicketgate::store::people::Person;
 
 use super::fixture::{App, CONSOLE, DOOR, PASSWORD, Way, generous};
 use crate::harness::database::TestDatabase;
@@ -94,6 +97,8 @@ async fn a_new_password_ends_the_other_sessions_and_the_old_one_is_needed_for_it
     let own = app.get("/api/v1/sessions/current").cookie(&here).send().await;
     let id = own.body["person"]["id"].as_str().unwrap().to_owned();
     let path = format!("/api/v1/people/{id}/password");
+    let token = app.token(id.parse().unwrap(), Role::Administrator).await;
+    app.get("/api/v1/sessions/current").token(&token).send().await.expect(200);
     let change = |current: &str, new: &str| {
         let body = json!({ "current_password": current, "new_password": new });
         app.call("PUT", &path).cookie(&here).json(&body).send()
@@ -107,6 +112,7 @@ async fn a_new_password_ends_the_other_sessions_and_the_old_one_is_needed_for_it
     app.get("/api/v1/sessions/current").cookie(&there).send().await.expect(401);
     app.sign_in("olga@example.com", PASSWORD).await.expect(401);
     app.sign_in("olga@example.com", "a lamp for otters").await.expect(201);
+    app.get("/api/v1/sessions/current").token(&token).send().await.expect(401);
 }
 
 #[tokio::test]
@@ -171,6 +177,9 @@ async fn guessing_is_slowed_down_by_source_and_by_account() {
     let denied = app.sign_in("olga@example.com", "wrong").await.expect_problem(429, "rate_limited");
     assert!(denied.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
     app.sign_in("ben@example.com", "wrong").await.expect(401);
+    // Who guesses at the door shuts nobody out of the console, nor the other way round.
+    let body = json!({ "email": "olga@example.com", "password": "wrong" });
+    app.post("/api/v1/sessions", &body).through(Way::Door).send().await.expect(401);
 
     let by_source =
         Allowances { sign_in_by_source: few, setup: few, acceptance: few, bad_tokens: few, ..generous() };
@@ -211,4 +220,34 @@ async fn at_the_door_everyone_is_a_member_and_at_the_socket_root_runs_the_house(
     app.post("/api/v1/people", &person).through(Way::Socket).send().await.expect(201);
     let events = app.get("/api/v1/audit-events?action=person.add").token(&token).send().await;
     assert!(events.body["items"][0]["actor"].as_str().unwrap().starts_with("host:"));
+}
+
+crate::on_both_databases! {
+    async fn two_administrators_cannot_demote_one_another_and_disabling_ends_sessions(database) {
+        let app = App::over(database).await;
+        let cookie = app.set_up().await;
+        let olga = app.store.person_by_email("olga@example.com").await.unwrap().unwrap();
+        let ada = app.person("Ada Root", Role::Administrator).await;
+        let ada = app.store.person(ada).await.unwrap().unwrap();
+        let edit = async |person: Person| {
+            let now = app.clock_now();
+            let act = app.store.begin_act(Actor::System("test"), "person.edit", None, None, now).await.unwrap();
+            app.ca.update_person(&person, &act, now).await
+        };
+        // Both were decided on while there were two.
+        let (first, second) = tokio::join!(
+            edit(Person { role: Role::Member, ..ada.clone() }),
+            edit(Person { disabled: true, ..olga.clone() }),
+        );
+        assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
+        let refused = first.and(second).unwrap_err();
+        assert!(matches!(refused, EditPersonError::LastAdministrator), "{refused:?}");
+
+        let ada = app.store.person(ada.id).await.unwrap().unwrap();
+        let olga = app.store.person(olga.id).await.unwrap().unwrap();
+        edit(Person { role: Role::Administrator, disabled: false, ..ada }).await.unwrap();
+        let (olga, _) = edit(Person { disabled: true, ..olga }).await.unwrap();
+        edit(Person { disabled: false, ..olga }).await.unwrap();
+        app.get("/api/v1/sessions/current").cookie(&cookie).send().await.expect_problem(401, "not_signed_in");
+    }
 }

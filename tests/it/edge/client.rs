@@ -112,6 +112,18 @@ pub async fn connect(world: &World, host: &str, device: Option<&Device>, http: H
     }
 }
 
+/// An HTTP/2 visitor that takes the heads of answers and not one octet of a body.
+pub async fn connect_without_window(world: &World, host: &str) -> Visitor {
+    let stream = shake(world, host, tls(world, None, &[b"h2"])).await.unwrap();
+    let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(0)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    Visitor::Two(sender)
+}
+
 impl Visitor {
     pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, hyper::Error> {
         let answer = async {

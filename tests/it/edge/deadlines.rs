@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use wicketgate::telemetry::metrics::Handshake;
 
-use super::client::{Http, connect, read_all, shake, tls, until};
+use super::client::{Http, connect, connect_without_window, read_all, shake, tls, until};
 use super::fixture::{APP, World};
 
 const SHORT: Duration = Duration::from_millis(200);
@@ -83,4 +83,26 @@ async fn a_silent_upstream_gets_504_and_a_long_exchange_ends() {
     let request = visitor.request(Method::GET, APP, "/public/drip");
     let body = visitor.send(request).await.unwrap().into_body();
     assert!(tokio::time::timeout(Duration::from_secs(3), body.collect()).await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn an_answer_that_a_visitor_gives_no_window_for_is_broken_off() {
+    let world = World::with(
+        |settings| {
+            settings.body_timeout = SHORT;
+            settings.idle_timeout = SHORT;
+        },
+        |data| data.routes.retain(|route| route.path_prefix != "/"),
+    )
+    .await;
+    for (path, status) in [("/nowhere", 404), ("/public", 200), ("/public/drip", 200)] {
+        let mut visitor = connect_without_window(&world, APP).await;
+        let request = visitor.request(Method::GET, APP, path);
+        let answer = visitor.send(request).await.unwrap();
+        assert_eq!(answer.status(), status, "{path}");
+        let body = tokio::time::timeout(Duration::from_secs(3), answer.into_body().collect()).await;
+        assert!(body.expect("the end of the wait").is_err(), "{path}");
+        until("nothing is in flight", || world.metrics.http.active.value() == 0).await;
+        assert!(visitor.closes_within(Duration::from_secs(3)).await, "{path}: the connection is idle");
+    }
 }
