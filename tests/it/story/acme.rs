@@ -55,8 +55,10 @@ fn under_load(house: &House, roots: &[Vec<u8>], device: &Device, work: impl FnOn
                 }
             });
         }
-        work();
+        // Even when it fails: the visitors would go on for ever.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
         done.store(true, Ordering::SeqCst);
+        outcome.unwrap_or_else(|fault| std::panic::resume_unwind(fault));
     });
     (count.into_inner(), faults.into_inner())
 }
