@@ -274,8 +274,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn request_renewal(&self, host: &Hostname, now: UtcTime) -> Result<(), StoreError> {
-        let renewal = Renewal { requested_at: Some(now), ..self.renewal(host).await? };
-        write_renewal(self.writer(), host, &renewal).await
+        let renewal = Renewal { requested_at: Some(now), ..Renewal::default() };
+        write_renewal(self.writer(), host, &renewal, &[acme_renewal::Column::RequestedAt]).await
     }
 
     /// Keeps the authority's suggestion.
@@ -283,8 +283,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn keep_window(&self, host: &Hostname, window: StoredWindow) -> Result<(), StoreError> {
-        let renewal = Renewal { window: Some(window), ..self.renewal(host).await? };
-        write_renewal(self.writer(), host, &renewal).await
+        let renewal = Renewal { window: Some(window), ..Renewal::default() };
+        write_renewal(self.writer(), host, &renewal, &WINDOW).await
     }
 }
 
@@ -379,14 +379,39 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`].
     pub async fn set_renewal(&self, host: &Hostname, renewal: &Renewal) -> Result<(), StoreError> {
-        write_renewal(self.connection(), host, renewal).await
+        write_renewal(self.connection(), host, renewal, &EVERYTHING).await
     }
 }
 
+const WINDOW: [acme_renewal::Column; 5] = [
+    acme_renewal::Column::WindowCertificate,
+    acme_renewal::Column::WindowStart,
+    acme_renewal::Column::WindowEnd,
+    acme_renewal::Column::WindowSelected,
+    acme_renewal::Column::WindowNextLook,
+];
+
+const EVERYTHING: [acme_renewal::Column; 12] = [
+    acme_renewal::Column::Failures,
+    acme_renewal::Column::Jitter,
+    acme_renewal::Column::LastFailedAt,
+    acme_renewal::Column::BlockedUntil,
+    acme_renewal::Column::RequestedAt,
+    acme_renewal::Column::SucceededAt,
+    acme_renewal::Column::LastError,
+    acme_renewal::Column::WindowCertificate,
+    acme_renewal::Column::WindowStart,
+    acme_renewal::Column::WindowEnd,
+    acme_renewal::Column::WindowSelected,
+    acme_renewal::Column::WindowNextLook,
+];
+
+/// Writes these columns of the name's row, in one statement: someone else may be writing the others.
 async fn write_renewal<C: ConnectionTrait>(
     connection: &C,
     host: &Hostname,
     renewal: &Renewal,
+    columns: &[acme_renewal::Column],
 ) -> Result<(), StoreError> {
     use acme_renewal::Column;
     let unix = |time: Option<UtcTime>| time.map(UtcTime::as_unix);
@@ -406,22 +431,7 @@ async fn write_renewal<C: ConnectionTrait>(
         window_selected: Set(unix(window.and_then(|window| window.selected))),
         window_next_look: Set(unix(window.map(|window| window.next_look))),
     };
-    let replace = OnConflict::column(Column::Host)
-        .update_columns([
-            Column::Failures,
-            Column::Jitter,
-            Column::LastFailedAt,
-            Column::BlockedUntil,
-            Column::RequestedAt,
-            Column::SucceededAt,
-            Column::LastError,
-            Column::WindowCertificate,
-            Column::WindowStart,
-            Column::WindowEnd,
-            Column::WindowSelected,
-            Column::WindowNextLook,
-        ])
-        .to_owned();
+    let replace = OnConflict::column(Column::Host).update_columns(columns.iter().copied()).to_owned();
     acme_renewal::Entity::insert(row).on_conflict(replace).exec_without_returning(connection).await?;
     Ok(())
 }

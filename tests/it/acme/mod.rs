@@ -2,4 +2,5 @@
 
 mod fixture;
 mod orders;
+mod requests;
 mod troubles;

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
@@ -30,7 +29,7 @@ fn public_certificate(house: &House) -> Option<Value> {
 /// How many were made, and what went wrong with which.
 fn under_load(house: &House, roots: &[Vec<u8>], device: &Device, work: impl FnOnce()) -> (u64, Vec<String>) {
     let (done, count) = (AtomicBool::new(false), AtomicU64::new(0));
-    let faults = Mutex::new(Vec::new());
+    let faults = parking_lot::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         let started = Instant::now();
         for visitor in 0..4_u32 {
@@ -56,8 +55,10 @@ fn under_load(house: &House, roots: &[Vec<u8>], device: &Device, work: impl FnOn
                 }
             });
         }
-        work();
+        // Even when it fails: the visitors would go on for ever.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
         done.store(true, Ordering::SeqCst);
+        outcome.unwrap_or_else(|fault| std::panic::resume_unwind(fault));
     });
     (count.into_inner(), faults.into_inner())
 }

@@ -1,7 +1,7 @@
 //! An installation of the product's own binary: configuration file, keys, database, process.
 
 use std::fs::{File, OpenOptions};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -49,13 +49,17 @@ pub struct House {
     folder: TempDir,
 }
 
-/// A port below those that outgoing connections take, so that a restarted house finds it free.
+/// A port below those that outgoing connections take, so that a restarted house finds it free; no other
+/// test process gets it while this one lives.
 pub fn quiet_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let from = u16::try_from(std::process::id() % 11_000).unwrap();
     loop {
         let port = 20_000 + (from + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        // A UDP socket is the claim: it is in no listener's way, and the kernel drops it with the process.
+        let Ok(claim) = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) else { continue };
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            std::mem::forget(claim);
             return port;
         }
     }
@@ -359,8 +363,10 @@ impl Drop for House {
         }
         if std::thread::panicking() {
             let log = self.log();
-            let lines: Vec<&str> = log.lines().collect();
-            eprintln!("{}", lines[lines.len().saturating_sub(25)..].join("\n"));
+            // Not the requests: under load there would be nothing else.
+            let lines: Vec<&str> =
+                log.lines().filter(|line| !line.contains(r#""target":"access""#)).collect();
+            eprintln!("{}", lines[lines.len().saturating_sub(40)..].join("\n"));
         }
     }
 }
