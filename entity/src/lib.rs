@@ -9,6 +9,7 @@ pub mod acme_renewal;
 pub mod alert;
 pub mod audit_event;
 pub mod authority;
+pub mod ceremony;
 pub mod certificate;
 pub mod configuration_head;
 pub mod crl;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::gate::{hex, parse_issuer};
 use super::{Ca, SignerError};
 use crate::crash;
-use crate::domain::{AuthorityKind, AuthorityState, UtcTime};
+use crate::domain::{AuthorityKind, UtcTime};
 use crate::pki::crl::{RevokedEntry, prepare_crl};
 use crate::pki::issuer::PrepareError;
 use crate::pki::prepared::AssembleError;
@@ -44,13 +44,7 @@ impl Ca {
         let mut published = 0;
         let mut failure = None;
         for authority in self.0.store.authorities().await? {
-            let revokes = matches!(authority.kind, AuthorityKind::Root | AuthorityKind::Issuing)
-                && authority.certificate.is_some()
-                && matches!(
-                    authority.state,
-                    AuthorityState::Trusted | AuthorityState::Issuing | AuthorityState::Retiring
-                );
-            if !revokes {
+            if !self.keeps_status(&authority, now).await? {
                 continue;
             }
             match self.publish_if_due(&authority, now).await {

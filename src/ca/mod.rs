@@ -3,12 +3,14 @@
 //! serial reserved, bytes prepared and linted, intent committed, signed once, compared, stored.
 
 mod authorities;
+mod cross;
 mod crls;
 mod gate;
 mod intents;
 mod issue;
 mod people;
 mod revoke;
+mod rollover;
 mod server_leaves;
 
 use std::collections::HashMap;
@@ -28,7 +30,9 @@ pub use crls::CrlError;
 pub use gate::GateError;
 pub use issue::{DeviceChoice, IssueError, IssueRequest, Issued};
 pub use people::EditPersonError;
+pub use cross::CrossError;
 pub use revoke::{RevokeError, Revoked};
+pub use rollover::{Moved, RolloverError};
 pub use server_leaves::ServerLeafError;
 
 /// The authority. Cheap to clone.
@@ -56,6 +60,9 @@ pub enum SignerError {
     /// The row was changed, moved, or sealed under another key.
     #[error("signing key {0} does not open: its row was changed or belongs to another key file")]
     Sealed(KeyId),
+    /// The private half was never here.
+    #[error("the private half of key {0} is not in this system: what it signs comes from a key ceremony")]
+    Elsewhere(KeyId),
     /// The signer refused.
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -131,6 +138,9 @@ impl Ca {
             return Ok(signer.clone());
         }
         let key = self.0.store.signing_key(key_id).await?;
+        if !key.is_here() {
+            return Err(SignerError::Elsewhere(key_id.clone()));
+        }
         let opened = self.0.vaults.authority.open(SigningKey::place(key_id), &key.sealed);
         let pkcs8 = opened.map_err(|_| SignerError::Sealed(key_id.clone()))?;
         let signer: Arc<dyn Signer> = Arc::new(SealedSigner::from_pkcs8(key_id.clone(), pkcs8.expose())?);

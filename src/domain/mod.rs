@@ -18,7 +18,7 @@ pub mod time;
 
 pub use access::{AccessPolicy, AccessRules, ClientAuth};
 pub use actor::{Actor, Role};
-pub use authority::{AuthorityKind, AuthorityState};
+pub use authority::{AuthorityKind, AuthorityState, AuthorityStep};
 pub use entropy::Entropy;
 pub use fingerprint::Fingerprint;
 pub use hostname::Hostname;

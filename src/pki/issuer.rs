@@ -58,6 +58,10 @@ pub struct AuthorityTemplate<'a> {
     pub issuer_urls: &'a [String],
 }
 
+/// How many authorities may stand below a root: another root that it vouches for, and that one's
+/// issuing authority.
+pub(super) const ROOT_PATH_LEN: u8 = 2;
+
 /// Prepares a client certificate: clientAuth only, digitalSignature only.
 ///
 /// # Errors
@@ -203,7 +207,7 @@ fn authority_extensions(
     issuer: Option<&AuthorityCertificate>,
 ) -> Result<Vec<Vec<u8>>, NameError> {
     let (path_len, purpose) = match template.kind {
-        AuthorityKind::Root => (1, None),
+        AuthorityKind::Root => (ROOT_PATH_LEN, None),
         AuthorityKind::Issuing => (0, Some(oid::KP_CLIENT_AUTH)),
         AuthorityKind::LocalServer => (0, Some(oid::KP_SERVER_AUTH)),
     };

@@ -10,6 +10,7 @@ pub mod authority;
 pub mod chain;
 pub mod challenge;
 pub mod crl;
+pub mod cross;
 pub mod csr;
 pub mod issuer;
 pub mod key_policy;

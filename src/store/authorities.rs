@@ -46,11 +46,17 @@ pub struct SigningKey {
     pub id: KeyId,
     /// Its public half, SubjectPublicKeyInfo DER.
     pub spki: Vec<u8>,
-    /// Its private half, PKCS#8 DER, sealed under the authority vault at [`SigningKey::place`].
+    /// Its private half, PKCS#8 DER, sealed under the authority vault at [`SigningKey::place`]. Empty
+    /// when it is not in this system: the key of an offline root.
     pub sealed: Vec<u8>,
 }
 
 impl SigningKey {
+    /// Whether the private half is in this system.
+    pub fn is_here(&self) -> bool {
+        !self.sealed.is_empty()
+    }
+
     /// Where the private half of key `id` is sealed to.
     pub fn place(id: &KeyId) -> Place<'_> {
         Place { table: "signing_key", column: "sealed", row: &id.0 }
@@ -180,7 +186,7 @@ impl Transaction {
     }
 }
 
-fn read(row: authority::Model) -> Result<Authority, StoreError> {
+pub(in crate::store) fn read(row: authority::Model) -> Result<Authority, StoreError> {
     Ok(Authority {
         name: parse("an authority's name", &row.name)?,
         kind: named("an authority's kind", &row.kind, AuthorityKind::from_name(&row.kind))?,

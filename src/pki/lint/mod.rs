@@ -7,7 +7,7 @@ mod crl;
 #[cfg(test)]
 mod tests;
 
-pub use certificate::{lint_authority, lint_client, lint_server, lint_under};
+pub use certificate::{lint_authority, lint_client, lint_cross, lint_server, lint_under};
 pub use crl::{lint_crl, lint_crl_under};
 
 /// A broken rule.
