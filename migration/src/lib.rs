@@ -7,8 +7,8 @@ use sea_orm_migration::prelude::*;
 mod m0001_core;
 mod m0002_access;
 mod m0003_automation;
-mod m0008_rollover;
 mod m0004_gate;
+mod m0008_rollover;
 mod table;
 
 /// Every step, oldest first.
@@ -21,8 +21,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_core::Migration),
             Box::new(m0002_access::Migration),
             Box::new(m0003_automation::Migration),
-            Box::new(m0008_rollover::Migration),
             Box::new(m0004_gate::Migration),
+            Box::new(m0008_rollover::Migration),
         ]
     }
 }

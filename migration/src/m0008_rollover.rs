@@ -22,7 +22,11 @@ impl MigrationTrait for Migration {
             )
             .await?;
         manager
-            .create_index(index("certificate", "certificate_by_authority_and_end", &["authority", "not_after"]))
+            .create_index(index(
+                "certificate",
+                "certificate_by_authority_and_end",
+                &["authority", "not_after"],
+            ))
             .await?;
         // Two administrators, two replicas: the database itself admits one.
         manager

@@ -170,6 +170,13 @@ operations! {
 
     GET "/authorities" listAuthorities Enrolment;
     GET "/authorities/{name}" getAuthority Enrolment;
+    POST "/authorities" stageAuthority Administrator audit("authority.stage");
+    POST "/authorities/{name}/trust" trustAuthority Administrator audit("authority.trust", "authority");
+    POST "/authorities/{name}/rollback" rollBackAuthority Administrator audit("authority.roll_back", "authority");
+    POST "/authorities/{name}/issuance" letAuthorityIssue Administrator audit("authority.let_issue", "authority");
+    POST "/authorities/{name}/retirement" retireAuthority Administrator audit("authority.retire", "authority");
+    POST "/authorities/{name}/archival" archiveAuthority Administrator audit("authority.archive", "authority");
+    GET "/authorities/{name}/dependants" listDependants Administrator;
     GET "/profiles" listProfiles Enrolment;
     GET "/profiles/{name}" getProfile Enrolment;
 

@@ -71,8 +71,11 @@ impl Ca {
         for kind in kinds {
             let all = self.0.store.authorities().await?;
             if !all.iter().any(|authority| authority.kind == *kind && authority.certificate.is_some()) {
-                let act =
-                    self.0.store.begin_act(Actor::System("init"), "authority.create", None, None, now).await?;
+                let act = self
+                    .0
+                    .store
+                    .begin_act(Actor::System("init"), "authority.create", None, None, now)
+                    .await?;
                 self.make_authority(*kind, organisation, AuthorityState::Issuing, &act, now).await?;
             }
         }

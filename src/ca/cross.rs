@@ -2,10 +2,10 @@
 //! key. Nobody of ours needs them (edges know every leaf by its bytes); they are for verifiers elsewhere
 //! that trust only one of the two, and are exported for them.
 
+use super::Ca;
 use super::authorities::BACK_DATE;
 use super::gate::{GateError, parse_issuer};
 use super::rollover::CrossLink;
-use super::Ca;
 use crate::domain::audit::{Act, Outcome};
 use crate::domain::{AuthorityKind, Serial, Slug, UtcTime};
 use crate::pki::cross::{CrossTemplate, has_room, prepare_cross};
@@ -42,14 +42,20 @@ impl Ca {
     /// Which root vouches for which, at `now`.
     pub(super) async fn cross_links(&self, now: UtcTime) -> Result<Vec<CrossLink>, StoreError> {
         let all = self.0.store.internal_certificates(&IntentPurpose::CrossCertificate, None).await?;
-        let valid =
-            all.into_iter().filter(|cross| cross.revoked.is_none() && (cross.not_before..=cross.not_after).contains(&now));
+        let valid = all
+            .into_iter()
+            .filter(|cross| cross.revoked.is_none() && (cross.not_before..=cross.not_after).contains(&now));
         Ok(valid.map(|cross| CrossLink { issuer: cross.authority, subject: cross.subject }).collect())
     }
 
     /// Lets `new` and the root that issues vouch for each other, both ways, where that is still missing
     /// and both keys are in this system.
-    pub(super) async fn cross_certify(&self, new: &Authority, act: &Act, now: UtcTime) -> Result<(), CrossError> {
+    pub(super) async fn cross_certify(
+        &self,
+        new: &Authority,
+        act: &Act,
+        now: UtcTime,
+    ) -> Result<(), CrossError> {
         let store = &self.0.store;
         let Some(old) = store.signing_authority(AuthorityKind::Root).await? else { return Ok(()) };
         for root in [&old, new] {
@@ -73,7 +79,13 @@ impl Ca {
         Ok(())
     }
 
-    async fn vouch(&self, issuer: &Authority, subject: &Authority, act: &Act, now: UtcTime) -> Result<(), CrossError> {
+    async fn vouch(
+        &self,
+        issuer: &Authority,
+        subject: &Authority,
+        act: &Act,
+        now: UtcTime,
+    ) -> Result<(), CrossError> {
         let store = &self.0.store;
         let object = Some(("authority", issuer.name.to_string()));
         let request = act.request_id.clone();

@@ -3,8 +3,9 @@
 //! serial reserved, bytes prepared and linted, intent committed, signed once, compared, stored.
 
 mod authorities;
-mod cross;
 mod crls;
+mod ceremony;
+mod cross;
 mod gate;
 mod intents;
 mod issue;
@@ -27,10 +28,11 @@ use crate::store::{Store, StoreError};
 
 pub use authorities::InitError;
 pub use crls::CrlError;
+pub use ceremony::{Brought, CeremonyFault, Imported, Wanted};
+pub use cross::CrossError;
 pub use gate::GateError;
 pub use issue::{DeviceChoice, IssueError, IssueRequest, Issued};
 pub use people::EditPersonError;
-pub use cross::CrossError;
 pub use revoke::{RevokeError, Revoked};
 pub use rollover::{Moved, RolloverError};
 pub use server_leaves::ServerLeafError;

@@ -10,9 +10,7 @@ use super::authorities::record;
 use super::cross::CrossError;
 use super::{Ca, InitError};
 use crate::domain::audit::{Act, Outcome};
-use crate::domain::{
-    AuthorityKind, AuthorityState, AuthorityStep, Delta, Enforced, Slug, UtcTime,
-};
+use crate::domain::{AuthorityKind, AuthorityState, AuthorityStep, Delta, Enforced, Slug, UtcTime};
 use crate::store::authorities::Authority;
 use crate::store::rollover::Dependants;
 use crate::store::settings::INSTALLATION_NAME;
@@ -55,7 +53,9 @@ pub enum RolloverError {
     #[error("its root {0} is not trusted: trust that one first")]
     RootNotTrusted(Slug),
     /// It ends before a leaf of today would. -> 409
-    #[error("{authority} ends {ends}, before a certificate of full length that is issued today: stage another")]
+    #[error(
+        "{authority} ends {ends}, before a certificate of full length that is issued today: stage another"
+    )]
     TooShort {
         /// Which authority.
         authority: Slug,
@@ -93,9 +93,18 @@ impl Ca {
     ///
     /// # Errors
     /// As [`RolloverError`] says; `act` is closed on success only.
-    pub async fn stage(&self, kind: AuthorityKind, act: &Act, now: UtcTime) -> Result<Authority, RolloverError> {
+    pub async fn stage(
+        &self,
+        kind: AuthorityKind,
+        act: &Act,
+        now: UtcTime,
+    ) -> Result<Authority, RolloverError> {
         if kind == AuthorityKind::LocalServer {
             return Err(RolloverError::Kind);
+        }
+        if kind == AuthorityKind::Root && self.has_offline_root().await? {
+            let (name, _) = self.next_generation(kind).await?;
+            return Err(InitError::OfflineRoot(name).into());
         }
         let organisation = self.organisation().await?;
         Ok(self.make_authority(kind, &organisation, AuthorityState::Staged, act, now).await?)
@@ -206,7 +215,11 @@ impl Ca {
     ///
     /// # Errors
     /// [`RolloverError::Missing`], [`RolloverError::Store`].
-    pub async fn dependants(&self, name: &Slug, now: UtcTime) -> Result<(Dependants, Vec<Slug>), RolloverError> {
+    pub async fn dependants(
+        &self,
+        name: &Slug,
+        now: UtcTime,
+    ) -> Result<(Dependants, Vec<Slug>), RolloverError> {
         let names = self.dependent_authorities(name, now).await?;
         Ok((self.0.store.dependants(&names, now).await?, names))
     }
@@ -311,8 +324,7 @@ fn check_step(authority: &Authority, step: AuthorityStep) -> Result<AuthoritySta
     if authority.kind == AuthorityKind::LocalServer {
         return Err(RolloverError::Kind);
     }
-    let wrong =
-        || RolloverError::Step { authority: authority.name.clone(), state: authority.state, step };
+    let wrong = || RolloverError::Step { authority: authority.name.clone(), state: authority.state, step };
     authority.state.after(step).ok_or_else(wrong)
 }
 

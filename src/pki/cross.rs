@@ -93,22 +93,28 @@ mod tests {
 
     #[test]
     fn a_root_vouches_for_name_key_and_key_identifier_of_the_other() {
-        let (old, new) = (fixtures::root(), fixtures::self_signed(AuthorityKind::Root, "Test Client Root G2"));
+        let (old, new) =
+            (fixtures::root(), fixtures::self_signed(AuthorityKind::Root, "Test Client Root G2"));
         let urls = ["http://localhost/pki/x".to_owned()];
         let prepared = prepare_cross(&old.certificate, &template(&new.certificate, &urls)).unwrap();
         let signature = old.sign(prepared.tbs());
         let cross = AuthorityCertificate::from_der(prepared.assemble(&signature).unwrap().der()).unwrap();
         assert_eq!(cross.subject_der(), new.certificate.subject_der());
-        assert_eq!((cross.spki_der(), cross.key_id()), (new.certificate.spki_der(), new.certificate.key_id()));
+        assert_eq!(
+            (cross.spki_der(), cross.key_id()),
+            (new.certificate.spki_der(), new.certificate.key_id())
+        );
         assert_eq!(cross.path_len(), Some(CROSS_PATH_LEN));
         assert!(chain::signed_by(cross.der(), old.certificate.spki_der()));
     }
 
     #[test]
     fn nobody_vouches_for_itself_for_an_issuing_authority_or_for_longer_than_both_live() {
-        let (old, new) = (fixtures::root(), fixtures::self_signed(AuthorityKind::Root, "Test Client Root G2"));
+        let (old, new) =
+            (fixtures::root(), fixtures::self_signed(AuthorityKind::Root, "Test Client Root G2"));
         let issuing = fixtures::issuing_under(&old);
-        let refused = |by: &AuthorityCertificate, template: CrossTemplate<'_>| prepare_cross(by, &template).is_err();
+        let refused =
+            |by: &AuthorityCertificate, template: CrossTemplate<'_>| prepare_cross(by, &template).is_err();
         assert!(refused(&old.certificate, template(&old.certificate, &[])));
         assert!(refused(&old.certificate, template(&issuing.certificate, &[])));
         assert!(refused(&issuing.certificate, template(&new.certificate, &[])));

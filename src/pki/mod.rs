@@ -7,6 +7,7 @@
 //! those on their way into a PKCS#12 file ([`pkcs12`]).
 
 pub mod authority;
+pub mod ceremony;
 pub mod chain;
 pub mod challenge;
 pub mod crl;
@@ -20,6 +21,7 @@ pub mod pem;
 pub mod pkcs12;
 pub mod prepared;
 pub mod profile;
+pub mod sealed_key;
 pub mod server_leaf;
 
 mod encode;

@@ -1,9 +1,10 @@
 //! Key ceremonies: what was planned, byte for byte, and whether its outcome came back.
 
-use entity::{authority, ceremony};
+use entity::{authority, ceremony, crl};
 use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
 
+use super::crls::Crl;
 use super::{Store, StoreError, Transaction, at};
 use crate::domain::{AuthorityState, Slug, UtcTime};
 
@@ -41,7 +42,12 @@ impl Transaction {
     ///
     /// # Errors
     /// [`StoreError::Taken`] when the same bytes were planned before.
-    pub async fn insert_ceremony(&self, plan_sha256: &str, plan: &[u8], now: UtcTime) -> Result<(), StoreError> {
+    pub async fn insert_ceremony(
+        &self,
+        plan_sha256: &str,
+        plan: &[u8],
+        now: UtcTime,
+    ) -> Result<(), StoreError> {
         let row = ceremony::ActiveModel {
             plan_sha256: Set(plan_sha256.to_owned()),
             plan: Set(plan.to_vec()),
@@ -62,6 +68,33 @@ impl Transaction {
             .filter(ceremony::Column::PlanSha256.eq(plan_sha256))
             .filter(ceremony::Column::CompletedAt.is_null());
         Ok(update.exec(self.connection()).await?.rows_affected == 1)
+    }
+
+    /// Publishes a list that a ceremony brought; older ones of its authority are dropped, and numbers go
+    /// on above it.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when there is a list with this number.
+    pub async fn import_crl(&self, list: &Crl, tbs: &[u8]) -> Result<(), StoreError> {
+        let number = i64::try_from(list.number).unwrap_or(i64::MAX);
+        let row = crl::ActiveModel {
+            authority: Set(list.authority.to_string()),
+            number: Set(number),
+            this_update: Set(list.this_update.as_unix()),
+            next_update: Set(list.next_update.as_unix()),
+            entries_sha256: Set(list.entries_sha256.clone()),
+            tbs: Set(tbs.to_vec()),
+            der: Set(None),
+        };
+        let inserted = crl::Entity::insert(row).exec_without_returning(self.connection()).await;
+        inserted.map_err(|error| StoreError::unique(error, "the list's number"))?;
+        authority::Entity::update_many()
+            .col_expr(authority::Column::CrlNumber, Expr::value(number))
+            .filter(authority::Column::Name.eq(list.authority.to_string()))
+            .filter(authority::Column::CrlNumber.lt(number))
+            .exec(self.connection())
+            .await?;
+        self.publish_crl(list).await
     }
 
     /// Adds the certificate that a ceremony brought to an authority that waits for it.

@@ -126,11 +126,7 @@ async fn count<C: ConnectionTrait>(
         .await?;
     let (certificates, people, devices) = found.unwrap_or_default();
     let whole = |number: i64| u64::try_from(number).unwrap_or(0);
-    Ok(Dependants {
-        certificates: whole(certificates),
-        people: whole(people),
-        devices: whole(devices),
-    })
+    Ok(Dependants { certificates: whole(certificates), people: whole(people), devices: whole(devices) })
 }
 
 fn active(of: &[Slug], now: UtcTime) -> Select<certificate::Entity> {

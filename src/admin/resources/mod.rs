@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod audit_events;
 pub mod authorities;
+pub mod authority_steps;
 pub mod certificates;
 pub mod devices;
 pub mod installation;
@@ -66,7 +67,15 @@ pub enum Tag {
 /// Every resource.
 pub type Api = (
     (installation::Api, setup::Api, sessions::Api, people::Api, devices::Api, invitations::Api),
-    (certificates::Api, authorities::Api, profiles::Api, tokens::Api, settings::Api, audit_events::Api),
+    (
+        certificates::Api,
+        authorities::Api,
+        authority_steps::Api,
+        profiles::Api,
+        tokens::Api,
+        settings::Api,
+        audit_events::Api,
+    ),
     (sites::Api, routes::Api, upstreams::Api, jobs::Api, alerts::Api),
 );
 
@@ -85,6 +94,7 @@ pub fn api(services: &Services) -> Api {
         (
             certificates::Api(s()),
             authorities::Api(s()),
+            authority_steps::Api(s()),
             profiles::Api(s()),
             tokens::Api(s()),
             settings::Api(s()),

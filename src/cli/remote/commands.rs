@@ -4,7 +4,7 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::issue;
+use super::{CaAct, issue};
 use crate::domain::{
     ClientAuth, DeviceId, Hostname, PersonId, RevocationReason, Role, RouteId, Serial, Slug, TokenId,
 };
@@ -17,7 +17,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         act: CertAct,
     },
-    /// Authorities
+    /// Authorities, and rolling them over
     Ca {
         #[command(subcommand)]
         act: CaAct,
@@ -87,15 +87,6 @@ pub(crate) enum CertAct {
         #[arg(long, default_value = "unspecified")]
         reason: RevocationReason,
     },
-}
-
-/// Acts on authorities.
-#[derive(Debug, Subcommand)]
-pub(crate) enum CaAct {
-    /// List them
-    List,
-    /// Show one
-    Show { name: Slug },
 }
 
 /// Acts on sites.
@@ -285,11 +276,7 @@ impl Command {
     pub(super) fn call(self) -> anyhow::Result<Call> {
         Ok(match self {
             Self::Cert { act } => certificates(act)?,
-            Self::Ca { act: CaAct::List } => Call::get(
-                "/api/v1/authorities",
-                &["name", "kind", "state", "common_name", "not_after", "crl_number", "crl_next_update"],
-            ),
-            Self::Ca { act: CaAct::Show { name } } => Call::get(format!("/api/v1/authorities/{name}"), &[]),
+            Self::Ca { .. } => anyhow::bail!("acts on authorities say what comes next, too"),
             Self::Site { act } => sites(act),
             Self::Route { act } => routes(act),
             Self::Upstream { act: UpstreamAct::List } => Call::get("/api/v1/upstreams", &["name", "targets"]),

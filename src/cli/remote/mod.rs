@@ -1,11 +1,13 @@
 //! Everything a running installation is asked for: people, devices' certificates, sites, routes, jobs.
 //! Each subcommand is one or two requests to the API, so it can do exactly what a token can.
 
+mod authorities;
 mod client;
 mod commands;
 mod issue;
 mod table;
 
+pub(super) use authorities::CaAct;
 pub(super) use client::{Client, Reach};
 pub(super) use commands::Command;
 
@@ -15,6 +17,9 @@ use super::output::Output;
 pub(super) async fn run(command: Command, client: &Client, output: Output) -> anyhow::Result<()> {
     if let Command::Cert { act: commands::CertAct::Issue(arguments) } = command {
         return issue::run(arguments, client, output).await;
+    }
+    if let Command::Ca { act } = command {
+        return authorities::run(act, client, output).await;
     }
     let call = command.call()?;
     let etag = match &call.version_of {

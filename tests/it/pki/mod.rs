@@ -4,7 +4,7 @@
 mod artefacts;
 mod crl;
 mod house;
-mod peers;
+pub mod peers;
 mod pkcs12;
 mod requests;
 mod verify;
