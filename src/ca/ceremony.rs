@@ -6,18 +6,14 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::authorities::{BACK_DATE, DAY, InitError, ISSUING_DAYS, ROOT_DAYS, common_name, key_id, record};
-use super::gate::parse_issuer;
 use super::Ca;
+use super::authorities::{BACK_DATE, DAY, ISSUING_DAYS, InitError, ROOT_DAYS, common_name, key_id, record};
+use super::gate::parse_issuer;
 use crate::domain::audit::{Act, Outcome};
-use crate::domain::{
-    AuthorityKind, AuthorityState, Delta, Enforced, Fingerprint, UtcTime,
-};
+use crate::domain::{AuthorityKind, AuthorityState, Delta, Enforced, Fingerprint, UtcTime};
 use crate::keys::KeyFault;
-use crate::pki::ceremony::{
-    CeremonyError, IssuingPlan, KeyChoice, ListPlan, Plan, RevokedPlan, RootPlan,
-};
 use crate::pki::AuthorityCertificate;
+use crate::pki::ceremony::{CeremonyError, IssuingPlan, KeyChoice, ListPlan, Plan, RevokedPlan, RootPlan};
 use crate::store::StoreError;
 use crate::store::authorities::{Authority, SigningKey};
 use crate::store::crls::{Crl, Revocation};
@@ -61,7 +57,9 @@ pub struct Imported {
 #[derive(Debug, thiserror::Error)]
 pub enum CeremonyFault {
     /// The root's key is in this system.
-    #[error("the roots of this installation are made and kept in it: ceremonies are for `init --offline-root`")]
+    #[error(
+        "the roots of this installation are made and kept in it: ceremonies are for `init --offline-root`"
+    )]
     OnlineRoot,
     /// The plan is not one of ours.
     #[error("this installation did not write this plan, or a character in it was changed")]
@@ -89,7 +87,12 @@ impl Ca {
     ///
     /// # Errors
     /// As [`CeremonyFault`] says; `act` is closed on success only.
-    pub async fn plan_ceremony(&self, wanted: Wanted, act: &Act, now: UtcTime) -> Result<String, CeremonyFault> {
+    pub async fn plan_ceremony(
+        &self,
+        wanted: Wanted,
+        act: &Act,
+        now: UtcTime,
+    ) -> Result<String, CeremonyFault> {
         if !self.has_offline_root().await? {
             return Err(CeremonyFault::OnlineRoot);
         }
@@ -99,7 +102,8 @@ impl Ca {
         let (root, number, revoked) = match &known {
             Some(root) => {
                 let number = store.next_crl_number(&root.name).await?;
-                let last = store.latest_crl(&root.name).await?.map_or(UtcTime::EPOCH, |list| list.this_update);
+                let last =
+                    store.latest_crl(&root.name).await?.map_or(UtcTime::EPOCH, |list| list.this_update);
                 (known_root(root)?, number, store.revocations(&root.name, last).await?)
             }
             None => (self.new_root(&organisation, now).await?, 1, Vec::new()),
@@ -169,9 +173,9 @@ impl Ca {
         let root_row = match before.iter().find(|found| found.name == plan.root.name) {
             Some(known) => known.clone(),
             None => {
-                let first = !before.iter().any(|found| {
-                    found.kind == AuthorityKind::Root && found.state == AuthorityState::Issuing
-                });
+                let first = !before
+                    .iter()
+                    .any(|found| found.kind == AuthorityKind::Root && found.state == AuthorityState::Issuing);
                 let state = if first { AuthorityState::Issuing } else { AuthorityState::Staged };
                 let (key, row) = root_rows(&plan, &root, state, now)?;
                 transaction.insert_signing_key(&key, now).await?;
@@ -183,7 +187,8 @@ impl Ca {
             if root_row.state.is_in_force() { AuthorityState::Trusted } else { AuthorityState::Staged };
         let mut imported = None;
         if let Some((planned, certificate)) = &issuing {
-            let tbs = plan.prepare_issuing(&root)?.map(|prepared| prepared.tbs().to_vec()).unwrap_or_default();
+            let tbs =
+                plan.prepare_issuing(&root)?.map(|prepared| prepared.tbs().to_vec()).unwrap_or_default();
             transaction.import_authority(&planned.name, &tbs, certificate.der(), state).await?;
             imported = transaction.authorities().await?.into_iter().find(|row| row.name == planned.name);
         }

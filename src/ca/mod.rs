@@ -3,8 +3,8 @@
 //! serial reserved, bytes prepared and linted, intent committed, signed once, compared, stored.
 
 mod authorities;
-mod crls;
 mod ceremony;
+mod crls;
 mod cross;
 mod gate;
 mod intents;
@@ -27,8 +27,8 @@ use crate::store::authorities::{Authority, SigningKey};
 use crate::store::{Store, StoreError};
 
 pub use authorities::InitError;
-pub use crls::CrlError;
 pub use ceremony::{Brought, CeremonyFault, Imported, Wanted};
+pub use crls::CrlError;
 pub use cross::CrossError;
 pub use gate::GateError;
 pub use issue::{DeviceChoice, IssueError, IssueRequest, Issued};

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. Speaks to people in sentences, and with `--output json` to
 //! programs in objects. Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.
 
+mod ceremony;
 mod check;
 mod config_schema;
 mod demo;
@@ -103,6 +104,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::SetupLink => setup_link::run(&load()?, cli.output).await,
         Command::Openapi => output::print(&crate::admin::openapi_document()),
         Command::Rewrap => rewrap::run(&load()?, cli.output).await,
+        // Neither asks the server, and two of its steps have no configuration either.
+        Command::Remote(remote::Command::Ca { act: remote::CaAct::Ceremony { act } }) => {
+            ceremony::run(act, || Ok(load()?), cli.output).await
+        }
         Command::Remote(command) => {
             let client = remote::Client::new(&cli.reach, || Ok(load()?))?;
             remote::run(command, &client, cli.output).await

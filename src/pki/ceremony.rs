@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::authority::{AuthorityCertificate, AuthorityError};
 use super::crl::{Crl, PreparedCrl, RevokedEntry, prepare_crl};
-use super::issuer::{
-    AuthorityKind, AuthorityTemplate, PrepareError, prepare_authority, prepare_root,
-};
+use super::issuer::{AuthorityKind, AuthorityTemplate, PrepareError, prepare_authority, prepare_root};
 use super::prepared::{AssembleError, Certificate, Prepared};
 use super::read::Signed;
 use crate::domain::{Fingerprint, RevocationReason, Serial, Slug, UtcTime};
@@ -201,7 +199,9 @@ impl Plan {
     /// [`CeremonyError::Root`] when it makes none, [`CeremonyError::Prepare`].
     pub fn prepare_root(&self, spki: &[u8]) -> Result<Prepared, CeremonyError> {
         if self.root.certificate_sha256.is_some() {
-            return Err(CeremonyError::Root("this plan is for a root that there is already: go on with `sign`"));
+            return Err(CeremonyError::Root(
+                "this plan is for a root that there is already: go on with `sign`",
+            ));
         }
         let template = AuthorityTemplate {
             kind: AuthorityKind::Root,

@@ -10,7 +10,7 @@ use aws_lc_rs::cipher::{
 use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::pbkdf2;
 use der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef};
-use der::{Decode, Reader, SliceReader};
+use der::{Decode, SliceReader};
 use zeroize::Zeroize;
 
 use super::{encode, keygen, oid};
@@ -169,7 +169,10 @@ mod tests {
     #[test]
     fn a_short_passphrase_seals_nothing() {
         let (key, _) = keygen::generate_p256();
-        assert_eq!(seal(key.expose(), "0123456789012345678", &Counting(1)).unwrap_err(), SealedKeyError::Weak);
+        assert_eq!(
+            seal(key.expose(), "0123456789012345678", &Counting(1)).unwrap_err(),
+            SealedKeyError::Weak
+        );
         assert_eq!(seal(b"no key", PASSPHRASE, &Counting(1)).unwrap_err(), SealedKeyError::Format);
     }
 }

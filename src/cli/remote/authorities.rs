@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
 use http::Method;
 use serde_json::{Value, json};
 
 use super::client::Client;
 use super::table;
+use crate::cli::ceremony;
 use crate::cli::output::Output;
 use crate::domain::Slug;
 
@@ -48,6 +49,11 @@ pub(crate) enum CaAct {
         /// Where to
         #[arg(long, default_value = ".")]
         directory: PathBuf,
+    },
+    /// Make and use a root on another machine that is never online
+    Ceremony {
+        #[command(subcommand)]
+        act: ceremony::Act,
     },
 }
 
@@ -93,6 +99,7 @@ pub(super) async fn run(act: CaAct, client: &Client, output: Output) -> anyhow::
             return output.answer(&dependants(&name, &answer.body), &answer.body);
         }
         CaAct::Export { name, directory } => return export(&name, &directory, client, output).await,
+        CaAct::Ceremony { .. } => bail!("ceremonies do not ask the server"),
         CaAct::Stage { kind } => {
             let kind = match kind {
                 Kind::Root => "root",
