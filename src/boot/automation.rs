@@ -8,6 +8,7 @@ use crate::activate::{Activation, Enforce};
 use crate::admin::sweeps;
 use crate::ca::Ca;
 use crate::config::AcmeChallenge;
+use crate::jobs::authority_alarms::AuthorityAlarms;
 use crate::jobs::clean_up::CleanUp;
 use crate::jobs::close_orphans::CloseOrphans;
 use crate::jobs::expiry_alerts::ExpiryAlerts;
@@ -57,6 +58,7 @@ pub(super) async fn start_jobs(
         (mailer.activation().clone(), Arc::new(SendMail::new(mailer.clone()))),
         own(Arc::new(renewals)),
         own(Arc::new(ExpiryAlerts::new(store.clone(), mailer.clone(), parts.metrics.validity.clone()))),
+        own(Arc::new(AuthorityAlarms::new(store.clone(), ca.clone(), mailer.clone()))),
         own(Arc::new(CloseOrphans::new(store.clone(), ca.clone()))),
         own(Arc::new(CleanUp::new(store.clone(), sweeps(store)))),
     ];

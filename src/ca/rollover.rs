@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::authorities::record;
+use super::authorities::{DAY, ISSUING_DAYS, record};
 use super::cross::CrossError;
 use super::{Ca, InitError};
 use crate::domain::audit::{Act, Outcome};
@@ -235,6 +235,16 @@ impl Ca {
     /// The life of the longest certificate that any profile gives.
     pub fn longest_leaf(&self) -> Duration {
         self.profiles().iter().map(|profile| profile.lifetime).max().unwrap_or_default()
+    }
+
+    /// What an authority of `kind` must have left to give a full term to what it signs: the longest leaf,
+    /// or an issuing authority's life. `None` for local server authorities, whose leaves are cut short.
+    pub fn full_term(&self, kind: AuthorityKind) -> Option<Duration> {
+        match kind {
+            AuthorityKind::Root => Some(DAY * ISSUING_DAYS),
+            AuthorityKind::Issuing => Some(self.longest_leaf()),
+            AuthorityKind::LocalServer => None,
+        }
     }
 
     /// Whether status is given for what `authority` signed: from trust on, and after the archive until a

@@ -6,6 +6,7 @@
 //! the database by the job itself, so a lost or doubled wake-up changes nothing, and any replica can
 //! run any job. A job never overlaps itself, here or elsewhere.
 
+pub mod authority_alarms;
 pub mod clean_up;
 pub mod close_orphans;
 pub mod expiry_alerts;

@@ -4,7 +4,8 @@ use poem_openapi::param::{Path, Query};
 use poem_openapi::{Enum, Object, OpenApi};
 
 use super::Tag;
-use crate::admin::body::Shown;
+use crate::admin::auth::caller::Call;
+use crate::admin::body::{Body, Created, Shown};
 use crate::admin::error::{Outcome, Problem};
 use crate::admin::page::Page;
 use crate::admin::services::Services;
@@ -14,7 +15,7 @@ use crate::pki::pem;
 use crate::store::authorities as rows;
 use crate::store::internal_certificates::InternalCertificate;
 
-/// Reading authorities.
+/// Reading authorities, and making the next.
 pub struct Api(pub Services);
 
 /// What an authority signs.
@@ -68,7 +69,7 @@ pub(super) struct Authority {
     issuer: Option<String>,
     /// Whether its private key is in this system; an offline root's is not.
     key_here: bool,
-    /// Until when it gives certificates of full length.
+    /// Until when it gives what it signs a full term.
     issues_until: Option<When>,
     /// For roots: what it and other roots vouch for, for verifiers that trust only one of them.
     cross_certificates: Option<Vec<CrossCertificate>>,
@@ -98,6 +99,14 @@ struct AuthorityList {
     next_cursor: Option<String>,
 }
 
+/// The next generation.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+struct NewAuthority {
+    /// `root` or `issuing`.
+    kind: AuthorityKind,
+}
+
 #[OpenApi(prefix_path = "/api/v1/", tag = "Tag::Authorities")]
 impl Api {
     /// Every authority
@@ -117,6 +126,18 @@ impl Api {
             items.extend(look(&self.0, authority, None).await?);
         }
         Ok(Shown::new(AuthorityList { items, next_cursor }))
+    }
+
+    /// Makes the next generation of a root or issuing authority
+    ///
+    /// Nobody trusts it yet. An issuing authority stands under the root that issues.
+    #[oai(path = "/authorities", method = "post", operation_id = "stageAuthority")]
+    async fn stage(&self, call: Call, body: Body<NewAuthority>) -> Outcome<Created<Authority>> {
+        let staged = self.0.ca().stage(body.0.kind.into(), call.act()?, call.now).await?;
+        call.closed();
+        let location = format!("/api/v1/authorities/{}", staged.name);
+        let shown = look(&self.0, staged, None).await?.ok_or_else(|| Problem::not_found("authority"))?;
+        Ok(Created::at(location, shown))
     }
 
     /// One authority
@@ -141,7 +162,7 @@ pub(super) async fn look(
         domain::AuthorityKind::Root => Some(services.ca().cross_certificates(&row.name).await?),
         domain::AuthorityKind::Issuing | domain::AuthorityKind::LocalServer => None,
     };
-    let issues = row.kind == domain::AuthorityKind::Issuing;
+    let term = services.ca().full_term(row.kind);
     Ok(Some(Authority {
         kind: row.kind.into(),
         state: row.state.into(),
@@ -155,7 +176,7 @@ pub(super) async fn look(
         crl_next_update: list.map(|list| list.next_update.into()),
         issuer: row.issuer.map(|issuer| issuer.to_string()),
         key_here: services.store().signing_key(&row.key_id).await?.is_here(),
-        issues_until: issues.then(|| row.not_after.minus(services.ca().longest_leaf()).into()),
+        issues_until: term.map(|term| row.not_after.minus(term).into()),
         cross_certificates: crosses.map(|all| all.into_iter().map(cross).collect()),
         enforced,
         name: row.name.to_string(),

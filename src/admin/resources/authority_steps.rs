@@ -4,9 +4,9 @@ use poem_openapi::param::{Path, Query};
 use poem_openapi::{Object, OpenApi};
 
 use super::Tag;
-use super::authorities::{Authority, AuthorityKind, look};
+use super::authorities::{Authority, look};
 use crate::admin::auth::caller::Call;
-use crate::admin::body::{Body, Created, Shown};
+use crate::admin::body::{Body, Shown};
 use crate::admin::error::{Outcome, Problem, chain, sentence};
 use crate::admin::page::Page;
 use crate::admin::services::Services;
@@ -15,16 +15,8 @@ use crate::ca::{InitError, Moved, RolloverError};
 use crate::domain::{Serial, Slug};
 use crate::pki::issuer::PrepareError;
 
-/// Operations on authorities.
+/// Operations on one authority. What is at the listing's own path is in `authorities`.
 pub struct Api(pub Services);
-
-/// The next generation.
-#[derive(Debug, Object)]
-#[oai(deny_unknown_fields)]
-struct NewAuthority {
-    /// `root` or `issuing`.
-    kind: AuthorityKind,
-}
 
 /// What the caller knows of the consequences.
 #[derive(Debug, Object)]
@@ -64,18 +56,6 @@ struct DependantList {
 
 #[OpenApi(prefix_path = "/api/v1/", tag = "Tag::Authorities")]
 impl Api {
-    /// Makes the next generation of a root or issuing authority
-    ///
-    /// Nobody trusts it yet. An issuing authority stands under the root that issues.
-    #[oai(path = "/authorities", method = "post", operation_id = "stageAuthority")]
-    async fn stage(&self, call: Call, body: Body<NewAuthority>) -> Outcome<Created<Authority>> {
-        let staged = self.0.ca().stage(body.0.kind.into(), call.act()?, call.now).await?;
-        call.closed();
-        let location = format!("/api/v1/authorities/{}", staged.name);
-        let shown = look(&self.0, staged, None).await?.ok_or_else(|| Problem::not_found("authority"))?;
-        Ok(Created::at(location, shown))
-    }
-
     /// Takes a staged authority into client trust
     ///
     /// A root and the one that issues vouch for each other first.

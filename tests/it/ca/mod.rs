@@ -1,7 +1,7 @@
 //! The gate and what surrounds it, on both databases.
 
 mod crash;
-mod fixture;
+pub mod fixture;
 mod gate;
 mod lists;
 mod rollover;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
 use wicketgate::ca::{Moved, RolloverError};
-use wicketgate::domain::{AuthorityKind, AuthorityState, AuthorityStep, Slug, UtcTime};
+use wicketgate::domain::{AuthorityKind, AuthorityState, AuthorityStep, Slug};
 use wicketgate::live::{Cause, Classified, classify};
 use wicketgate::pki::pem;
 use wicketgate::store::audit::AuditFilter;
@@ -26,7 +26,7 @@ async fn world(database: &TestDatabase) -> World {
 }
 
 impl World {
-    async fn stage(&self, kind: AuthorityKind) -> Slug {
+    pub(crate) async fn stage(&self, kind: AuthorityKind) -> Slug {
         let act = self.act("authority.stage").await;
         self.ca.stage(kind, &act, self.now()).await.unwrap().name
     }
@@ -42,7 +42,7 @@ impl World {
         }
     }
 
-    async fn archive(&self, name: &Slug, acknowledge: u64) -> Result<Moved, RolloverError> {
+    pub(crate) async fn archive(&self, name: &Slug, acknowledge: u64) -> Result<Moved, RolloverError> {
         let act = self.act("authority.archive").await;
         self.ca.archive(name, acknowledge, &act, self.now()).await
     }
@@ -55,7 +55,7 @@ impl World {
         name
     }
 
-    async fn state(&self, name: &str) -> AuthorityState {
+    pub(crate) async fn state(&self, name: &str) -> AuthorityState {
         self.store.authority(&slug(name)).await.unwrap().unwrap().state
     }
 
@@ -275,7 +275,6 @@ on_both_databases! {
         assert!(late.is_err());
         drop(transaction);
         assert_eq!(world.state(next.as_str()).await, AuthorityState::Trusted);
-        let _ = UtcTime::MAX;
     }
 }
 

@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use wicketgate::activate::Activation;
 use wicketgate::ca::{Ca, DeviceChoice, IssueRequest};
 use wicketgate::clock::{Clock, ManualClock};
-use wicketgate::domain::{Actor, ClientAuth, PersonId, Role};
+use wicketgate::domain::{Actor, AuthorityKind, ClientAuth, PersonId, Role};
+use wicketgate::jobs::authority_alarms::AuthorityAlarms;
 use wicketgate::jobs::expiry_alerts::ExpiryAlerts;
 use wicketgate::jobs::refresh_live::RefreshLive;
 use wicketgate::jobs::send_mail::SendMail;
@@ -83,6 +84,10 @@ impl World {
                 Activation::new("expiry_alerts"),
                 Arc::new(ExpiryAlerts::new(store.clone(), mailer.clone(), Arc::default())),
             ),
+            (
+                Activation::new("authority_alarms"),
+                Arc::new(AuthorityAlarms::new(store.clone(), ca.clone(), mailer.clone())),
+            ),
             (wake, Arc::new(SendMail::new(mailer))),
         ];
         let jobs = Jobs::idle(store.clone(), clock.clone(), ReplicaId::new(), metrics, all);
@@ -111,9 +116,10 @@ impl World {
         person.id
     }
 
-    /// Runs both jobs; returns (recipient, subject) of what arrived since the last time.
+    /// Runs every job; returns (recipient, subject) of what arrived since the last time.
     async fn tick(&self) -> Vec<(String, String)> {
         self.jobs.run_now("expiry_alerts").await.unwrap();
+        self.jobs.run_now("authority_alarms").await.unwrap();
         self.jobs.run_now("send_mail").await.unwrap();
         let letters = std::mem::take(&mut *self.letters.0.lock());
         let mut all: Vec<_> = letters.into_iter().map(|mail| (mail.to, mail.subject)).collect();
@@ -179,6 +185,47 @@ on_both_databases! {
         assert!(world.tick().await.is_empty());
         let alerts = world.store.alerts(false, None, 10).await.unwrap();
         assert_eq!(alerts[0].object, "site:app.example.com");
+    }
+
+    async fn an_authority_is_alarmed_for_years_ahead_once_a_threshold_until_its_successor_issues(database) {
+        let world = World::over(database, true).await;
+        let start = world.clock.now();
+        let issuing = world.ca.authorities().await.unwrap().into_iter().find(|one| one.name.as_str() == "client-issuing-g1").unwrap();
+        assert!(world.tick().await.is_empty());
+        for days in [1216, 608, 304] {
+            world.clock.set(issuing.not_after.minus(DAY * days));
+            let told = world.tick().await;
+            assert_eq!(told.iter().map(|(to, _)| to.as_str()).collect::<Vec<_>>(), ["root@example.com"], "{days}");
+            assert!(world.tick().await.is_empty(), "once at {days} days");
+        }
+        let of = async |kind: &str, object: &str| {
+            let all = world.store.alerts(false, None, 50).await.unwrap();
+            all.into_iter().find(|alert| alert.kind == kind && alert.object == object && alert.closed_at.is_none())
+        };
+        let alert = of("certificate_ending", "authority:client-issuing-g1").await.unwrap();
+        assert!(alert.message.contains("`wicketgate ca stage issuing`"), "{}", alert.message);
+        assert!(of("authority_cannot_issue", "authority:client-issuing-g1").await.is_none());
+        // Too late for a leaf of full length: 89 days before its end.
+        world.clock.set(issuing.not_after.minus(DAY * 89));
+        assert_eq!(world.tick().await.len(), 1);
+        assert!(of("authority_cannot_issue", "authority:client-issuing-g1").await.is_some());
+        // The root is asked for while it still gives an issuing authority its ten years; here it just does.
+        assert!(of("authority_cannot_issue", "authority:client-root-g1").await.is_none());
+        let now = world.clock.now();
+        let act = async |action| world.store.begin_act(Actor::System("test"), action, None, None, now).await.unwrap();
+        let next = world.ca.stage(AuthorityKind::Issuing, &act("authority.stage").await, now).await.unwrap().name;
+        world.ca.trust(&next, &act("authority.trust").await, now).await.unwrap();
+        assert!(world.tick().await.is_empty());
+        let alert = of("certificate_ending", "authority:client-issuing-g1").await.unwrap();
+        assert!(alert.message.contains("`wicketgate ca activate client-issuing-g2`"), "{}", alert.message);
+        world.ca.let_issue(&next, &act("authority.let_issue").await, now).await.unwrap();
+        assert!(world.tick().await.is_empty());
+        for kind in ["certificate_ending", "authority_cannot_issue"] {
+            assert!(of(kind, "authority:client-issuing-g1").await.is_none(), "{kind} stays open");
+        }
+        world.clock.set(start.plus(DAY * 3652));
+        assert_eq!(world.tick().await.len(), 1);
+        assert!(of("authority_cannot_issue", "authority:client-root-g1").await.is_some(), "ten years ahead");
     }
 
     async fn without_a_mail_server_nothing_is_queued_and_nothing_forgotten(database) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use wicketgate::domain::{Entropy, RevocationReason, Secret, Serial, UtcTime};
 use wicketgate::pki::crl::{Crl, RevokedEntry, prepare_crl};
+use wicketgate::pki::cross::{CrossTemplate, prepare_cross};
 use wicketgate::pki::issuer::{prepare_authority, prepare_client, prepare_root};
 use wicketgate::pki::keygen::{generate_p256, sign_p256};
 use wicketgate::pki::{
@@ -59,6 +60,22 @@ impl House {
         let certificate = root.sign(prepare_authority(&root.certificate, &template).unwrap());
         let issuing = Authority { certificate: read(&certificate), key };
         Self { root, issuing, local }
+    }
+
+    /// Another root, and the certificate in which this house's root vouches for it.
+    pub fn cross(&self, end: UtcTime) -> (Authority, Certificate) {
+        let next = self_signed(AuthorityKind::Root, "Example Client Root G2", end);
+        let (crl_urls, issuer_urls) = ([ROOT_CRL.to_owned()], [ROOT_CER.to_owned()]);
+        let template = CrossTemplate {
+            serial: Serial::random(&System),
+            subject: &next.certificate,
+            not_before: NOW.minus(DAY),
+            not_after: end,
+            crl_urls: &crl_urls,
+            issuer_urls: &issuer_urls,
+        };
+        let cross = self.root.sign(prepare_cross(&self.root.certificate, &template).unwrap());
+        (next, cross)
     }
 
     /// A client certificate for this key, from `from` to `to`.

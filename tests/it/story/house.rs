@@ -82,6 +82,11 @@ pub fn wicketgate(arguments: &[&str]) -> Command {
 impl House {
     /// Writes the configuration and runs `wicketgate init`.
     pub fn build(plan: &Plan<'_>) -> Self {
+        Self::build_with(plan, &["init"])
+    }
+
+    /// The same with another way of making the installation.
+    pub fn build_with(plan: &Plan<'_>, init: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("wg-").tempdir().unwrap();
         let [https, http] = plan.edge.unwrap_or_else(|| [quiet_port(), quiet_port()]);
         let [console, health] = [quiet_port(), quiet_port()];
@@ -129,7 +134,7 @@ filter = "info,wicketgate=debug"
             process: None,
             folder,
         };
-        let made = house.run(&["init"]);
+        let made = house.run(init);
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         house
     }
@@ -137,10 +142,15 @@ filter = "info,wicketgate=debug"
     /// A house that serves, with an administrator, a token and the app behind `/`, `/public` open.
     pub fn open(plan: &Plan<'_>, upstream: &str) -> Self {
         let mut house = Self::build(plan);
-        house.serve();
-        house.set_up();
-        house.furnish(upstream);
+        house.move_in(upstream);
         house
+    }
+
+    /// Serves, with an administrator, a token and the app.
+    pub fn move_in(&mut self, upstream: &str) {
+        self.serve();
+        self.set_up();
+        self.furnish(upstream);
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
