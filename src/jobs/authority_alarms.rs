@@ -249,6 +249,24 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_only_a_ceremony_renews_is_alarmed_for_at_thirds_of_its_life() {
+        let root = authority(AuthorityKind::Root, "r1", AuthorityState::Issuing);
+        let list = Crl {
+            authority: root.name.clone(),
+            number: 1,
+            this_update: UtcTime::from_unix(0),
+            next_update: UtcTime::from_unix(1200),
+            entries_sha256: String::new(),
+            der: Vec::new(),
+        };
+        let due = |now| list_ending(&root, Some(&list), UtcTime::from_unix(now)).due;
+        assert_eq!(due(799), None);
+        let due = due(800).unwrap();
+        assert!(due.threshold == 3 && due.remedy.contains("ca ceremony plan"), "{due:?}");
+        assert_eq!(list_ending(&root, None, UtcTime::from_unix(800)).due, None, "it has none yet");
+    }
+
+    #[test]
     fn the_remedy_goes_on_with_the_successor_that_is_there() {
         let signs = authority(AuthorityKind::Issuing, "g1", AuthorityState::Issuing);
         let staged = authority(AuthorityKind::Issuing, "g2", AuthorityState::Staged);

@@ -6,7 +6,7 @@ mod traffic;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wicketgate::domain::{AuthorityKind, AuthorityState, AuthorityStep, Serial, Slug};
 
@@ -44,6 +44,8 @@ pub struct Report {
     pub visits: u64,
     /// Visits by certificates that were revoked or archived.
     pub refusals: u64,
+    /// How long there was traffic.
+    pub elapsed: Duration,
     /// Valid ones that failed; must be empty.
     pub failures: Vec<String>,
     /// Others that passed; must be empty.
@@ -62,6 +64,7 @@ pub async fn prove(database: &TestDatabase, scale: Scale) -> Report {
     for _ in 0..scale.devices {
         gate.enrol().await;
     }
+    let began = Instant::now();
     let mut traffic = gate.visits(scale.rate);
     let dwell = || tokio::time::sleep(scale.dwell);
     dwell().await;
@@ -134,10 +137,12 @@ pub async fn prove(database: &TestDatabase, scale: Scale) -> Report {
     dwell().await;
 
     traffic.shutdown().await;
+    let elapsed = began.elapsed();
     let tally = &gate.tally;
     Report {
         visits: tally.visits.load(Ordering::Relaxed),
         refusals: tally.refusals.load(Ordering::Relaxed),
+        elapsed,
         failures: std::mem::take(&mut *tally.failures.lock()),
         passes: std::mem::take(&mut *tally.passes.lock()),
         broken,
@@ -181,5 +186,9 @@ on_both_databases! {
         }
         assert_eq!(report.broken.iter().map(|(said, _)| said.len()).collect::<Vec<_>>(), [2, 0, 0]);
         assert!(report.visits > 50 && report.refusals > 10, "{report:?}");
+        eprintln!(
+            "{} handshakes in {:?}, of which {} by certificates that were shut out",
+            report.visits + report.refusals, report.elapsed, report.refusals
+        );
     }
 }

@@ -138,6 +138,16 @@ fn a_root_made_elsewhere_stands_behind_a_leaf_that_openssl_verifies_with_lists()
     assert_eq!(house.visit(Some(&device), "/"), (200, String::new()));
     openssl_verifies(&openssl, &house, &vault, certificate["pem"].as_str().unwrap());
 
+    let shown = house.ask(&["ca", "dependants", "client-issuing-g1"]);
+    assert_eq!(shown["certificates"], json!(1));
+    let into = house.path("exported");
+    std::fs::create_dir(&into).unwrap();
+    house.ask(&["ca", "export", "client-root-g1", "--directory", into.to_str().unwrap()]);
+    let exported = std::fs::read_to_string(into.join("client-root-g1.pem")).unwrap();
+    assert_eq!(exported, std::fs::read_to_string(folder.path().join("root.pem")).unwrap());
+    let text = house.run(&["ca", "show", "client-issuing-g1"]);
+    assert!(String::from_utf8_lossy(&text.stdout).contains("New certificates come from it"), "{text:?}");
+
     // The root signs nothing here: a new issuing authority is a ceremony, too.
     let refused = house.run(&["ca", "stage", "issuing"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("ceremony"), "{refused:?}");
