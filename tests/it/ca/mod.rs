@@ -4,3 +4,4 @@ mod crash;
 mod fixture;
 mod gate;
 mod lists;
+mod profiles;
