@@ -65,6 +65,7 @@ impl Ca {
     /// # Errors
     /// As [`InitError`] says; repeating continues where it stopped.
     pub async fn init(&self, organisation: &str, now: UtcTime) -> Result<(), InitError> {
+        self.ensure_profiles(now).await?;
         let online = [AuthorityKind::Root, AuthorityKind::Issuing, AuthorityKind::LocalServer];
         let offline = [AuthorityKind::LocalServer];
         let kinds = if self.has_offline_root().await? { &offline[..] } else { &online[..] };

@@ -151,7 +151,7 @@ impl Ca {
         let next = self.find(name).await?;
         check_step(&next, AuthorityStep::Issue)?;
         let current = store.signing_authority(next.kind).await?;
-        if next.kind == AuthorityKind::Issuing && now.plus(self.longest_leaf()) > next.not_after {
+        if next.kind == AuthorityKind::Issuing && now.plus(self.longest_leaf().await?) > next.not_after {
             return Err(RolloverError::TooShort { authority: next.name, ends: next.not_after });
         }
         let transaction = store.begin().await?;
@@ -233,18 +233,25 @@ impl Ca {
     }
 
     /// The life of the longest certificate that any profile gives.
-    pub fn longest_leaf(&self) -> Duration {
-        self.profiles().iter().map(|profile| profile.lifetime).max().unwrap_or_default()
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn longest_leaf(&self) -> Result<Duration, StoreError> {
+        let profiles = self.profiles().await?;
+        Ok(profiles.iter().map(crate::pki::Profile::lifetime).max().unwrap_or_default())
     }
 
     /// What an authority of `kind` must have left to give a full term to what it signs: the longest leaf,
     /// or an issuing authority's life. `None` for local server authorities, whose leaves are cut short.
-    pub fn full_term(&self, kind: AuthorityKind) -> Option<Duration> {
-        match kind {
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn full_term(&self, kind: AuthorityKind) -> Result<Option<Duration>, StoreError> {
+        Ok(match kind {
             AuthorityKind::Root => Some(DAY * ISSUING_DAYS),
-            AuthorityKind::Issuing => Some(self.longest_leaf()),
+            AuthorityKind::Issuing => Some(self.longest_leaf().await?),
             AuthorityKind::LocalServer => None,
-        }
+        })
     }
 
     /// Whether status is given for what `authority` signed: from trust on, and after the archive until a

@@ -58,7 +58,7 @@ impl AuthorityAlarms {
         for authority in all.iter().filter(|authority| authority.certificate.is_some()) {
             let signs = authority.state == AuthorityState::Issuing;
             let remedy = remedy(authority, &all);
-            let term = self.ca.full_term(authority.kind);
+            let term = self.ca.full_term(authority.kind).await?;
             alarms.push(ending(authority, signs, &remedy, now));
             alarms.push(cannot_issue(authority, term.filter(|_| signs), &remedy, now));
             let offline = !self.store.signing_key(&authority.key_id).await?.is_here();

@@ -162,7 +162,7 @@ pub(super) async fn look(
         domain::AuthorityKind::Root => Some(services.ca().cross_certificates(&row.name).await?),
         domain::AuthorityKind::Issuing | domain::AuthorityKind::LocalServer => None,
     };
-    let term = services.ca().full_term(row.kind);
+    let term = services.ca().full_term(row.kind).await?;
     Ok(Some(Authority {
         kind: row.kind.into(),
         state: row.state.into(),

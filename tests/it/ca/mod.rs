@@ -4,4 +4,5 @@ mod crash;
 pub mod fixture;
 mod gate;
 mod lists;
+mod profiles;
 mod rollover;

@@ -95,6 +95,7 @@ impl Gate {
             device: DeviceChoice::New { name: "device".to_owned() },
             profile: "device".parse().unwrap(),
             csr_pem: keygen::client_csr_pem(key.expose(), "a device").unwrap(),
+            dns_names: Default::default(),
         };
         let act = self.world.act("certificate.issue").await;
         let issued = self.world.ca.issue(&request, &act, self.world.now()).await.unwrap();
