@@ -111,6 +111,11 @@ impl Ca {
         format!("{}/pki/{authority}.crl", self.0.base_url)
     }
 
+    /// Where the status of a certificate is asked for, whichever authority signed it.
+    pub fn ocsp_url(&self) -> String {
+        format!("{}/pki/ocsp", self.0.base_url)
+    }
+
     /// Where the certificate of `authority` is published.
     pub fn issuer_url(&self, authority: &Slug) -> String {
         format!("{}/pki/{authority}.cer", self.0.base_url)
