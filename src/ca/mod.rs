@@ -7,6 +7,7 @@ mod crls;
 mod gate;
 mod intents;
 mod issue;
+mod ocsp;
 mod people;
 mod revoke;
 mod server_leaves;
@@ -24,11 +25,12 @@ use crate::store::authorities::{Authority, SigningKey};
 use crate::store::{Store, StoreError};
 
 pub use authorities::InitError;
-pub use crls::CrlError;
+pub use crls::{CrlError, CrlOutcome};
 pub use gate::GateError;
 pub use issue::{DeviceChoice, IssueError, IssueRequest, Issued};
+pub use ocsp::{OcspAnswer, OcspError};
 pub use people::EditPersonError;
-pub use revoke::{RevokeError, Revoked};
+pub use revoke::{Grounds, RevokeError, Revoked};
 pub use server_leaves::ServerLeafError;
 
 /// The authority. Cheap to clone.
@@ -45,6 +47,7 @@ struct Inner {
     /// What stands in front of `/pki/…` in certificates, without a slash at its end.
     base_url: String,
     signers: Mutex<HashMap<KeyId, Arc<dyn Signer>>>,
+    ocsp: ocsp::Desks,
 }
 
 /// Why an authority's key could not be used.
@@ -85,6 +88,7 @@ impl Ca {
             profiles,
             base_url,
             signers: Mutex::default(),
+            ocsp: ocsp::Desks::default(),
         }))
     }
 

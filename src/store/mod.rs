@@ -21,6 +21,7 @@ pub mod outbox;
 pub mod passwords;
 pub mod people;
 pub mod register;
+pub mod revocation;
 pub mod sessions;
 pub mod settings;
 pub mod setup;

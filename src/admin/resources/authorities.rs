@@ -108,7 +108,7 @@ impl Api {
     /// Nothing while its certificate is not signed.
     async fn look(&self, row: rows::Authority) -> Outcome<Option<Authority>> {
         let Some(der) = row.certificate else { return Ok(None) };
-        let list = self.0.store().latest_crl(&row.name).await?;
+        let list = self.0.store().latest_crl_dates(&row.name).await?;
         Ok(Some(Authority {
             kind: row.kind.into(),
             state: row.state.into(),

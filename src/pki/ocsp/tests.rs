@@ -240,7 +240,7 @@ proptest! {
     fn hostile_octets_never_panic_and_what_is_read_keeps_its_bounds(
         at in 0usize..200, octet: u8, cut in 0usize..200, random in proptest::collection::vec(any::<u8>(), 0..300),
     ) {
-        let issuing = fixtures::root().certificate;
+        let issuing = root().certificate;
         let mut der = request(&[one(&issuing), cert_id(&issuing, &[5], false, true)], &[nonce(&[3; 20])]);
         let end = der.len();
         der[at % end] = octet;
