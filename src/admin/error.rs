@@ -358,6 +358,10 @@ impl From<RevokeError> for Problem {
         match error {
             RevokeError::Missing(what) => Self::not_found(what),
             RevokeError::AlreadyRevoked(_) => Self::conflict("already_revoked", sentence(&error.to_string())),
+            RevokeError::NotOnHold => Self::conflict("not_on_hold", sentence(&error.to_string())),
+            RevokeError::InvalidSince { .. } => {
+                Self::field("/invalid_since", "out_of_range", sentence(&error.to_string()))
+            }
             RevokeError::Store(cause) => cause.into(),
         }
     }

@@ -166,6 +166,7 @@ operations! {
     POST "/certificates" issueCertificate Enrolment audit("certificate.issue");
     GET "/certificates/{serial}" getCertificate Enrolment;
     POST "/certificates/{serial}/revocation" revokeCertificate Member audit("certificate.revoke", "certificate");
+    POST "/certificates/{serial}/release" releaseCertificate Administrator audit("certificate.release", "certificate");
     POST "/certificates/{serial}/renewal" renewCertificate Member audit("certificate.renew", "certificate");
 
     GET "/authorities" listAuthorities Enrolment;

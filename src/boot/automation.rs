@@ -13,6 +13,7 @@ use crate::jobs::clean_up::CleanUp;
 use crate::jobs::close_orphans::CloseOrphans;
 use crate::jobs::expiry_alerts::ExpiryAlerts;
 use crate::jobs::publish_crls::PublishCrls;
+use crate::jobs::renew_ocsp_signers::RenewOcspSigners;
 use crate::jobs::renew_server_certificates::RenewServerCertificates;
 use crate::jobs::send_mail::SendMail;
 use crate::jobs::supersede_certificates::SupersedeCertificates;
@@ -58,6 +59,7 @@ pub(super) async fn start_jobs(
         (publish_crls, Arc::new(PublishCrls::new(ca.clone()))),
         (mailer.activation().clone(), Arc::new(SendMail::new(mailer.clone()))),
         own(Arc::new(renewals)),
+        own(Arc::new(RenewOcspSigners::new(ca.clone()))),
         own(Arc::new(ExpiryAlerts::new(store.clone(), mailer.clone(), parts.metrics.validity.clone()))),
         own(Arc::new(AuthorityAlarms::new(store.clone(), ca.clone(), mailer.clone()))),
         own(Arc::new(CloseOrphans::new(store.clone(), ca.clone()))),

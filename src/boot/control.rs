@@ -1,6 +1,7 @@
 //! The control plane: rows, the authority, the feed, jobs and the admin server. Needs the database,
 //! which the edge does not.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::initialise::{ensure_door, initialise};
 use super::{Start, automation, console, open_store};
 use crate::activate::{Activation, Enforce};
+use crate::admin::{OcspDesk, OcspLimits};
 use crate::ca::{Ca, CrlError, InitError, ServerLeafError};
 use crate::clock::SharedClock;
 use crate::config::Config;
@@ -30,6 +32,9 @@ use crate::telemetry::Metrics;
 
 /// How long a job may finish its step when the process ends.
 const JOBS_WITHIN: Duration = Duration::from_secs(4);
+
+/// OCSP answers signed a second, for everyone together: what one core does beside its other work.
+const OCSP_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(2_999);
 
 /// What the control plane is made of, kept for another try while the database is away.
 pub(super) struct Parts {
@@ -174,6 +179,8 @@ pub(super) async fn start(
         ca.ensure_profiles(clock.now()).await?;
         ensure_door(&store, &ca, config, clock.now()).await?;
     }
+    let limits = OcspLimits { per_source: config.pki.ocsp_per_second, in_all: OCSP_PER_SECOND };
+    holder.ocsp().connect(Arc::new(OcspDesk::new(ca.clone(), clock.clone(), limits)));
     // None of these may keep the console away, from which they can be mended; jobs will try again.
     tolerate("A local server certificate was not renewed", ca.renew_local_certificates(clock.now()).await)?;
     tolerate("A revocation list was not published", ca.publish_crls(clock.now()).await)?;

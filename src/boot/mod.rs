@@ -135,7 +135,7 @@ pub async fn start(
         health::Health { holder: holder.clone(), metrics: metrics.clone(), control: control.clone() };
     let health = health::listen(config.health.listen, health, &mut tasks, &stop).await?;
     if let Some(address) = config.pki.listen {
-        plain::serve_documents(address, holder.clone(), &mut tasks, &stop).await?;
+        plain::serve_documents(address, holder.clone(), clock.clone(), &mut tasks, &stop).await?;
     }
 
     let parts = control::Parts {

@@ -221,6 +221,7 @@ impl Ca {
             not_before: not_before.max(issuer.not_before()),
             not_after,
             crl_urls: &[self.crl_url(&authority.name)],
+            ocsp_urls: &[self.ocsp_url()],
             issuer_urls: &[self.issuer_url(&authority.name)],
         };
         prepare_client(issuer, &leaf).map_err(|error| match error {

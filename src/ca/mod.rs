@@ -9,6 +9,7 @@ mod cross;
 mod gate;
 mod intents;
 mod issue;
+mod ocsp;
 mod people;
 mod policy;
 mod profiles;
@@ -31,14 +32,15 @@ use crate::store::{Store, StoreError};
 
 pub use authorities::InitError;
 pub use ceremony::{Brought, CeremonyFault, Imported, Wanted};
-pub use crls::CrlError;
 pub use cross::CrossError;
+pub use crls::{CrlError, CrlOutcome};
 pub use gate::GateError;
 pub use issue::{DeviceChoice, IssueError, IssueRequest, Issued};
+pub use ocsp::{OcspAnswer, OcspError};
 pub use people::EditPersonError;
 pub use profiles::{EditProfileError, Explained, Rehearsal, RehearsedRequest};
-pub use revoke::{RevokeError, Revoked};
 pub use rollover::{Moved, RolloverError};
+pub use revoke::{Grounds, RevokeError, Revoked};
 pub use server_leaves::ServerLeafError;
 
 /// The authority. Cheap to clone.
@@ -56,6 +58,7 @@ struct Inner {
     /// What stands in front of `/pki/…` in certificates, without a slash at its end.
     base_url: String,
     signers: Mutex<HashMap<KeyId, Arc<dyn Signer>>>,
+    ocsp: ocsp::Desks,
 }
 
 /// Why an authority's key could not be used.
@@ -98,6 +101,7 @@ impl Ca {
             last_recorded: AtomicI64::new(0),
             base_url,
             signers: Mutex::default(),
+            ocsp: ocsp::Desks::default(),
         }))
     }
 
@@ -112,6 +116,11 @@ impl Ca {
     /// Where the revocation list of `authority` is published.
     pub fn crl_url(&self, authority: &Slug) -> String {
         format!("{}/pki/{authority}.crl", self.0.base_url)
+    }
+
+    /// Where the status of a certificate is asked for, whichever authority signed it.
+    pub fn ocsp_url(&self) -> String {
+        format!("{}/pki/ocsp", self.0.base_url)
     }
 
     /// Where the certificate of `authority` is published.

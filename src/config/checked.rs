@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -171,6 +172,8 @@ pub struct Pki {
     pub listen: Option<SocketAddr>,
     /// `http://host[:port]` in front of `/pki/`, as configured. Ask [`Config::pki_base_url`].
     pub base_url: Option<Url>,
+    /// OCSP answers signed a second for one source address.
+    pub ocsp_per_second: NonZeroU32,
 }
 
 /// Probes and metrics.

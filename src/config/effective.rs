@@ -43,6 +43,7 @@ fn raw(config: &Config) -> RawConfig {
         pki: RawPki {
             listen: config.pki.listen.map(|address| address.to_string()),
             base_url: Some(config.pki_base_url()),
+            ocsp_per_second: config.pki.ocsp_per_second,
         },
         health: RawHealth { listen: config.health.listen.to_string() },
         door: RawDoor { host: config.door.host.as_ref().map(ToString::to_string) },

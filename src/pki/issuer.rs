@@ -35,6 +35,8 @@ pub struct ClientLeaf<'a> {
     pub not_after: UtcTime,
     /// Where the issuer's CRL is, plain HTTP.
     pub crl_urls: &'a [String],
+    /// Where the status is asked for (OCSP), plain HTTP.
+    pub ocsp_urls: &'a [String],
     /// Where the issuer's certificate is, plain HTTP.
     pub issuer_urls: &'a [String],
 }
@@ -93,7 +95,7 @@ pub fn prepare_client(
     ];
     extensions.extend(ext::subject_alt_name(&names));
     extensions.extend(ext::crl_distribution_points(leaf.crl_urls)?);
-    extensions.extend(ext::authority_info_access(leaf.issuer_urls)?);
+    extensions.extend(ext::authority_info_access(leaf.ocsp_urls, leaf.issuer_urls)?);
     let subject = names::distinguished(&[(oid::COMMON_NAME, "the common name", Some(leaf.common_name))])?;
     let certificate = Fields {
         serial: leaf.serial,
@@ -225,7 +227,7 @@ fn authority_extensions(
     extensions.push(ext::key_usage(ext::KEY_CERT_SIGN | ext::CRL_SIGN));
     extensions.extend(purpose.map(ext::extended_key_usage));
     extensions.extend(ext::crl_distribution_points(template.crl_urls)?);
-    extensions.extend(ext::authority_info_access(template.issuer_urls)?);
+    extensions.extend(ext::authority_info_access(&[], template.issuer_urls)?);
     Ok(extensions)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use entity::{certificate, intent};
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, Func};
 use sea_orm::{ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{Store, StoreError, Transaction, at, named, parse};
@@ -228,14 +228,6 @@ impl Store {
         query.all(self.reader()).await?.into_iter().map(read).collect()
     }
 
-    /// Whether a certificate with this key was revoked for keyCompromise: such a key is blocked.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn is_key_compromised(&self, spki_sha256: &str) -> Result<bool, StoreError> {
-        Ok(compromised(spki_sha256).one(self.reader()).await?.is_some())
-    }
-
     /// Intents that were recorded before `before` and have no outcome yet.
     ///
     /// # Errors
@@ -326,10 +318,15 @@ impl Transaction {
             .col_expr(intent::Column::Outcome, Expr::value(outcome.name()))
             .filter(intent::Column::Serial.eq(serial.to_string()))
             .filter(intent::Column::ResolvedAt.is_null());
-        Ok(update.exec(self.connection()).await?.rows_affected == 1)
+        let resolved = update.exec(self.connection()).await?.rows_affected == 1;
+        if resolved && outcome == IntentOutcome::Abandoned {
+            self.count_list_change(serial).await?;
+        }
+        Ok(resolved)
     }
 
-    /// Revokes a certificate, or raises its reason; `from` is the state that was read.
+    /// Revokes a certificate, or gives it another reason; `from` is the state that was read. The time of
+    /// the first revocation stays: since then it has not passed. A key in other hands is blocked.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when it is no longer in that state.
@@ -341,7 +338,11 @@ impl Transaction {
         now: UtcTime,
     ) -> Result<(), StoreError> {
         let mut update = certificate::Entity::update_many()
-            .col_expr(certificate::Column::RevokedAt, Expr::value(now.as_unix()))
+            .col_expr(
+                certificate::Column::RevokedAt,
+                Func::coalesce([Expr::col(certificate::Column::RevokedAt), Expr::value(now.as_unix())])
+                    .into(),
+            )
             .col_expr(certificate::Column::RevocationReason, Expr::value(i64::from(reason.code())))
             .filter(certificate::Column::Serial.eq(serial.to_string()));
         update = match from {
@@ -349,7 +350,13 @@ impl Transaction {
             Some(from) => update.filter(certificate::Column::RevocationReason.eq(i64::from(from.code()))),
         };
         let changed = update.exec(self.connection()).await?.rows_affected;
-        if changed == 1 { Ok(()) } else { Err(StoreError::Conflict { what: "the certificate" }) }
+        if changed != 1 {
+            return Err(StoreError::Conflict { what: "the certificate" });
+        }
+        if reason == RevocationReason::KeyCompromise {
+            self.block_key_of(serial, now).await?;
+        }
+        self.count_list_change(serial).await
     }
 
     /// Whether the certificate with this serial is revoked, as this transaction sees it.
@@ -359,14 +366,6 @@ impl Transaction {
     pub async fn is_revoked(&self, serial: Serial) -> Result<bool, StoreError> {
         let row = certificate::Entity::find_by_id(serial.to_string()).one(self.connection()).await?;
         Ok(row.is_none_or(|row| row.revoked_at.is_some()))
-    }
-
-    /// Whether a certificate with this key was revoked for keyCompromise, as this transaction sees it.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn is_key_compromised(&self, spki_sha256: &str) -> Result<bool, StoreError> {
-        Ok(compromised(spki_sha256).one(self.connection()).await?.is_some())
     }
 
     /// Whether this key is in a certificate of another lineage than `lineage`.
@@ -450,28 +449,6 @@ impl Transaction {
             .await?;
         Ok(())
     }
-
-    /// Active certificates of a device, as this transaction sees them.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn active_certificates_of(
-        &self,
-        device: DeviceId,
-        now: UtcTime,
-    ) -> Result<Vec<Certificate>, StoreError> {
-        let query = certificate::Entity::find()
-            .filter(certificate::Column::DeviceId.eq(device.to_string()))
-            .filter(certificate::Column::RevokedAt.is_null())
-            .filter(certificate::Column::NotAfter.gte(now.as_unix()));
-        query.all(self.connection()).await?.into_iter().map(read).collect()
-    }
-}
-
-fn compromised(spki_sha256: &str) -> sea_orm::Select<certificate::Entity> {
-    certificate::Entity::find()
-        .filter(certificate::Column::SpkiSha256.eq(spki_sha256))
-        .filter(certificate::Column::RevocationReason.eq(i64::from(RevocationReason::KeyCompromise.code())))
 }
 
 pub(in crate::store) fn read(row: certificate::Model) -> Result<Certificate, StoreError> {

@@ -23,6 +23,7 @@ pub mod passwords;
 pub mod people;
 pub mod profiles;
 pub mod register;
+pub mod revocation;
 pub mod rollover;
 pub mod sessions;
 pub mod settings;

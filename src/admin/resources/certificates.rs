@@ -10,8 +10,8 @@ use crate::admin::error::{Outcome, Problem};
 use crate::admin::fields::{self, Faults};
 use crate::admin::page::{Page, filter, parameter};
 use crate::admin::services::Services;
-use crate::admin::values::{Enforced, Revocation, RevocationReason, When};
-use crate::ca::{DeviceChoice, IssueRequest, Issued};
+use crate::admin::values::{Enforced, RevocationReason, When};
+use crate::ca::{DeviceChoice, Grounds, IssueRequest, Issued};
 use crate::domain::{DeviceId, InvitationId, PersonId, Serial, Slug, UtcTime};
 use crate::pki::pem;
 use crate::store::certificates::{self as rows, CertificateFilter, Standing};
@@ -55,6 +55,8 @@ struct Certificate {
     issued_at: When,
     revoked_at: Option<When>,
     revocation_reason: Option<RevocationReason>,
+    /// Since when its key is thought to be in other hands.
+    invalid_since: Option<When>,
     /// What a certificate and its renewals have in common.
     lineage: String,
     /// Of the DER encoding.
@@ -101,6 +103,15 @@ struct NewCertificate {
     /// DNS names for it, given by an administrator below the profile's suffixes.
     #[oai(validator(max_items = 64))]
     dns_names: Option<Vec<String>>,
+}
+
+/// Why a certificate is taken back.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+struct CertificateRevocation {
+    reason: RevocationReason,
+    /// Since when its key is thought to be in other hands, if known.
+    invalid_since: Option<When>,
 }
 
 /// A request for the successor of a certificate.
@@ -177,19 +188,33 @@ impl Api {
     /// Revokes a certificate
     ///
     /// Again with the same reason changes nothing; with another it is refused, but for a rise to
-    /// `keyCompromise`.
+    /// `keyCompromise`, which takes every certificate with the same key along, and out of
+    /// `certificateHold`.
     #[oai(path = "/certificates/:serial/revocation", method = "post", operation_id = "revokeCertificate")]
     async fn revoke(
         &self,
         call: Call,
         serial: Path<String>,
-        body: Body<Revocation>,
+        body: Body<CertificateRevocation>,
     ) -> Outcome<Shown<Certificate>> {
         let certificate = self.reach(&call, &serial).await?;
-        let reason = body.0.reason.into();
-        let revoked = self.0.ca().revoke(certificate.serial, reason, call.act()?, call.now).await?;
+        let invalid_since = body.0.invalid_since.map(|since| since.0);
+        let grounds = Grounds { reason: body.0.reason.into(), invalid_since };
+        let revoked = self.0.ca().revoke_on(certificate.serial, grounds, call.act()?, call.now).await?;
         call.closed();
         let shown = self.look(revoked.certificate, call.now, Some(revoked.enforced.into())).await?;
+        Ok(Shown::new(shown))
+    }
+
+    /// Lifts the hold of a certificate
+    ///
+    /// Only `certificateHold` can be lifted; every other reason is final.
+    #[oai(path = "/certificates/:serial/release", method = "post", operation_id = "releaseCertificate")]
+    async fn release(&self, call: Call, serial: Path<String>) -> Outcome<Shown<Certificate>> {
+        let certificate = self.reach(&call, &serial).await?;
+        let released = self.0.ca().release(certificate.serial, call.act()?, call.now).await?;
+        call.closed();
+        let shown = self.look(released.certificate, call.now, Some(released.enforced.into())).await?;
         Ok(Shown::new(shown))
     }
 
@@ -278,6 +303,7 @@ impl Api {
             issued_at: row.issued_at.into(),
             revoked_at: row.revoked.map(|(at, _)| at.into()),
             revocation_reason: row.revoked.map(|(_, reason)| reason.into()),
+            invalid_since: row.invalid_since.map(When),
             lineage: row.lineage.to_string(),
             supersede_at: row.supersede_at.filter(|_| row.revoked.is_none()).map(Into::into),
             profile_version: row.profile_version,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{CaAct, issue};
 use crate::domain::{
-    ClientAuth, DeviceId, Hostname, PersonId, RevocationReason, Role, RouteId, Serial, Slug, TokenId,
+    ClientAuth, DeviceId, Hostname, PersonId, RevocationReason, Role, RouteId, Serial, Slug, TokenId, UtcTime,
 };
 
 /// What a running installation can be asked for.
@@ -86,7 +86,12 @@ pub(crate) enum CertAct {
         /// Why (RFC 5280 names, for example keyCompromise)
         #[arg(long, default_value = "unspecified")]
         reason: RevocationReason,
+        /// Since when its key is thought to be in other hands, for example 2026-11-23T18:00:00Z
+        #[arg(long)]
+        invalid_since: Option<UtcTime>,
     },
+    /// Lift the hold of one that was revoked with certificateHold
+    Release { serial: Serial },
 }
 
 /// Acts on sites.
@@ -330,11 +335,14 @@ fn certificates(act: CertAct) -> anyhow::Result<Call> {
             Call::get(path, &["serial", "state", "subject", "device_name", "not_after"])
         }
         CertAct::Show { serial } => Call::get(format!("/api/v1/certificates/{serial}"), &[]),
-        CertAct::Revoke { serial, reason } => Call::post(
-            format!("/api/v1/certificates/{serial}/revocation"),
-            Some(json!({ "reason": reason })),
-            "",
-        ),
+        CertAct::Revoke { serial, reason, invalid_since } => {
+            let mut body = json!({ "reason": reason });
+            if let Some(since) = invalid_since {
+                body["invalid_since"] = json!(since);
+            }
+            Call::post(format!("/api/v1/certificates/{serial}/revocation"), Some(body), "")
+        }
+        CertAct::Release { serial } => Call::post(format!("/api/v1/certificates/{serial}/release"), None, ""),
         CertAct::Issue(_) => anyhow::bail!("issuing is more than one request"),
     })
 }
