@@ -7,7 +7,7 @@
 
 use super::{Ca, SignerError};
 use crate::crash;
-use crate::domain::audit::{Act, Outcome};
+use crate::domain::audit::{self, Act, Outcome};
 use crate::domain::{AuthorityKind, Delta, LineageId, Serial, UtcTime};
 use crate::pki::issuer::{ClientLeaf, PrepareError, prepare_client};
 use crate::pki::prepared::{AssembleError, Certificate as SignedCertificate};
@@ -200,7 +200,7 @@ impl Ca {
         transaction.insert_certificate(certificate).await?;
         let deltas = [Delta::Person(person.record()), Delta::Certificate(certificate.record())];
         transaction.append_changes(&deltas, now).await?;
-        let detail = format!("serial {}", certificate.serial);
+        let detail = audit::issued(certificate.serial);
         transaction.finish_act(act, Outcome::Succeeded, Some(&detail), now).await?;
         Ok(())
     }
