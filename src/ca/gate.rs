@@ -59,6 +59,9 @@ pub enum GateError {
     /// The key could not sign. -> 503
     #[error("the authority could not sign")]
     Sign(#[from] SignerError),
+    /// The authority's row holds a certificate that is not of its key. Nothing was signed. -> 503
+    #[error("the certificate in the row of authority {0} is not of its key: the row was changed")]
+    ForeignCertificate(crate::domain::Slug),
     /// What was signed is not what was recorded. Nothing of it is given out. -> 500
     #[error("the signed certificate is not the recorded one")]
     Compare(#[from] AssembleError),
@@ -161,11 +164,14 @@ impl Ca {
         purpose: IntentPurpose,
         now: UtcTime,
     ) -> Result<SignedCertificate, GateError> {
+        let signer = self.signer(&authority.key_id).await?;
+        if signer.public_key() != prepared.issuer_spki() {
+            return Err(GateError::ForeignCertificate(authority.name.clone()));
+        }
         let transaction = self.0.store.begin().await?;
         put_on_record(&transaction, authority, &prepared, purpose, now).await?;
         transaction.commit().await?;
         crash::reach("ca.after_intent");
-        let signer = self.signer(&authority.key_id).await?;
         let signature = signer.sign(prepared.tbs()).await.map_err(SignerError::from)?;
         crash::reach("ca.after_signing");
         Ok(prepared.assemble(&signature)?)
