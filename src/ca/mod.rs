@@ -5,6 +5,7 @@
 mod authorities;
 mod crls;
 mod gate;
+pub mod health;
 mod intents;
 mod issue;
 mod people;

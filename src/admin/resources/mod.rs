@@ -5,6 +5,7 @@ pub mod audit_events;
 pub mod authorities;
 pub mod certificates;
 pub mod devices;
+pub mod health_findings;
 pub mod installation;
 pub mod invitations;
 pub mod jobs;
@@ -67,7 +68,7 @@ pub enum Tag {
 pub type Api = (
     (installation::Api, setup::Api, sessions::Api, people::Api, devices::Api, invitations::Api),
     (certificates::Api, authorities::Api, profiles::Api, tokens::Api, settings::Api, audit_events::Api),
-    (sites::Api, routes::Api, upstreams::Api, jobs::Api, alerts::Api),
+    (sites::Api, routes::Api, upstreams::Api, jobs::Api, alerts::Api, health_findings::Api),
 );
 
 /// Every resource over these services.
@@ -90,7 +91,14 @@ pub fn api(services: &Services) -> Api {
             settings::Api(s()),
             audit_events::Api(s()),
         ),
-        (sites::Api(s()), routes::Api(s()), upstreams::Api(s()), jobs::Api(s()), alerts::Api(s())),
+        (
+            sites::Api(s()),
+            routes::Api(s()),
+            upstreams::Api(s()),
+            jobs::Api(s()),
+            alerts::Api(s()),
+            health_findings::Api(s()),
+        ),
     )
 }
 

@@ -96,6 +96,8 @@ pub(crate) enum CaAct {
     List,
     /// Show one
     Show { name: Slug },
+    /// Say what is wrong or soon will be, with advice; fails if anything is
+    Health,
 }
 
 /// Acts on sites.
@@ -290,6 +292,7 @@ impl Command {
                 &["name", "kind", "state", "common_name", "not_after", "crl_number", "crl_next_update"],
             ),
             Self::Ca { act: CaAct::Show { name } } => Call::get(format!("/api/v1/authorities/{name}"), &[]),
+            Self::Ca { act: CaAct::Health } => anyhow::bail!("health is served elsewhere"),
             Self::Site { act } => sites(act),
             Self::Route { act } => routes(act),
             Self::Upstream { act: UpstreamAct::List } => Call::get("/api/v1/upstreams", &["name", "targets"]),

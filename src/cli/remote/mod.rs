@@ -3,6 +3,7 @@
 
 mod client;
 mod commands;
+mod health;
 mod issue;
 mod table;
 
@@ -15,6 +16,9 @@ use super::output::Output;
 pub(super) async fn run(command: Command, client: &Client, output: Output) -> anyhow::Result<()> {
     if let Command::Cert { act: commands::CertAct::Issue(arguments) } = command {
         return issue::run(arguments, client, output).await;
+    }
+    if let Command::Ca { act: commands::CaAct::Health } = command {
+        return health::run(client, output).await;
     }
     let call = command.call()?;
     let etag = match &call.version_of {
