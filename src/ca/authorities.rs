@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::gate::{hex, parse_issuer};
 use super::{Ca, SignerError, generation_name};
+use crate::crash;
 use crate::domain::audit::Outcome;
 use crate::domain::{Actor, AuthorityKind, AuthorityRecord, AuthorityState, Delta, Serial, Slug, UtcTime};
 use crate::keys::{KeyFault, KeyId};
@@ -81,6 +82,7 @@ impl Ca {
         ));
         let sealed = self.0.vaults.authority.seal(SigningKey::place(&key_id), pkcs8.expose())?;
         let serial = self.reserve_serial("authority", now).await?;
+        crash::reach("authority.after_serial");
         let issuer = match kind {
             AuthorityKind::Issuing => store.signing_authority(AuthorityKind::Root).await?,
             AuthorityKind::Root | AuthorityKind::LocalServer => None,
@@ -107,11 +109,13 @@ impl Ca {
         transaction.insert_signing_key(&SigningKey { id: key_id.clone(), spki, sealed }, now).await?;
         transaction.insert_authority(&authority).await?;
         transaction.commit().await?;
+        crash::reach("authority.after_record");
 
         let signing_key = issuer.as_ref().map_or(&key_id, |issuer| &issuer.key_id);
         let signature =
             self.signer(signing_key).await?.sign(prepared.tbs()).await.map_err(SignerError::from)?;
         let certificate = prepared.assemble(&signature)?;
+        crash::reach("authority.after_signing");
 
         let transaction = store.begin().await?;
         transaction.complete_authority(&name, certificate.der(), AuthorityState::Issuing).await?;
@@ -122,7 +126,9 @@ impl Ca {
         };
         transaction.append_changes(&[Delta::Authority(record(&done)?)], now).await?;
         transaction.finish_act(&act, Outcome::Succeeded, None, now).await?;
+        crash::reach("authority.before_commit");
         transaction.commit().await?;
+        crash::reach("authority.after_commit");
         tracing::info!(authority = %name, ends = %done.not_after, "Made an authority");
         Ok(())
     }

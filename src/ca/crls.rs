@@ -125,7 +125,9 @@ impl Ca {
         crash::reach("crl.after_signing");
         let transaction = store.begin().await?;
         transaction.publish_crl(&list).await?;
+        crash::reach("crl.before_commit");
         transaction.commit().await?;
+        crash::reach("crl.after_commit");
         tracing::info!(authority = %authority.name, crl.number = number, entries = entries.len(), "Published a revocation list");
         Ok(())
     }

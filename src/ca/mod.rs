@@ -11,6 +11,8 @@ mod issue;
 mod people;
 mod revoke;
 mod server_leaves;
+#[cfg(feature = "test-util")]
+mod witness;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,6 +33,8 @@ pub use issue::{DeviceChoice, IssueError, IssueRequest, Issued};
 pub use people::EditPersonError;
 pub use revoke::{RevokeError, Revoked};
 pub use server_leaves::ServerLeafError;
+#[cfg(feature = "test-util")]
+pub use witness::{Signed, Witness};
 
 /// The authority. Cheap to clone.
 #[derive(Clone)]
@@ -46,6 +50,8 @@ struct Inner {
     /// What stands in front of `/pki/…` in certificates, without a slash at its end.
     base_url: String,
     signers: Mutex<HashMap<KeyId, Arc<dyn Signer>>>,
+    #[cfg(feature = "test-util")]
+    witness: Arc<Witness>,
 }
 
 /// Why an authority's key could not be used.
@@ -78,6 +84,8 @@ impl Ca {
     ) -> Self {
         let profiles = vec![Profile::device()];
         Self(Arc::new(Inner {
+            #[cfg(feature = "test-util")]
+            witness: Witness::new(store.clone()),
             store,
             vaults,
             entropy,
@@ -127,6 +135,12 @@ impl Ca {
         Ok(issuer.and_then(|issuer| issuer.certificate).into_iter().collect())
     }
 
+    /// Who sees every signature.
+    #[cfg(feature = "test-util")]
+    pub fn witness(&self) -> &Arc<Witness> {
+        &self.0.witness
+    }
+
     async fn signer(&self, key_id: &KeyId) -> Result<Arc<dyn Signer>, SignerError> {
         if let Some(signer) = self.0.signers.lock().get(key_id) {
             return Ok(signer.clone());
@@ -135,6 +149,8 @@ impl Ca {
         let opened = self.0.vaults.authority.open(SigningKey::place(key_id), &key.sealed);
         let pkcs8 = opened.map_err(|_| SignerError::Sealed(key_id.clone()))?;
         let signer: Arc<dyn Signer> = Arc::new(SealedSigner::from_pkcs8(key_id.clone(), pkcs8.expose())?);
+        #[cfg(feature = "test-util")]
+        let signer = self.0.witness.watching(signer);
         self.0.signers.lock().insert(key_id.clone(), signer.clone());
         Ok(signer)
     }

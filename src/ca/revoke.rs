@@ -2,6 +2,7 @@
 //! the answer waits for the edges.
 
 use super::Ca;
+use crate::crash;
 use crate::domain::audit::{Act, Outcome};
 use crate::domain::{Delta, DeviceId, Enforced, RevocationReason, Serial, UtcTime};
 use crate::store::StoreError;
@@ -62,7 +63,9 @@ impl Ca {
         let delta = Delta::Revoked { fingerprint: certificate.fingerprint, at: now, reason };
         transaction.append_changes(&[delta], now).await?;
         transaction.finish_act(act, Outcome::Succeeded, Some(reason.name()), now).await?;
+        crash::reach("revoke.before_commit");
         transaction.commit().await?;
+        crash::reach("revoke.after_commit");
         certificate.revoked = Some((now, reason));
         tracing::info!(cert.serial = %serial, reason = %reason, "Revoked a client certificate");
         let enforced = self.after_revocation().await;
