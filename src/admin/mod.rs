@@ -11,6 +11,7 @@ mod document;
 mod error;
 mod fields;
 mod guard;
+mod host_checks;
 mod idempotency;
 mod listener;
 mod ocsp;
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use auth::limits::{Allowance, Allowances};
 pub use document::openapi_document;
+pub use host_checks::{KeyFileModes, LEAST_FREE_BYTES, LowDisk, of_host};
 pub use listener::{AdminSocket, DoorStream, Entrance, Listeners, Stream};
 pub use ocsp::{OcspDesk, OcspLimits};
 pub use operations::{Access, Audited, Budget, OPERATIONS, Operation};

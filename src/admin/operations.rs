@@ -212,6 +212,8 @@ operations! {
     GET "/alerts" listAlerts Administrator;
     POST "/alerts/{id}/acknowledgement" acknowledgeAlert Administrator audit("alert.acknowledge", "alert");
 
+    GET "/health-findings" listHealthFindings Administrator;
+
     GET "/audit-events" listAuditEvents Administrator;
 
     GET "/tokens" listTokens Member;

@@ -139,7 +139,9 @@ impl Ca {
             tracing::info!(authority = %authority.name, crl.number = number, "A newer revocation list was there first");
             return Ok(CrlOutcome::Superseded { number });
         }
+        crash::reach("crl.before_commit");
         transaction.commit().await?;
+        crash::reach("crl.after_commit");
         let entries = entries.len();
         tracing::info!(authority = %authority.name, crl.number = number, entries, "Published a revocation list");
         Ok(CrlOutcome::Published { number, entries })

@@ -6,14 +6,16 @@
 //! closes and whose serial goes on the revocation list.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::policy::Question;
 use super::{Ca, SignerError};
 use crate::crash;
-use crate::domain::audit::{Act, Outcome};
+use crate::domain::audit::{self, Act, Outcome};
 use crate::domain::{AuthorityKind, AuthorityState, Delta, Hostname, LineageId, Serial, Slug, UtcTime};
+use crate::keys::Signer;
 use crate::pki::issuer::{ClientLeaf, PrepareError, prepare_client};
 use crate::pki::prepared::{AssembleError, Certificate as SignedCertificate};
 use crate::pki::profile::{CommonName, Outliving, Ruling};
@@ -78,6 +80,9 @@ pub enum GateError {
     /// The key could not sign. -> 503
     #[error("the authority could not sign")]
     Sign(#[from] SignerError),
+    /// The authority's row holds a certificate that is not of its key. Nothing was signed. -> 503
+    #[error("the certificate in the row of authority {0} is not of its key: the row was changed")]
+    ForeignCertificate(Slug),
     /// What was signed is not what was recorded. Nothing of it is given out. -> 500
     #[error("the signed certificate is not the recorded one")]
     Compare(#[from] AssembleError),
@@ -155,11 +160,12 @@ impl Ca {
             profile: order.profile.name.clone(),
             lineage: order.lineage,
         };
+        let signer = self.signer_for(&authority, &prepared).await?;
         put_on_record(&transaction, &authority, &prepared, purpose, now).await?;
         transaction.commit().await?;
 
         let (not_before, not_after) = (prepared.not_before(), prepared.not_after());
-        let signed = self.sign_recorded(&authority, prepared).await?;
+        let signed = sign_recorded(&*signer, prepared).await?;
         let certificate = Certificate {
             serial: signed.serial(),
             authority: authority.name,
@@ -257,23 +263,24 @@ impl Ca {
         now: UtcTime,
     ) -> Result<SignedCertificate, GateError> {
         self.check_clock(now).await?;
+        let signer = self.signer_for(authority, &prepared).await?;
         let transaction = self.0.store.begin().await?;
         put_on_record(&transaction, authority, &prepared, purpose, now).await?;
         transaction.commit().await?;
-        self.sign_recorded(authority, prepared).await
+        sign_recorded(&*signer, prepared).await
     }
 
-    /// Signs what is on record, once, and compares.
-    async fn sign_recorded(
+    /// The authority's signer, if its key is the one in the authority's certificate.
+    async fn signer_for(
         &self,
         authority: &Authority,
-        prepared: Prepared,
-    ) -> Result<SignedCertificate, GateError> {
-        crash::reach("ca.after_intent");
+        prepared: &Prepared,
+    ) -> Result<Arc<dyn Signer>, GateError> {
         let signer = self.signer(&authority.key_id).await?;
-        let signature = signer.sign(prepared.tbs()).await.map_err(SignerError::from)?;
-        crash::reach("ca.after_signing");
-        Ok(prepared.assemble(&signature)?)
+        if signer.public_key() != prepared.issuer_spki() {
+            return Err(GateError::ForeignCertificate(authority.name.clone()));
+        }
+        Ok(signer)
     }
 
     async fn store_certificate(
@@ -316,7 +323,7 @@ impl Ca {
         }
         let deltas = [Delta::Person(person.record()), Delta::Certificate(certificate.record())];
         transaction.append_changes(&deltas, now).await?;
-        let detail = format!("serial {}", certificate.serial);
+        let detail = audit::issued(certificate.serial);
         transaction.finish_act(act, Outcome::Succeeded, Some(&detail), now).await?;
         Ok(())
     }
@@ -333,6 +340,14 @@ impl Ca {
             }
         }
     }
+}
+
+/// Signs what is on record, once, and compares.
+async fn sign_recorded(signer: &dyn Signer, prepared: Prepared) -> Result<SignedCertificate, GateError> {
+    crash::reach("ca.after_intent");
+    let signature = signer.sign(prepared.tbs()).await.map_err(SignerError::from)?;
+    crash::reach("ca.after_signing");
+    Ok(prepared.assemble(&signature)?)
 }
 
 /// What stands in the common name.

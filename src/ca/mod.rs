@@ -7,6 +7,7 @@ mod ceremony;
 mod crls;
 mod cross;
 mod gate;
+pub mod health;
 mod intents;
 mod issue;
 mod ocsp;
@@ -17,6 +18,8 @@ mod revoke;
 mod rollover;
 mod server_leaves;
 mod supersede;
+#[cfg(feature = "test-util")]
+mod witness;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,6 +45,8 @@ pub use profiles::{EditProfileError, Explained, Rehearsal, RehearsedRequest};
 pub use rollover::{Moved, RolloverError};
 pub use revoke::{Grounds, RevokeError, Revoked};
 pub use server_leaves::ServerLeafError;
+#[cfg(feature = "test-util")]
+pub use witness::{Signed, Witness};
 
 /// The authority. Cheap to clone.
 #[derive(Clone)]
@@ -59,6 +64,8 @@ struct Inner {
     base_url: String,
     signers: Mutex<HashMap<KeyId, Arc<dyn Signer>>>,
     ocsp: ocsp::Desks,
+    #[cfg(feature = "test-util")]
+    witness: Arc<Witness>,
 }
 
 /// Why an authority's key could not be used.
@@ -93,6 +100,8 @@ impl Ca {
         base_url: String,
     ) -> Self {
         Self(Arc::new(Inner {
+            #[cfg(feature = "test-util")]
+            witness: Witness::new(store.clone()),
             store,
             vaults,
             entropy,
@@ -138,6 +147,12 @@ impl Ca {
         Ok(issuer.and_then(|issuer| issuer.certificate).into_iter().collect())
     }
 
+    /// Who sees every signature.
+    #[cfg(feature = "test-util")]
+    pub fn witness(&self) -> &Arc<Witness> {
+        &self.0.witness
+    }
+
     async fn signer(&self, key_id: &KeyId) -> Result<Arc<dyn Signer>, SignerError> {
         if let Some(signer) = self.0.signers.lock().get(key_id) {
             return Ok(signer.clone());
@@ -149,6 +164,8 @@ impl Ca {
         let opened = self.0.vaults.authority.open(SigningKey::place(key_id), &key.sealed);
         let pkcs8 = opened.map_err(|_| SignerError::Sealed(key_id.clone()))?;
         let signer: Arc<dyn Signer> = Arc::new(SealedSigner::from_pkcs8(key_id.clone(), pkcs8.expose())?);
+        #[cfg(feature = "test-util")]
+        let signer = self.0.witness.watching(signer);
         self.0.signers.lock().insert(key_id.clone(), signer.clone());
         Ok(signer)
     }

@@ -2,6 +2,7 @@
 //! the audit event stand or fall together; the answer waits for the edges.
 
 use super::Ca;
+use crate::crash;
 use crate::domain::audit::{Act, Outcome};
 use crate::domain::{Delta, DeviceId, Enforced, RevocationReason, Serial, UtcTime};
 use crate::store::certificates::Certificate;
@@ -114,7 +115,9 @@ impl Ca {
         };
         transaction.finish_act(act, Outcome::Succeeded, Some(&detail), now).await?;
         let certificate = transaction.certificate(serial).await?.unwrap_or(certificate);
+        crash::reach("revoke.before_commit");
         transaction.commit().await?;
+        crash::reach("revoke.after_commit");
         if fresh {
             tracing::info!(cert.serial = %serial, reason = %reason, count = deltas.len(), "Revoked a client certificate");
         }

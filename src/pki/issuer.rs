@@ -185,6 +185,9 @@ impl Fields<'_> {
             return Err(PrepareError::Validity { from: self.not_before, to: self.not_after });
         }
         let tbs = self.tbs();
+        if tbs.len() > MAX_TBS_OCTETS {
+            return Err(PrepareError::TooLong(tbs.len()));
+        }
         let findings = rules(&tbs);
         if !findings.is_empty() {
             return Err(PrepareError::Lint(findings));
@@ -197,6 +200,9 @@ impl Fields<'_> {
         })
     }
 }
+
+/// What leaves room for the signature within [`super::chain::MAX_OCTETS`].
+const MAX_TBS_OCTETS: usize = super::chain::MAX_OCTETS - 128;
 
 fn authority_key(template: &AuthorityTemplate<'_>) -> Result<PublicKey, PrepareError> {
     let only_p256 = KeyPolicy { p256: true, p384: false, ed25519: false, rsa_min_bits: None };
@@ -288,6 +294,9 @@ pub enum PrepareError {
     /// A serial number is in the list of revoked certificates twice.
     #[error("serial {0} is listed as revoked twice")]
     Duplicate(Serial),
+    /// Nobody reads it: our own edges refuse longer ones unread.
+    #[error("the certificate would be longer than {most} octets, its body alone has {0}", most = super::chain::MAX_OCTETS)]
+    TooLong(usize),
     /// The bytes break a rule; a fault of this program, not of the caller.
     #[error("the to-be-signed bytes break {} rule(s), the first being {}", .0.len(), lint::first(.0))]
     Lint(Vec<Finding>),

@@ -94,6 +94,30 @@ impl Store {
         Ok(query.order_by_desc(audit_event::Column::Id).limit(limit).all(self.reader()).await?)
     }
 
+    /// Outcome and detail of an act that is finished.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn end_of_act(&self, act: &str) -> Result<Option<(String, String)>, StoreError> {
+        let query = audit_event::Entity::find()
+            .filter(audit_event::Column::Act.eq(act))
+            .filter(audit_event::Column::Phase.eq("finished"));
+        let found = query.one(self.reader()).await?;
+        Ok(found.map(|row| (row.outcome.unwrap_or_default(), row.detail.unwrap_or_default())))
+    }
+
+    /// When the newest event was written; nothing before the first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn newest_event_at(&self) -> Result<Option<UtcTime>, StoreError> {
+        let query = audit_event::Entity::find()
+            .select_only()
+            .column_as(audit_event::Column::At.max(), "at")
+            .into_tuple::<Option<i64>>();
+        Ok(query.one(self.reader()).await?.flatten().map(UtcTime::from_unix))
+    }
+
     /// Closes, as `unknown`, acts that were started before `before` and never finished. Returns how many.
     ///
     /// # Errors

@@ -13,6 +13,8 @@ pub mod certificates;
 pub mod configuration;
 pub mod crls;
 pub mod data_keys;
+#[cfg(feature = "test-util")]
+mod evidence;
 pub mod idempotency;
 pub mod internal_certificates;
 pub mod invitations;
@@ -53,6 +55,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Store {
     read: DatabaseConnection,
     write: DatabaseConnection,
+    /// Closed from the beginning: what a task sees to which a test has taken the database away.
+    #[cfg(feature = "test-util")]
+    severed: DatabaseConnection,
 }
 
 /// Why the database did not do it.
@@ -133,6 +138,11 @@ fn is_connection_lost(cause: &sqlx::Error) -> bool {
 }
 
 impl StoreError {
+    #[cfg(feature = "test-util")]
+    fn lost() -> Self {
+        Self::Unavailable(DbErr::Conn(RuntimeErr::Internal("the connection was lost".to_owned())))
+    }
+
     /// Turns a violated unique constraint into [`StoreError::Taken`].
     pub fn unique(error: DbErr, what: &'static str) -> Self {
         match error.sql_err() {
@@ -151,6 +161,15 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`]; whether it happened is unknown only if the connection broke.
     pub async fn commit(self) -> Result<(), StoreError> {
+        #[cfg(feature = "test-util")]
+        match crate::crash::at_commit() {
+            crate::crash::AtCommit::Answer => {}
+            crate::crash::AtCommit::Refuse => return Err(StoreError::lost()),
+            crate::crash::AtCommit::LoseAnswer => {
+                self.0.commit().await?;
+                return Err(StoreError::lost());
+            }
+        }
         Ok(self.0.commit().await?)
     }
 
@@ -187,7 +206,12 @@ impl Store {
             let write = Database::connect(sqlite(&url, 1)).await.map_err(StoreError::Unavailable)?;
             let read =
                 Database::connect(sqlite(&url, max_connections)).await.map_err(StoreError::Unavailable)?;
-            return Ok(Self { read, write });
+            return Ok(Self {
+                #[cfg(feature = "test-util")]
+                severed: severed(sqlite(&url, 1)).await?,
+                read,
+                write,
+            });
         }
         let mut options = ConnectOptions::new(url);
         options
@@ -195,8 +219,15 @@ impl Store {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_timeout(ACQUIRE_TIMEOUT)
             .sqlx_logging(false);
+        #[cfg(feature = "test-util")]
+        let severed = severed(options.clone()).await?;
         let connection = Database::connect(options).await.map_err(StoreError::Unavailable)?;
-        Ok(Self { read: connection.clone(), write: connection })
+        Ok(Self {
+            read: connection.clone(),
+            write: connection,
+            #[cfg(feature = "test-util")]
+            severed,
+        })
     }
 
     /// Whether this is a SQLite file, which has one owner and migrates itself at start.
@@ -246,7 +277,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn begin(&self) -> Result<Transaction, StoreError> {
-        Ok(Transaction(self.write.begin().await?))
+        Ok(Transaction(self.writer().begin().await?))
     }
 
     /// Closes every connection; what was committed is on disk.
@@ -256,12 +287,28 @@ impl Store {
     }
 
     pub(in crate::store) fn reader(&self) -> &DatabaseConnection {
+        #[cfg(feature = "test-util")]
+        if crate::crash::is_database_away() {
+            return &self.severed;
+        }
         &self.read
     }
 
     pub(in crate::store) fn writer(&self) -> &DatabaseConnection {
+        #[cfg(feature = "test-util")]
+        if crate::crash::is_database_away() {
+            return &self.severed;
+        }
         &self.write
     }
+}
+
+#[cfg(feature = "test-util")]
+async fn severed(mut options: ConnectOptions) -> Result<DatabaseConnection, StoreError> {
+    options.connect_lazy(true);
+    let connection = Database::connect(options).await.map_err(StoreError::Unavailable)?;
+    connection.clone().close().await?;
+    Ok(connection)
 }
 
 /// Makes an empty file that only its owner may read, if none is there.

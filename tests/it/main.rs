@@ -14,6 +14,7 @@ mod live;
 mod mail;
 mod packaging;
 mod pki;
+mod prove;
 mod rollover;
 mod story;
 mod tidy;

@@ -38,7 +38,7 @@ enum CertificateState {
 /// A client certificate.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
-struct Certificate {
+pub struct Certificate {
     /// Lower-case hexadecimal, two digits a byte.
     serial: String,
     state: CertificateState,
@@ -265,6 +265,22 @@ impl Api {
         if let Err(error) = given.await {
             tracing::error!(error = %error, invitation.id = %invitation, "An unused invitation is lost");
         }
+    }
+
+    /// The answer that a request had which issued this certificate.
+    ///
+    /// # Errors
+    /// 404 when there is no such certificate.
+    pub(in crate::admin) async fn issued_before(
+        &self,
+        serial: Serial,
+        now: UtcTime,
+    ) -> Outcome<Created<Certificate>> {
+        let row = self.0.store().certificate(serial).await?;
+        let row = row.ok_or_else(|| Problem::not_found("certificate"))?;
+        let enforced = self.0.enforce().bring_up_to_date().await;
+        let location = format!("/api/v1/certificates/{serial}");
+        Ok(Created::at(location, self.look(row, now, Some(enforced.into())).await?))
     }
 
     async fn created(&self, call: &Call, issued: Issued) -> Outcome<Created<Certificate>> {

@@ -6,6 +6,7 @@ pub mod authorities;
 pub mod authority_steps;
 pub mod certificates;
 pub mod devices;
+pub mod health_findings;
 pub mod installation;
 pub mod invitations;
 pub mod jobs;
@@ -76,7 +77,7 @@ pub type Api = (
         settings::Api,
         audit_events::Api,
     ),
-    (sites::Api, routes::Api, upstreams::Api, jobs::Api, alerts::Api),
+    (sites::Api, routes::Api, upstreams::Api, jobs::Api, alerts::Api, health_findings::Api),
 );
 
 /// Every resource over these services.
@@ -100,7 +101,14 @@ pub fn api(services: &Services) -> Api {
             settings::Api(s()),
             audit_events::Api(s()),
         ),
-        (sites::Api(s()), routes::Api(s()), upstreams::Api(s()), jobs::Api(s()), alerts::Api(s())),
+        (
+            sites::Api(s()),
+            routes::Api(s()),
+            upstreams::Api(s()),
+            jobs::Api(s()),
+            alerts::Api(s()),
+            health_findings::Api(s()),
+        ),
     )
 }
 

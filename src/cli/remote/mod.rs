@@ -4,6 +4,7 @@
 mod authorities;
 mod client;
 mod commands;
+mod health;
 mod issue;
 mod table;
 

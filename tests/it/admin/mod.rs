@@ -4,7 +4,7 @@ mod authorities;
 mod configuration;
 mod connections;
 mod enrolment;
-mod fixture;
+pub(crate) mod fixture;
 mod openapi;
 mod requests;
 mod roles;

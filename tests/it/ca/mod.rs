@@ -1,7 +1,7 @@
 //! The gate and what surrounds it, on both databases.
 
 mod crash;
-pub mod fixture;
+pub(crate) mod fixture;
 mod gate;
 mod lists;
 mod profiles;

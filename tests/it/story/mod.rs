@@ -5,7 +5,7 @@ mod backend;
 mod ceremony;
 mod demo;
 mod device;
-mod house;
+pub(crate) mod house;
 mod restart;
 mod schema;
 mod secrets;
