@@ -168,6 +168,7 @@ pub(super) async fn start(
     let base_url = base_url(parts);
     let enforce: Arc<dyn Enforce> = refresh.clone();
     let ca = Ca::new(store.clone(), vaults.clone(), entropy.clone(), enforce, publish_crls.clone(), base_url);
+    let ca = ca.counting(parts.metrics.ca.clone());
     if start == Start::CreateIfMissing {
         initialise(&store, vaults, &ca, config, clock.now()).await?;
     } else {

@@ -75,6 +75,7 @@ impl Ca {
             now >= last.this_update.plus(LIFETIME / 2) || last.entries_sha256 != digest(&revocations)
         });
         if !due {
+            last.iter().for_each(|last| self.note_list(last));
             return Ok(false);
         }
         // A clock that was set back must not make the newer list the older one.
@@ -126,6 +127,7 @@ impl Ca {
         let transaction = store.begin().await?;
         transaction.publish_crl(&list).await?;
         transaction.commit().await?;
+        self.count_published(&list);
         tracing::info!(authority = %authority.name, crl.number = number, entries = entries.len(), "Published a revocation list");
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! serial reserved, bytes prepared and linted, intent committed, signed once, compared, stored.
 
 mod authorities;
+mod counted;
 mod crls;
 mod gate;
 mod intents;
@@ -22,6 +23,7 @@ use crate::keys::{KeyId, SealedSigner, SignError, Signer, Vaults};
 use crate::pki::Profile;
 use crate::store::authorities::{Authority, SigningKey};
 use crate::store::{Store, StoreError};
+use crate::telemetry::metrics::CaMetrics;
 
 pub use authorities::InitError;
 pub use crls::CrlError;
@@ -33,7 +35,7 @@ pub use server_leaves::ServerLeafError;
 
 /// The authority. Cheap to clone.
 #[derive(Clone)]
-pub struct Ca(Arc<Inner>);
+pub struct Ca(Arc<Inner>, Arc<CaMetrics>);
 
 struct Inner {
     store: Store,
@@ -76,7 +78,7 @@ impl Ca {
         base_url: String,
     ) -> Self {
         let profiles = vec![Profile::device()];
-        Self(Arc::new(Inner {
+        let inner = Inner {
             store,
             vaults,
             entropy,
@@ -85,7 +87,8 @@ impl Ca {
             profiles,
             base_url,
             signers: Mutex::default(),
-        }))
+        };
+        Self(Arc::new(inner), Arc::default())
     }
 
     /// What client certificates may be.

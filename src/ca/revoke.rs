@@ -64,6 +64,7 @@ impl Ca {
         transaction.finish_act(act, Outcome::Succeeded, Some(reason.name()), now).await?;
         transaction.commit().await?;
         certificate.revoked = Some((now, reason));
+        self.count_revocations(reason, 1);
         tracing::info!(cert.serial = %serial, reason = %reason, "Revoked a client certificate");
         let enforced = self.after_revocation().await;
         Ok(Revoked { certificate, enforced })
@@ -93,6 +94,7 @@ impl Ca {
         let detail = format!("{} certificates, {reason}", active.len());
         transaction.finish_act(act, Outcome::Succeeded, Some(&detail), now).await?;
         transaction.commit().await?;
+        self.count_revocations(reason, active.len());
         tracing::info!(device.id = %device, count = active.len(), reason = %reason, "Revoked a device");
         Ok(self.after_revocation().await)
     }

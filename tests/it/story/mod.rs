@@ -5,6 +5,7 @@ mod backend;
 mod demo;
 mod device;
 mod house;
+mod numbers;
 mod restart;
 mod schema;
 mod secrets;
