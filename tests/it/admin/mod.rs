@@ -9,3 +9,4 @@ mod requests;
 mod roles;
 mod secrets;
 mod sign_in;
+mod traces;

@@ -3,6 +3,7 @@
 
 pub mod database;
 pub mod guarded;
+pub mod log;
 pub mod pebble;
 pub mod peers;
 pub mod postgres;
