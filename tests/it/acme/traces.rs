@@ -23,7 +23,8 @@ async fn a_renewal_and_its_acme_requests_share_one_trace_and_the_next_run_has_an
 
     let asked = log.saying("Asked the ACME authority");
     assert!(asked.len() >= 6, "directory, account, order, challenge, finalize, chain: {asked:?}");
-    let traces: BTreeSet<&str> = asked.iter().map(|line| line["trace_id"].as_str().unwrap()).collect();
+    let traces: BTreeSet<&str> =
+        asked.iter().map(|line| line["trace_id"].as_str().unwrap_or_else(|| panic!("{line}"))).collect();
     assert_eq!(traces.len(), 1, "{traces:?}");
     let run = jobs.runs("renew_server_certificates", 1).await.unwrap().unwrap().remove(0);
     for line in &asked {

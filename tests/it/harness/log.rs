@@ -1,8 +1,9 @@
 //! What the program logs, as lines for machines.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde_json::Value;
 use wicketgate::config::LogFormat;
 
@@ -26,7 +27,7 @@ impl Captured {
 
     /// The lines so far.
     pub fn lines(&self) -> Vec<Value> {
-        let bytes = self.memory.0.lock().unwrap().clone();
+        let bytes = self.memory.0.lock().clone();
         let text = String::from_utf8(bytes).unwrap();
         text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
     }
@@ -43,7 +44,7 @@ struct Memory(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Memory {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
