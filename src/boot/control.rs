@@ -95,9 +95,11 @@ pub enum ControlError {
     /// The mail settings do not make a mail server.
     #[error(transparent)]
     Smtp(#[from] SmtpFault),
-    /// The ACME authority's own root cannot be read.
-    #[error("acme.root_ca_file: {path} cannot be read")]
-    AcmeRoots {
+    /// A configured root certificate cannot be read.
+    #[error("{key}: {path} cannot be read")]
+    Roots {
+        /// The key that names it.
+        key: &'static str,
         /// Where.
         path: std::path::PathBuf,
         /// Why.

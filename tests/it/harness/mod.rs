@@ -8,6 +8,7 @@ pub mod pebble;
 pub mod peers;
 pub mod postgres;
 pub mod smtp;
+pub mod smtp_tls;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};

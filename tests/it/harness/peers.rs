@@ -161,6 +161,7 @@ fn tests_of_each_area_fail_on_ci_without_their_peer() {
     for (program, test) in [
         ("initdb", "harness::database::a_fresh_database_takes_the_schema::on_postgresql"),
         ("smtp-sink", "harness::smtp::a_mail_sent_with_lettre_arrives"),
+        ("python3", "mail::encrypted::where_tls_is_not_offered_nothing_is_sent_in_the_clear"),
         (
             "pebble",
             "acme::traces::a_renewal_and_its_acme_requests_share_one_trace_and_the_next_run_has_another",
