@@ -2,6 +2,7 @@
 
 mod acme;
 mod backend;
+mod backup;
 mod demo;
 mod device;
 mod house;
