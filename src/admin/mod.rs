@@ -17,6 +17,7 @@ mod listener;
 mod operations;
 mod page;
 mod patience;
+mod plan;
 mod resources;
 mod services;
 mod settings;

@@ -72,6 +72,22 @@ impl Transaction {
         Ok(())
     }
 
+    /// Goes on only if the configuration still has the version that was read; nobody edits it until commit.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`].
+    pub async fn hold_configuration(&self, version: u64) -> Result<(), StoreError> {
+        let version = i64::try_from(version).unwrap_or(i64::MAX);
+        let held = configuration_head::Entity::update_many()
+            .col_expr(configuration_head::Column::Version, Expr::col(configuration_head::Column::Version))
+            .filter(configuration_head::Column::Id.eq(1))
+            .filter(configuration_head::Column::Version.eq(version))
+            .exec(self.connection())
+            .await?;
+        let what = "the configuration";
+        if held.rows_affected == 1 { Ok(()) } else { Err(StoreError::Conflict { what }) }
+    }
+
     /// Moves the configuration to its next version, because something in it changes here.
     ///
     /// # Errors

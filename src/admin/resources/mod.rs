@@ -4,6 +4,7 @@ pub mod alerts;
 pub mod audit_events;
 pub mod authorities;
 pub mod certificates;
+pub mod configuration;
 pub mod devices;
 pub mod installation;
 pub mod invitations;
@@ -51,6 +52,8 @@ pub enum Tag {
     Routes,
     /// Where requests go.
     Upstreams,
+    /// Sites, routes, upstreams and settings in one document.
+    Configuration,
     /// What happens by itself.
     Jobs,
     /// What an administrator should know.
@@ -67,7 +70,7 @@ pub enum Tag {
 pub type Api = (
     (installation::Api, setup::Api, sessions::Api, people::Api, devices::Api, invitations::Api),
     (certificates::Api, authorities::Api, profiles::Api, tokens::Api, settings::Api, audit_events::Api),
-    (sites::Api, routes::Api, upstreams::Api, jobs::Api, alerts::Api),
+    (sites::Api, routes::Api, upstreams::Api, jobs::Api, alerts::Api, configuration::Api),
 );
 
 /// Every resource over these services.
@@ -90,7 +93,14 @@ pub fn api(services: &Services) -> Api {
             settings::Api(s()),
             audit_events::Api(s()),
         ),
-        (sites::Api(s()), routes::Api(s()), upstreams::Api(s()), jobs::Api(s()), alerts::Api(s())),
+        (
+            sites::Api(s()),
+            routes::Api(s()),
+            upstreams::Api(s()),
+            jobs::Api(s()),
+            alerts::Api(s()),
+            configuration::Api(s()),
+        ),
     )
 }
 

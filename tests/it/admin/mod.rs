@@ -1,5 +1,6 @@
 //! The admin server from outside: over its own streams, with a real authority behind it.
 
+mod apply;
 mod configuration;
 mod connections;
 mod enrolment;

@@ -1,6 +1,7 @@
 //! The whole program as a process, against real peers: what is promised, end to end.
 
 mod acme;
+mod apply;
 mod backend;
 mod backup;
 mod demo;
