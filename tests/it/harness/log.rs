@@ -1,7 +1,7 @@
 //! What the program logs, as lines for machines.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -19,6 +19,12 @@ impl Captured {
     pub fn start(filter: &str) -> Self {
         let memory = Memory::default();
         let writer = memory.clone();
+        // While there is one subscriber only, tracing asks the subscriber of the thread that happens to come
+        // by first whether anyone wants a span: that of another test, which has none. With two it asks all.
+        static SECOND: OnceLock<tracing::Dispatch> = OnceLock::new();
+        SECOND.get_or_init(|| {
+            wicketgate::telemetry::log::dispatch(LogFormat::Json, false, "off", io::sink).unwrap()
+        });
         let dispatch =
             wicketgate::telemetry::log::dispatch(LogFormat::Json, false, filter, move || writer.clone());
         let guard = tracing::dispatcher::set_default(&dispatch.unwrap());
