@@ -194,7 +194,9 @@ impl Problem {
 
     /// 413.
     pub fn too_large() -> Self {
-        let detail = format!("A body may have {} bytes at most.", super::body::MAX_BODY);
+        use super::body::{MAX_BODY, MAX_CONFIGURATION};
+        let detail =
+            format!("A body may have {MAX_BODY} bytes at most, a configuration {MAX_CONFIGURATION}.");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail)
     }
 

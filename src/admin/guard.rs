@@ -8,7 +8,7 @@ use poem::{Endpoint, IntoResponse, Request, Response};
 
 use super::auth::caller::{Call, CallData, Caller, OpenAct, Proof};
 use super::auth::{cookie, secret, session, token};
-use super::body::{MAX_BODY, is_json};
+use super::body::{is_json, most_of};
 use super::error::{Outcome, Problem};
 use super::idempotency::{self, Claimed, Replay};
 use super::listener::{Entrance, Visitor};
@@ -126,7 +126,7 @@ fn check_shape(request: &Request) -> Outcome<()> {
         return Err(Problem::bad_request("The URL contains characters that nothing here is named with."));
     }
     let length = request.header(header::CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
-    if length.is_some_and(|length| length > MAX_BODY) {
+    if length.is_some_and(|length| length > most_of(uri.path())) {
         return Err(Problem::too_large());
     }
     Ok(())

@@ -7,6 +7,7 @@
 mod assets;
 mod auth;
 mod body;
+mod counted;
 mod document;
 mod error;
 mod fields;
@@ -18,6 +19,7 @@ mod ocsp;
 mod operations;
 mod page;
 mod patience;
+mod plan;
 mod resources;
 mod services;
 mod settings;
@@ -25,6 +27,7 @@ mod sweeps;
 mod values;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
@@ -45,15 +48,19 @@ pub use services::Rooms;
 pub use settings::AdminSettings;
 pub use sweeps::sweeps;
 
+use counted::Counted;
 use error::Problem;
 use guard::Guard;
 use listener::Visitor;
 use services::Services;
 
+use crate::telemetry::metrics::AdminMetrics;
+
 /// The admin server.
 pub struct AdminServer {
     app: App,
     patience: Patience,
+    metrics: Arc<AdminMetrics>,
 }
 
 impl AdminServer {
@@ -61,7 +68,14 @@ impl AdminServer {
     pub fn new(rooms: Rooms, settings: AdminSettings) -> Self {
         let services = Services::new(rooms, settings);
         let api = OpenApiService::new(resources::api(&services), "Wicketgate", env!("CARGO_PKG_VERSION"));
-        Self { app: App { api: Guard::new(api.into_endpoint(), services) }, patience: Patience::default() }
+        let app = App { api: Guard::new(api.into_endpoint(), services) };
+        Self { app, patience: Patience::default(), metrics: Arc::default() }
+    }
+
+    /// Counting into these numbers.
+    #[must_use]
+    pub fn counting(self, metrics: Arc<AdminMetrics>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// With other deadlines for connections.
@@ -84,7 +98,11 @@ impl AdminServer {
         Server::new_with_acceptor(arrivals)
             .name("admin")
             .idle_timeout(self.patience.idle)
-            .run_with_graceful_shutdown(self.app, stop.cancelled_owned(), Some(drain))
+            .run_with_graceful_shutdown(
+                Counted::new(self.app, self.metrics),
+                stop.cancelled_owned(),
+                Some(drain),
+            )
             .await
     }
 }

@@ -220,6 +220,9 @@ operations! {
     POST "/tokens" createToken Member audit("token.make") secret("token");
     DELETE "/tokens/{id}" revokeToken Member audit("token.revoke", "token");
 
+    GET "/configuration" getConfiguration Administrator;
+    PUT "/configuration" applyConfiguration Administrator audit("configuration.apply");
+
     GET "/settings" getSettings Administrator;
     PATCH "/settings" editSettings Administrator audit("settings.edit");
 }

@@ -103,7 +103,7 @@ impl Bound {
             name: config.server.name.clone(),
             allowances: Allowances::default(),
         };
-        let server = AdminServer::new(rooms, settings);
+        let server = AdminServer::new(rooms, settings).counting(parts.metrics.admin.clone());
         let door = door.map(|door| hand_over(door, tasks));
         let listeners =
             Listeners { console: Some((self.listener, self.tls)), door, socket: Some(self.socket) };

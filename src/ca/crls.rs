@@ -87,6 +87,7 @@ impl Ca {
             head.changes > head.published_changes || now >= last.this_update.plus(LIFETIME / 2)
         });
         if !due {
+            last.iter().for_each(|last| self.note_list(last));
             return Ok(false);
         }
         let outcome = self.publish_crl(authority, now).await?;
@@ -142,6 +143,7 @@ impl Ca {
         crash::reach("crl.before_commit");
         transaction.commit().await?;
         crash::reach("crl.after_commit");
+        self.count_published(&list);
         let entries = entries.len();
         tracing::info!(authority = %authority.name, crl.number = number, entries, "Published a revocation list");
         Ok(CrlOutcome::Published { number, entries })

@@ -47,6 +47,7 @@ impl Ca {
                 );
             }
         }
+        self.measure_intents(now).await?;
         if closed > 0 {
             self.0.publish_crls.wake();
         }

@@ -4,6 +4,7 @@
 
 mod authorities;
 mod ceremony;
+mod counted;
 mod crls;
 mod cross;
 mod gate;
@@ -32,6 +33,7 @@ use crate::domain::{AuthorityKind, Entropy, Slug};
 use crate::keys::{KeyId, SealedSigner, SignError, Signer, Vaults};
 use crate::store::authorities::{Authority, SigningKey};
 use crate::store::{Store, StoreError};
+use crate::telemetry::metrics::CaMetrics;
 
 pub use authorities::InitError;
 pub use ceremony::{Brought, CeremonyFault, Imported, Wanted};
@@ -50,7 +52,7 @@ pub use witness::{Signed, Witness};
 
 /// The authority. Cheap to clone.
 #[derive(Clone)]
-pub struct Ca(Arc<Inner>);
+pub struct Ca(Arc<Inner>, Arc<CaMetrics>);
 
 struct Inner {
     store: Store,
@@ -99,7 +101,7 @@ impl Ca {
         publish_crls: Activation,
         base_url: String,
     ) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Inner {
             #[cfg(feature = "test-util")]
             witness: Witness::new(store.clone()),
             store,
@@ -111,7 +113,8 @@ impl Ca {
             base_url,
             signers: Mutex::default(),
             ocsp: ocsp::Desks::default(),
-        }))
+        };
+        Self(Arc::new(inner), Arc::default())
     }
 
     /// Every authority, oldest first.

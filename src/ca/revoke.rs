@@ -119,6 +119,7 @@ impl Ca {
         transaction.commit().await?;
         crash::reach("revoke.after_commit");
         if fresh {
+            self.count_revocations(reason, deltas.len());
             tracing::info!(cert.serial = %serial, reason = %reason, count = deltas.len(), "Revoked a client certificate");
         }
         if fresh || dated.is_some() {
@@ -186,6 +187,7 @@ impl Ca {
         let detail = format!("{} certificates, {reason}", deltas.len());
         transaction.finish_act(act, Outcome::Succeeded, Some(&detail), now).await?;
         transaction.commit().await?;
+        self.count_revocations(reason, deltas.len());
         tracing::info!(device.id = %device, count = deltas.len(), reason = %reason, "Revoked a device");
         Ok(self.after_revocation().await)
     }

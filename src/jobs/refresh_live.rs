@@ -28,6 +28,7 @@ use crate::store::authorities::SigningKey;
 use crate::store::configuration::{self as rows, CertificateSource, ServerCertificate};
 use crate::store::settings::INSTALLATION_ID;
 use crate::store::{Store, StoreError};
+use crate::telemetry::TraceContext;
 
 /// The setting that names the assertion key in use.
 pub const ASSERTION_KEY: &str = "assertion_key";
@@ -97,9 +98,12 @@ impl RefreshLive {
     /// Looks when woken, and every second, until dropped.
     pub async fn run(self: Arc<Self>) {
         loop {
-            if let Err(error) = self.refresh().await {
-                tracing::error!(error = &error as &dyn std::error::Error, "Edges are not up to date");
-            }
+            let look = async {
+                if let Err(error) = self.refresh().await {
+                    tracing::error!(error = &error as &dyn std::error::Error, "Edges are not up to date");
+                }
+            };
+            TraceContext::background().scope(look).await;
             let _ = tokio::time::timeout(LOOK_EVERY, self.activation.woken()).await;
         }
     }

@@ -8,6 +8,7 @@ pub mod acme;
 pub mod alerts;
 pub mod audit;
 pub mod authorities;
+pub mod backup;
 pub mod ceremonies;
 pub mod certificates;
 pub mod configuration;

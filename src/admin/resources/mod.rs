@@ -5,6 +5,7 @@ pub mod audit_events;
 pub mod authorities;
 pub mod authority_steps;
 pub mod certificates;
+pub mod configuration;
 pub mod devices;
 pub mod health_findings;
 pub mod installation;
@@ -53,6 +54,8 @@ pub enum Tag {
     Routes,
     /// Where requests go.
     Upstreams,
+    /// Sites, routes, upstreams and settings in one document.
+    Configuration,
     /// What happens by itself.
     Jobs,
     /// What an administrator should know.
@@ -77,7 +80,7 @@ pub type Api = (
         settings::Api,
         audit_events::Api,
     ),
-    (sites::Api, routes::Api, upstreams::Api, jobs::Api, alerts::Api, health_findings::Api),
+    (sites::Api, routes::Api, upstreams::Api, jobs::Api, alerts::Api, health_findings::Api, configuration::Api),
 );
 
 /// Every resource over these services.
@@ -108,6 +111,7 @@ pub fn api(services: &Services) -> Api {
             jobs::Api(s()),
             alerts::Api(s()),
             health_findings::Api(s()),
+            configuration::Api(s()),
         ),
     )
 }

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{CaAct, issue};
+use super::{CaAct, apply, issue};
 use crate::domain::{
     ClientAuth, DeviceId, Hostname, PersonId, RevocationReason, Role, RouteId, Serial, Slug, TokenId, UtcTime,
 };
@@ -12,6 +12,10 @@ use crate::domain::{
 /// What a running installation can be asked for.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Make sites, routes, upstreams and settings what a file says: all of it, or nothing
+    Apply(apply::ApplyArguments),
+    /// Print sites, routes, upstreams and settings as a file for `apply`
+    Export(apply::ExportArguments),
     /// Client certificates
     Cert {
         #[command(subcommand)]
@@ -280,6 +284,7 @@ impl Command {
     /// The request that this subcommand is.
     pub(super) fn call(self) -> anyhow::Result<Call> {
         Ok(match self {
+            Self::Apply(_) | Self::Export(_) => anyhow::bail!("this takes more than one request"),
             Self::Cert { act } => certificates(act)?,
             Self::Ca { .. } => anyhow::bail!("acts on authorities say what comes next, too"),
             Self::Site { act } => sites(act),

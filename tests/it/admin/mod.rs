@@ -1,5 +1,6 @@
 //! The admin server from outside: over its own streams, with a real authority behind it.
 
+mod apply;
 mod authorities;
 mod configuration;
 mod connections;
@@ -10,3 +11,4 @@ mod requests;
 mod roles;
 mod secrets;
 mod sign_in;
+mod traces;

@@ -1,5 +1,6 @@
 //! The gate and what surrounds it, on both databases.
 
+mod backup;
 mod crash;
 pub(crate) mod fixture;
 mod gate;
