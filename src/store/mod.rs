@@ -14,6 +14,7 @@ pub mod crls;
 pub mod data_keys;
 pub mod idempotency;
 pub mod internal_certificates;
+pub mod inventory;
 pub mod invitations;
 pub mod jobs;
 pub mod leases;

@@ -14,5 +14,6 @@ mod live;
 mod mail;
 mod packaging;
 mod pki;
+mod store;
 mod story;
 mod tidy;

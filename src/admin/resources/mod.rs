@@ -6,6 +6,7 @@ pub mod authorities;
 pub mod certificates;
 pub mod devices;
 pub mod installation;
+mod inventory;
 pub mod invitations;
 pub mod jobs;
 pub mod people;

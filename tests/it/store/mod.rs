@@ -1,0 +1,3 @@
+//! What holds of the rows on both databases.
+
+mod inventory;
