@@ -7,15 +7,16 @@
 
 use super::{Ca, SignerError};
 use crate::crash;
-use crate::domain::audit::{Act, Outcome};
-use crate::domain::{AuthorityKind, Delta, LineageId, Serial, UtcTime};
+use crate::domain::audit::Act;
+use crate::domain::{AuthorityKind, LineageId, Serial, UtcTime};
 use crate::pki::issuer::{ClientLeaf, PrepareError, prepare_client};
 use crate::pki::prepared::{AssembleError, Certificate as SignedCertificate};
 use crate::pki::{AuthorityCertificate, Prepared, Profile, PublicKey};
 use crate::store::authorities::Authority;
-use crate::store::certificates::{Certificate, Intent, IntentOutcome, IntentPurpose};
+use crate::store::StoreError;
+use crate::store::certificates::{Certificate, Intent, IntentPurpose};
+use crate::store::issuance::{Issuance, NotStored};
 use crate::store::people::{Device, Person};
-use crate::store::{StoreError, Transaction};
 
 /// How often a serial is drawn before we stop believing in chance.
 const SERIAL_TRIES: usize = 4;
@@ -90,7 +91,7 @@ impl Ca {
         }
         let authority =
             store.signing_authority(AuthorityKind::Issuing).await?.ok_or(GateError::NoAuthority)?;
-        let issuer = parse_issuer(&authority)?;
+        let issuer = self.issuer(&authority)?;
         let chain: Vec<Vec<u8>> = authority.certificate.iter().cloned().collect();
         let serial = Serial::random(&*self.0.entropy);
         crash::reach("ca.after_serial");
@@ -143,10 +144,13 @@ impl Ca {
             invalid_since: None,
             supersede_at: None,
         };
-        let transaction = store.begin().await?;
-        self.store_certificate(&transaction, order, &certificate, act, now).await?;
-        crash::reach("ca.before_commit");
-        transaction.commit().await?;
+        let issuance = Issuance {
+            certificate: certificate.clone(),
+            device: order.device_is_new.then(|| order.device.clone()),
+            act: act.clone(),
+            now,
+        };
+        store.store_issued(issuance).await??;
         crash::reach("ca.after_commit");
         Ok((certificate, chain))
     }
@@ -161,48 +165,20 @@ impl Ca {
         purpose: IntentPurpose,
         now: UtcTime,
     ) -> Result<SignedCertificate, GateError> {
-        let transaction = self.0.store.begin().await?;
-        put_on_record(&transaction, authority, &prepared, purpose, now).await?;
-        transaction.commit().await?;
+        let intent = Intent {
+            serial: prepared.serial(),
+            authority: authority.name.clone(),
+            tbs: prepared.tbs().to_vec(),
+            purpose,
+            not_after: prepared.not_after(),
+            created_at: now,
+        };
+        self.0.store.put_on_record(intent).await?;
         crash::reach("ca.after_intent");
         let signer = self.signer(&authority.key_id).await?;
         let signature = signer.sign(prepared.tbs()).await.map_err(SignerError::from)?;
         crash::reach("ca.after_signing");
         Ok(prepared.assemble(&signature)?)
-    }
-
-    async fn store_certificate(
-        &self,
-        transaction: &Transaction,
-        order: &Order<'_>,
-        certificate: &Certificate,
-        act: &Act,
-        now: UtcTime,
-    ) -> Result<(), GateError> {
-        // From here to the commit nobody is disabled and nothing is revoked behind our back.
-        transaction.lock_register().await?;
-        if let Some(old) = order.replaces
-            && transaction.is_revoked(old).await?
-        {
-            return Err(GateError::PredecessorRevoked);
-        }
-        if transaction.is_key_compromised(&certificate.spki_sha256).await? {
-            return Err(GateError::BlockedKey);
-        }
-        let person = transaction.person(order.person.id).await?.filter(|person| !person.disabled);
-        let person = person.ok_or(GateError::PersonDisabled)?;
-        if !transaction.resolve_intent(certificate.serial, IntentOutcome::Issued, now).await? {
-            return Err(GateError::IntentClosed);
-        }
-        if order.device_is_new {
-            transaction.insert_device(order.device).await?;
-        }
-        transaction.insert_certificate(certificate).await?;
-        let deltas = [Delta::Person(person.record()), Delta::Certificate(certificate.record())];
-        transaction.append_changes(&deltas, now).await?;
-        let detail = format!("serial {}", certificate.serial);
-        transaction.finish_act(act, Outcome::Succeeded, Some(&detail), now).await?;
-        Ok(())
     }
 
     /// Draws a serial and commits it to its purpose.
@@ -219,25 +195,15 @@ impl Ca {
     }
 }
 
-/// Takes the serial and records the intent of a prepared certificate, in the caller's transaction.
-async fn put_on_record(
-    transaction: &Transaction,
-    authority: &Authority,
-    prepared: &Prepared,
-    purpose: IntentPurpose,
-    now: UtcTime,
-) -> Result<(), StoreError> {
-    let serial = prepared.serial();
-    transaction.reserve_serial(serial, purpose.name(), now).await?;
-    let intent = Intent {
-        serial,
-        authority: authority.name.clone(),
-        tbs: prepared.tbs().to_vec(),
-        purpose,
-        not_after: prepared.not_after(),
-        created_at: now,
-    };
-    transaction.record_intent(&intent).await
+impl From<NotStored> for GateError {
+    fn from(refused: NotStored) -> Self {
+        match refused {
+            NotStored::PersonDisabled => Self::PersonDisabled,
+            NotStored::PredecessorRevoked => Self::PredecessorRevoked,
+            NotStored::BlockedKey => Self::BlockedKey,
+            NotStored::IntentClosed => Self::IntentClosed,
+        }
+    }
 }
 
 /// Reads the authority's own certificate.

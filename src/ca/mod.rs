@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use crate::activate::{Activation, Enforce};
 use crate::domain::{AuthorityKind, Entropy, Slug};
 use crate::keys::{KeyId, SealedSigner, SignError, Signer, Vaults};
-use crate::pki::Profile;
+use crate::pki::{AuthorityCertificate, Profile};
 use crate::store::authorities::{Authority, SigningKey};
 use crate::store::{Store, StoreError};
 
@@ -45,6 +45,8 @@ struct Inner {
     /// What stands in front of `/pki/…` in certificates, without a slash at its end.
     base_url: String,
     signers: Mutex<HashMap<KeyId, Arc<dyn Signer>>>,
+    /// Certificates of authorities by their bytes, read once.
+    issuers: Mutex<HashMap<Vec<u8>, Arc<AuthorityCertificate>>>,
 }
 
 /// Why an authority's key could not be used.
@@ -85,6 +87,7 @@ impl Ca {
             profiles,
             base_url,
             signers: Mutex::default(),
+            issuers: Mutex::default(),
         }))
     }
 
@@ -124,6 +127,17 @@ impl Ca {
     pub async fn chain_of(&self, authority: &Slug) -> Result<Vec<Vec<u8>>, StoreError> {
         let issuer = self.0.store.authority(authority).await?;
         Ok(issuer.and_then(|issuer| issuer.certificate).into_iter().collect())
+    }
+
+    /// The certificate of `authority`; what its row says today decides, only the reading is kept.
+    fn issuer(&self, authority: &Authority) -> Result<Arc<AuthorityCertificate>, StoreError> {
+        let der = authority.certificate.as_deref().unwrap_or_default();
+        if let Some(issuer) = self.0.issuers.lock().get(der) {
+            return Ok(issuer.clone());
+        }
+        let issuer = Arc::new(gate::parse_issuer(authority)?);
+        self.0.issuers.lock().insert(der.to_vec(), issuer.clone());
+        Ok(issuer)
     }
 
     async fn signer(&self, key_id: &KeyId) -> Result<Arc<dyn Signer>, SignerError> {
