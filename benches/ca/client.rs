@@ -62,7 +62,8 @@ impl Connection {
 
 /// A request with a JSON body.
 pub(crate) fn post(path: &str, token: Option<&str>, body: &Value) -> Result<Request<Full<Bytes>>> {
-    let mut request = Request::post(path).header("host", "localhost").header("content-type", "application/json");
+    let mut request =
+        Request::post(path).header("host", "localhost").header("content-type", "application/json");
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }

@@ -5,17 +5,17 @@
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use wicketgate::clock::{Clock, SystemClock};
-use wicketgate::store::{Store, StoreError};
+use wicketgate::store::Store;
 
 use super::server::Inside;
 
 const FIRST: [&str; 16] = [
-    "Anna", "Boris", "Chidi", "Dolores", "Emeka", "Farida", "Goran", "Hana", "Ilse", "Jorge", "Katya", "Lior",
-    "Mira", "Noor", "Otto", "Petra",
+    "Anna", "Boris", "Chidi", "Dolores", "Emeka", "Farida", "Goran", "Hana", "Ilse", "Jorge", "Katya",
+    "Lior", "Mira", "Noor", "Otto", "Petra",
 ];
 const LAST: [&str; 16] = [
-    "Adeyemi", "Bauer", "Castillo", "Dubois", "Eriksen", "Ferrari", "Gupta", "Hansen", "Ito", "Jansen", "Kim",
-    "Lopez", "Moreau", "Novak", "Okafor", "Petrov",
+    "Adeyemi", "Bauer", "Castillo", "Dubois", "Eriksen", "Ferrari", "Gupta", "Hansen", "Ito", "Jansen",
+    "Kim", "Lopez", "Moreau", "Novak", "Okafor", "Petrov",
 ];
 /// Certificates of a person, and of a device, in a filled inventory.
 const OF_ONE_PERSON: usize = 100;
@@ -99,23 +99,22 @@ fn pick(list: &[&str], number: &str) -> String {
 }
 
 async fn run(store: &Store, sql: String) -> Result<()> {
-    let ran = store.write(move |transaction| {
-        Box::pin(async move { transaction.execute(&sql).await.map_err(StoreError::from) })
-    });
+    let ran = store.write(move |transaction| Box::pin(async move { transaction.execute(&sql).await }));
     ran.await.context("filling")
 }
 
 async fn people(inside: &Inside, people: usize, devices: usize) -> Result<()> {
     let (store, words) = (&inside.store, words(&inside.store));
     let now = SystemClock.now().as_unix();
-    let id = |kind: u32, number: &str| format!("'00000000-0000-700{kind}-8000-' || {}", (words.padded)(number));
+    let id =
+        |kind: u32, number: &str| format!("'00000000-0000-700{kind}-8000-' || {}", (words.padded)(number));
     let (first, last) = (pick(&FIRST, "n.i"), pick(&LAST, "n.i / 16"));
     run(
         store,
         format!(
             "INSERT INTO person (id, email, name, role, groups, disabled, created_at, version) \
              SELECT {}, lower(({first}) || '.' || ({last})) || n.i || '@example.com', ({first}) || ' ' || ({last}), \
-             'member', '[]', false, {now}, 1 FROM {}",
+             'member', '[]', false, {now}, 1 FROM {} WHERE true ON CONFLICT DO NOTHING",
             id(1, "n.i"),
             (words.numbers)(people),
         ),
@@ -125,7 +124,8 @@ async fn people(inside: &Inside, people: usize, devices: usize) -> Result<()> {
         store,
         format!(
             "INSERT INTO device (id, person_id, name, created_at, version, name_key) \
-             SELECT {}, {}, 'Laptop ' || n.i, {now}, 1, 'laptop ' || n.i FROM {}",
+             SELECT {}, {}, 'Laptop ' || n.i, {now}, 1, 'laptop ' || n.i FROM {} WHERE true \
+             ON CONFLICT DO NOTHING",
             id(2, "n.i"),
             id(1, &format!("1 + n.i % {people}")),
             (words.numbers)(devices),
@@ -134,7 +134,13 @@ async fn people(inside: &Inside, people: usize, devices: usize) -> Result<()> {
     .await
 }
 
-async fn certificates(inside: &Inside, count: usize, people: usize, devices: usize, share: Share) -> Result<()> {
+async fn certificates(
+    inside: &Inside,
+    count: usize,
+    people: usize,
+    devices: usize,
+    share: Share,
+) -> Result<()> {
     let (store, words) = (&inside.store, words(&inside.store));
     let now = SystemClock.now().as_unix();
     let authority = "client-issuing-g1";
@@ -152,7 +158,8 @@ async fn certificates(inside: &Inside, count: usize, people: usize, devices: usi
     .await?;
     let device = format!("1 + s.reserved_at * 7 % {devices}");
     let person = format!("1 + ({device}) % {people}");
-    let id = |kind: u32, number: &str| format!("'00000000-0000-700{kind}-8000-' || {}", (words.padded)(number));
+    let id =
+        |kind: u32, number: &str| format!("'00000000-0000-700{kind}-8000-' || {}", (words.padded)(number));
     // From 300 days back to 700 ahead: three in ten are over.
     let end = format!("{now} - 25920000 + (s.reserved_at * 7919 % 1000) * 86400");
     run(

@@ -1,6 +1,10 @@
 //! The tests' PostgreSQL, which ends with this process however it ends.
 #![expect(dead_code, reason = "of what tests stand on, this needs a part")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "written for tests, in which a fault may end the process")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "written for tests, in which a fault may end the process"
+)]
 
 #[path = "../../tests/it/harness/guarded.rs"]
 pub mod guarded;

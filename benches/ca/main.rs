@@ -57,7 +57,8 @@ fn measure() -> Result<()> {
     let on_postgres = match &database {
         Some(database) => {
             // A process of the server's, to find the first one by.
-            let process = database.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'");
+            let process =
+                database.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'");
             let place = (&*database.url(), process.parse()?);
             Some(House::start(folder.path(), "PostgreSQL", Some(place))?)
         }

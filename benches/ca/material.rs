@@ -84,7 +84,8 @@ impl Provisioner {
         });
         let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
         let text = format!("{}.{}", encode(&header), encode(&claims));
-        let signature = self.0.sign(&SystemRandom::new(), text.as_bytes()).map_err(|_| anyhow!("no token"))?;
+        let signature =
+            self.0.sign(&SystemRandom::new(), text.as_bytes()).map_err(|_| anyhow!("no token"))?;
         Ok(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref())))
     }
 }

@@ -43,7 +43,8 @@ struct Item {
 
 impl Item {
     fn reaches(&self, bound: f64) -> bool {
-        self.measured.is_some_and(|measured| if self.at_least { measured >= bound } else { measured <= bound })
+        self.measured
+            .is_some_and(|measured| if self.at_least { measured >= bound } else { measured <= bound })
     }
 }
 
@@ -86,16 +87,33 @@ impl Report {
         add("certificates_per_second_sqlite", per_second("SQLite"), rounds, (500.0, 1_000.0), true);
         add("certificates_per_second_postgresql", per_second("PostgreSQL"), rounds, (800.0, 2_000.0), true);
         add("ratio_to_step_ca_sqlite_by_api", self.ratio_to_step("SQLite by API"), rounds, (1.0, 1.0), true);
-        add("ratio_to_step_ca_postgresql_by_api", self.ratio_to_step("PostgreSQL by API"), rounds, (1.0, 1.0), true);
-        for (name, house) in [("revoke_p99_ms_sqlite", "SQLite"), ("revoke_p99_ms_postgresql", "PostgreSQL")] {
+        add(
+            "ratio_to_step_ca_postgresql_by_api",
+            self.ratio_to_step("PostgreSQL by API"),
+            rounds,
+            (1.0, 1.0),
+            true,
+        );
+        for (name, house) in [("revoke_p99_ms_sqlite", "SQLite"), ("revoke_p99_ms_postgresql", "PostgreSQL")]
+        {
             let of = Measured::Revoked(house.to_owned());
             add(name, self.median(&of, |sample| sample.percentile(99.0)), done(of), (50.0, 20.0), false);
         }
-        for (name, house) in [("crl_rebuild_ms_sqlite", "SQLite"), ("crl_rebuild_ms_postgresql", "PostgreSQL")] {
+        for (name, house) in
+            [("crl_rebuild_ms_sqlite", "SQLite"), ("crl_rebuild_ms_postgresql", "PostgreSQL")]
+        {
             let of = Measured::List(house.to_owned());
-            add(name, self.median(&of, |sample| sample.percentile(50.0)), done(of), (2_000.0, 1_000.0), false);
+            add(
+                name,
+                self.median(&of, |sample| sample.percentile(50.0)),
+                done(of),
+                (2_000.0, 1_000.0),
+                false,
+            );
         }
-        for (name, house) in [("list_page_p95_ms_sqlite", "SQLite"), ("list_page_p95_ms_postgresql", "PostgreSQL")] {
+        for (name, house) in
+            [("list_page_p95_ms_sqlite", "SQLite"), ("list_page_p95_ms_postgresql", "PostgreSQL")]
+        {
             let of = Measured::Page(house.to_owned());
             add(name, self.median(&of, |sample| sample.percentile(95.0)), done(of), (100.0, 100.0), false);
         }

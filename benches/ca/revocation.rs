@@ -7,9 +7,6 @@ use super::load::Sample;
 use super::number;
 use super::report::{Measured, Report};
 
-/// Certificates that are revoked one by one.
-const REVOKED_NOW: usize = 2_000;
-
 pub(crate) fn measure(report: &mut Report, house: &House) -> Result<()> {
     let on_record: usize = number("BENCH_REVOKED", 100_000)?;
     eprintln!("{}: putting {on_record} revoked certificates on record", house.name);
@@ -17,8 +14,12 @@ pub(crate) fn measure(report: &mut Report, house: &House) -> Result<()> {
     let took_ms: Vec<f64> = house.ask("crl")?;
     eprintln!("{}: a list of {on_record} in {took_ms:.0?} ms", house.name);
     let took_ms = sorted(took_ms);
-    report.add(Measured::List(house.name.clone()), Sample { done: took_ms.len() as u64, took_ms, ..Sample::default() });
-    let sample: Sample = house.ask(&format!("revoke {REVOKED_NOW}"))?;
+    report.add(
+        Measured::List(house.name.clone()),
+        Sample { done: took_ms.len() as u64, took_ms, ..Sample::default() },
+    );
+    let count: usize = number("BENCH_COUNT", 2_000)?;
+    let sample: Sample = house.ask(&format!("revoke {count}"))?;
     eprintln!(
         "{}: {:.0} revocations/s, p50 {:.1} ms, p99 {:.1} ms, {} errors",
         house.name,

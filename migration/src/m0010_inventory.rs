@@ -9,8 +9,11 @@ use crate::table::index;
 pub(crate) struct Migration;
 
 /// Columns that hold what another column says, in lower case: what a search compares with.
-const KEYS: [(&str, &str, &str); 3] =
-    [("certificate", "subject_key", "subject"), ("certificate", "email_key", "email"), ("device", "name_key", "name")];
+const KEYS: [(&str, &str, &str); 3] = [
+    ("certificate", "subject_key", "subject"),
+    ("certificate", "email_key", "email"),
+    ("device", "name_key", "name"),
+];
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
@@ -27,8 +30,17 @@ impl MigrationTrait for Migration {
             fill(manager, table, key, of).await?;
         }
         for statement in [
-            index("certificate", "certificate_by_subject_key", &["subject_key", "serial"]),
-            index("certificate", "certificate_by_email_key", &["email_key", "serial"]),
+            // With what a search asks besides, so that it reads the rows that it shows and no others.
+            index(
+                "certificate",
+                "certificate_by_subject_key",
+                &["subject_key", "serial", "revoked_at", "not_after"],
+            ),
+            index(
+                "certificate",
+                "certificate_by_email_key",
+                &["email_key", "serial", "subject_key", "revoked_at", "not_after"],
+            ),
             index("device", "device_by_name_key", &["name_key", "id"]),
             index("certificate", "certificate_by_issue", &["issued_at", "serial"]),
             index("certificate", "certificate_by_person_and_end", &["person_id", "not_after", "serial"]),

@@ -11,9 +11,7 @@ use std::str::FromStr;
 
 use entity::{certificate, device};
 use sea_orm::sea_query::{Expr, ExprTrait, SimpleExpr};
-use sea_orm::{
-    ColumnTrait, Condition, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, Select,
-};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, Select};
 
 use super::certificates::{Certificate, Standing, read};
 use super::{Store, StoreError};
@@ -167,6 +165,17 @@ impl Place {
         self.key.parse().ok()
     }
 
+    /// The beginning of the key by which the index finds this place.
+    fn seek(&self) -> String {
+        match self.order {
+            Order::Found(Part::Serial) => self.serial.to_string(),
+            Order::Found(Part::Device) => {
+                self.key.split_once(' ').map(|(_, name)| name.to_owned()).unwrap_or_default()
+            }
+            Order::Found(_) | Order::Sorted(_) => self.key.clone(),
+        }
+    }
+
     /// Whether a listing by `inquiry` has such places.
     pub fn belongs_to(&self, inquiry: &Inquiry) -> bool {
         match self.order {
@@ -186,15 +195,21 @@ impl Inquiry {
     /// The certificates of this standing, person and device.
     fn base(&self, now: UtcTime) -> Select<certificate::Entity> {
         use certificate::Column;
+        let now = now.as_unix();
+        // One bound for the index to seek by: of two, SQLite takes the first.
+        let at = self.after.as_ref().filter(|_| self.sort.by == SortBy::NotAfter).and_then(Place::number);
+        let at = at.filter(|_| !self.is_search_of_all());
         let mut query = certificate::Entity::find();
-        query = match self.standing {
-            None => query,
-            Some(Standing::Active) => {
-                query.filter(Column::RevokedAt.is_null()).filter(Column::NotAfter.gte(now.as_unix()))
+        query = match (self.standing, self.sort.descending) {
+            (None, _) => query,
+            (Some(Standing::Active), descending) => {
+                let from = at.filter(|_| !descending).map_or(now, |at| at.max(now));
+                query.filter(Column::RevokedAt.is_null()).filter(Column::NotAfter.gte(from))
             }
-            Some(Standing::Revoked) => query.filter(Column::RevokedAt.is_not_null()),
-            Some(Standing::Expired) => {
-                query.filter(Column::RevokedAt.is_null()).filter(Column::NotAfter.lt(now.as_unix()))
+            (Some(Standing::Revoked), _) => query.filter(Column::RevokedAt.is_not_null()),
+            (Some(Standing::Expired), descending) => {
+                let below = at.filter(|_| descending).map_or(now, |at| now.min(at.saturating_add(1)));
+                query.filter(Column::RevokedAt.is_null()).filter(Column::NotAfter.lt(below))
             }
         };
         if let Some(person) = self.person {
@@ -207,9 +222,15 @@ impl Inquiry {
     }
 }
 
-/// `column` begins with `prefix`: a range, in the order of code points.
-fn begins(column: impl ColumnTrait, prefix: &str) -> SimpleExpr {
-    column.gte(prefix).and(column.lt(format!("{prefix}{}", char::MAX)))
+/// `column` begins with `prefix` and is not before `from`: a range, in the order of code points.
+fn begins(column: impl ColumnTrait, prefix: &str, from: &str) -> SimpleExpr {
+    column.gte(prefix.max(from)).and(column.lt(format!("{prefix}{}", char::MAX)))
+}
+
+/// The same of serials. No digit comes after `g`, whatever language the column is sorted by.
+fn serial_begins(prefix: &str, from: &str) -> SimpleExpr {
+    let column = certificate::Column::Serial;
+    column.gte(prefix.max(from)).and(column.lt(format!("{prefix}g")))
 }
 
 /// What a search compares serials with, if it can be the beginning of one.
@@ -220,14 +241,15 @@ fn serial_prefix(text: &str) -> Option<String> {
 }
 
 impl Part {
-    /// Whether a certificate is found by this part; those of [`Part::Device`] need the device joined.
-    fn matches(self, text: &str) -> Option<SimpleExpr> {
+    /// Whether a certificate is found by this part, at or behind `from`; those of [`Part::Device`] need
+    /// the device joined.
+    fn matches(self, text: &str, from: &str) -> Option<SimpleExpr> {
         use certificate::Column;
         match self {
-            Self::Serial => serial_prefix(text).map(|digits| begins(Column::Serial, &digits)),
-            Self::Subject => Some(begins(Column::SubjectKey, text)),
-            Self::Email => Some(begins(Column::EmailKey, text)),
-            Self::Device => Some(begins(device::Column::NameKey, text)),
+            Self::Serial => serial_prefix(text).map(|digits| serial_begins(&digits, from)),
+            Self::Subject => Some(begins(Column::SubjectKey, text, from)),
+            Self::Email => Some(begins(Column::EmailKey, text, from)),
+            Self::Device => Some(begins(device::Column::NameKey, text, from)),
         }
     }
 }
@@ -277,9 +299,11 @@ impl Store {
             if missing == 0 {
                 break;
             }
-            let (Some(matches), true) =
-                (part.matches(text), from.as_ref().is_none_or(|(first, _)| part >= *first))
-            else {
+            if from.as_ref().is_some_and(|(first, _)| part < *first) {
+                continue;
+            }
+            let after = from.as_ref().filter(|(first, _)| *first == part).map(|(_, after)| *after);
+            let Some(matches) = part.matches(text, &after.map(Place::seek).unwrap_or_default()) else {
                 continue;
             };
             let mut query = inquiry.base(now);
@@ -289,15 +313,27 @@ impl Store {
             query = query.filter(matches);
             // Nothing is shown twice.
             for earlier in PARTS.iter().filter(|earlier| **earlier < part) {
-                if let Some(shown) = earlier.matches(text) {
+                if let Some(shown) = earlier.matches(text, "") {
                     query = query.filter(shown.not());
                 }
             }
-            let after = from.as_ref().filter(|(first, _)| *first == part).map(|(_, after)| *after);
-            let rows = in_part(query, part, after).limit(missing).all(self.reader()).await?;
-            found.extend(rows.into_iter().map(|row| (Order::Found(part), row)));
+            // The serials alone first: the index has all that this asks for, and most rows are not read.
+            let serials = in_part(query, part, after).limit(missing).select_only();
+            let serials = serials.column(certificate::Column::Serial).into_tuple().all(self.reader()).await?;
+            found.extend(self.rows_of(serials).await?.into_iter().map(|row| (Order::Found(part), row)));
         }
         Ok(found)
+    }
+
+    /// The certificates with these serials, in the same order.
+    async fn rows_of(&self, serials: Vec<String>) -> Result<Vec<certificate::Model>, StoreError> {
+        if serials.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = certificate::Entity::find().filter(certificate::Column::Serial.is_in(&serials));
+        let rows = query.all(self.reader()).await?;
+        let mut rows: HashMap<_, _> = rows.into_iter().map(|row| (row.serial.clone(), row)).collect();
+        Ok(serials.iter().filter_map(|serial| rows.remove(serial)).collect())
     }
 
     /// Name and search key of each device.
@@ -324,7 +360,7 @@ fn join_device(query: Select<certificate::Entity>) -> Select<certificate::Entity
 }
 
 fn any_part(text: &str) -> Condition {
-    PARTS.iter().filter_map(|part| part.matches(text)).fold(Condition::any(), Condition::add)
+    PARTS.iter().filter_map(|part| part.matches(text, "")).fold(Condition::any(), Condition::add)
 }
 
 /// In the inquiry's order, after its place.
@@ -348,12 +384,17 @@ fn sorted(query: Select<certificate::Entity>, inquiry: &Inquiry) -> Select<certi
     };
     let after = inquiry.after.as_ref().and_then(|after| Some((after.number()?, after.serial.to_string())));
     let query = after.into_iter().fold(query, |query, (at, serial)| {
-        // The first condition is what the index seeks by.
-        let from = if descending { column.lte(at) } else { column.gte(at) };
+        // What the index seeks by, unless the standing's own bound does.
+        let bounded = match inquiry.standing {
+            Some(Standing::Active) => !descending,
+            Some(Standing::Expired) => descending,
+            Some(Standing::Revoked) | None => false,
+        };
+        let from = (!bounded).then(|| if descending { column.lte(at) } else { column.gte(at) });
         let past = Condition::any()
             .add(behind(column, Expr::value(at)))
             .add(behind(Column::Serial, Expr::value(serial)));
-        query.filter(from).filter(past)
+        from.into_iter().fold(query, Select::filter).filter(past)
     });
     query.order_by(column, order.clone()).order_by(Column::Serial, order)
 }
@@ -380,7 +421,7 @@ fn in_part(
         let past = Condition::any()
             .add(column.gt(after.key.as_str()))
             .add(Column::Serial.gt(after.serial.to_string()));
-        query.filter(column.gte(after.key.as_str())).filter(past)
+        query.filter(past)
     });
     query.order_by_asc(column).order_by_asc(Column::Serial)
 }
@@ -397,7 +438,7 @@ fn by_device(query: Select<certificate::Entity>, after: Option<&Place>) -> Selec
                 .add(Device::NameKey.gt(name))
                 .add(same_name.clone().and(Device::Id.gt(id)))
                 .add(same_name.and(Device::Id.eq(id)).and(Column::Serial.gt(after.serial.to_string())));
-            query.filter(Device::NameKey.gte(name)).filter(past)
+            query.filter(past)
         },
     );
     query.order_by_asc(Device::NameKey).order_by_asc(Device::Id).order_by_asc(Column::Serial)

@@ -96,8 +96,12 @@ impl Rows for Issuance {
             transaction.lock_register().await?;
             let people = people_in_good_standing(transaction, all).await?;
             let refusals = refusals(transaction, all, &people).await?;
-            let stored: Vec<&Self> =
-                all.iter().zip(&refusals).filter(|(_, refusal)| refusal.is_none()).map(|(one, _)| one).collect();
+            let stored: Vec<&Self> = all
+                .iter()
+                .zip(&refusals)
+                .filter(|(_, refusal)| refusal.is_none())
+                .map(|(one, _)| one)
+                .collect();
             if stored.is_empty() {
                 return Ok(refusals.into_iter().map(|refusal| refusal.map_or(Ok(()), Err)).collect());
             }
@@ -152,9 +156,7 @@ async fn refusals(
         .select_only()
         .column(certificate::Column::SpkiSha256)
         .filter(certificate::Column::SpkiSha256.is_in(keys))
-        .filter(
-            certificate::Column::RevocationReason.eq(i64::from(RevocationReason::KeyCompromise.code())),
-        );
+        .filter(certificate::Column::RevocationReason.eq(i64::from(RevocationReason::KeyCompromise.code())));
     let blocked: HashSet<String> =
         query.into_tuple().all(transaction.connection()).await?.into_iter().collect();
     let refusal = |one: &Issuance| {
@@ -197,7 +199,8 @@ async fn store_all(
     certificate::Entity::insert_many(certificates).exec_without_returning(connection).await?;
     // Edges must know the person before the certificate.
     let ids: HashSet<_> = stored.iter().map(|one| one.certificate.person.to_string()).collect();
-    let people = people.iter().filter(|(id, _)| ids.contains(*id)).map(|(_, one)| Delta::Person(one.record()));
+    let people =
+        people.iter().filter(|(id, _)| ids.contains(*id)).map(|(_, one)| Delta::Person(one.record()));
     let deltas = people.chain(stored.iter().map(|one| Delta::Certificate(one.certificate.record())));
     let now = stored.iter().map(|one| one.now).max().unwrap_or(UtcTime::EPOCH);
     transaction.append_changes(&deltas.collect::<Vec<_>>(), now).await?;

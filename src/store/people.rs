@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 
 use entity::{device, person};
 use sea_orm::sea_query::Expr;
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::inventory::search_key;
 use super::{Store, StoreError, Transaction, at, json, named, parse, to_json};

@@ -349,7 +349,8 @@ fn certificates(act: CertAct) -> anyhow::Result<Call> {
             }
             for (name, value) in [("search", search), ("sort", sort)] {
                 if let Some(value) = value {
-                    let value = percent_encoding::utf8_percent_encode(&value, percent_encoding::NON_ALPHANUMERIC);
+                    let value =
+                        percent_encoding::utf8_percent_encode(&value, percent_encoding::NON_ALPHANUMERIC);
                     path.push_str(&format!("&{name}={value}"));
                 }
             }
