@@ -1,6 +1,7 @@
 //! Inside a house: our authority as production has it (durable commits, audit, lint, an edge whose
 //! journal is on disk), its API behind TLS, and the commands of whoever measures.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -222,6 +223,7 @@ async fn issue(inside: &Inside, from: usize, count: usize) -> Result<(Sample, Ve
                     device: DeviceChoice::New { name: name_of(index) },
                     profile: "device".parse()?,
                     csr_pem: requests[index].clone(),
+                    dns_names: BTreeSet::new(),
                 };
                 let issued = Box::pin(inside.ca.issue(&request, &act, now)).await?;
                 if issued.enforced.acknowledged != 1 {

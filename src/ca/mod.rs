@@ -8,18 +8,22 @@ mod gate;
 mod intents;
 mod issue;
 mod people;
+mod policy;
+mod profiles;
 mod revoke;
 mod server_leaves;
+mod supersede;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use parking_lot::Mutex;
 
 use crate::activate::{Activation, Enforce};
 use crate::domain::{AuthorityKind, Entropy, Slug};
 use crate::keys::{KeyId, SealedSigner, SignError, Signer, Vaults};
-use crate::pki::{AuthorityCertificate, Profile};
+use crate::pki::AuthorityCertificate;
 use crate::store::authorities::{Authority, SigningKey};
 use crate::store::{Store, StoreError};
 
@@ -28,6 +32,7 @@ pub use crls::CrlError;
 pub use gate::GateError;
 pub use issue::{DeviceChoice, IssueError, IssueRequest, Issued};
 pub use people::EditPersonError;
+pub use profiles::{EditProfileError, Explained, Rehearsal, RehearsedRequest};
 pub use revoke::{RevokeError, Revoked};
 pub use server_leaves::ServerLeafError;
 
@@ -41,7 +46,8 @@ struct Inner {
     entropy: Arc<dyn Entropy>,
     enforce: Arc<dyn Enforce>,
     publish_crls: Activation,
-    profiles: Vec<Profile>,
+    /// Unix seconds of the newest act known to this process; 0 before the database was asked.
+    last_recorded: AtomicI64,
     /// What stands in front of `/pki/…` in certificates, without a slash at its end.
     base_url: String,
     signers: Mutex<HashMap<KeyId, Arc<dyn Signer>>>,
@@ -77,28 +83,17 @@ impl Ca {
         publish_crls: Activation,
         base_url: String,
     ) -> Self {
-        let profiles = vec![Profile::device()];
         Self(Arc::new(Inner {
             store,
             vaults,
             entropy,
             enforce,
             publish_crls,
-            profiles,
+            last_recorded: AtomicI64::new(0),
             base_url,
             signers: Mutex::default(),
             issuers: Mutex::default(),
         }))
-    }
-
-    /// What client certificates may be.
-    pub fn profiles(&self) -> &[Profile] {
-        &self.0.profiles
-    }
-
-    /// The profile of this name.
-    pub fn profile(&self, name: &Slug) -> Option<&Profile> {
-        self.0.profiles.iter().find(|profile| profile.name == *name)
     }
 
     /// Every authority, oldest first.

@@ -59,6 +59,20 @@ impl Store {
         self.writer.add(Event(finished(act, outcome, detail, now))).await
     }
 
+    /// When the newest act was recorded: no later act may happen before it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn last_audited(&self) -> Result<Option<UtcTime>, StoreError> {
+        // By id, which is ordered by time and indexed.
+        let query = audit_event::Entity::find()
+            .select_only()
+            .column(audit_event::Column::At)
+            .order_by_desc(audit_event::Column::Id)
+            .into_tuple::<i64>();
+        Ok(query.one(self.reader()).await?.map(UtcTime::from_unix))
+    }
+
     /// The newest events first, at most `limit`.
     ///
     /// # Errors

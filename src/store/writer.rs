@@ -54,6 +54,9 @@ impl std::fmt::Debug for Queue {
 pub(in crate::store) trait Rows: Send + Sync + Sized + 'static {
     /// What each caller learns.
     type Answer: Send + 'static;
+    /// Its place in a shared transaction, lowest first: whoever locks what others lock, too, does it in
+    /// the order in which they do.
+    const RANK: u8 = 2;
 
     /// Writes `all` and answers for each, in order. After an error nothing of it stands.
     fn write<'t>(
@@ -67,6 +70,9 @@ pub(in crate::store) trait Rows: Send + Sync + Sized + 'static {
 trait Group: Any + Send {
     /// Writes, and keeps the answers. Returns whether it may stand.
     async fn write(&mut self, transaction: &Transaction) -> bool;
+
+    /// See [`Rows::RANK`]. A caller's own statements come between the register's and the others.
+    fn rank(&self) -> u8;
 
     /// How many callers wait for it.
     fn len(&self) -> usize;
@@ -170,7 +176,9 @@ impl Serving {
     fn take(&self) -> VecDeque<Box<dyn Group>> {
         let mut queue = self.0.queue.lock();
         let most = queue.groups.len().min(MOST);
-        queue.groups.drain(..most).collect()
+        let mut taken: VecDeque<_> = queue.groups.drain(..most).collect();
+        taken.make_contiguous().sort_by_key(|group| group.rank());
+        taken
     }
 
     fn put_back(&self, left: VecDeque<Box<dyn Group>>) {
@@ -259,6 +267,10 @@ impl<R: Rows> Group for Alike<R> {
         self.outcome.is_ok()
     }
 
+    fn rank(&self) -> u8 {
+        R::RANK
+    }
+
     fn len(&self) -> usize {
         self.rows.len()
     }
@@ -319,6 +331,10 @@ where
         let stands = outcome.is_ok();
         self.outcome = Some(outcome);
         stands
+    }
+
+    fn rank(&self) -> u8 {
+        1
     }
 
     fn len(&self) -> usize {

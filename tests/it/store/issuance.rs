@@ -57,6 +57,7 @@ on_both_databases! {
             device: DeviceChoice::New { name: "phone".to_owned() },
             profile: "device".parse().unwrap(),
             csr_pem,
+            dns_names: Default::default(),
         };
         let compromised = csr();
         let act = world.act("certificate.issue").await;
