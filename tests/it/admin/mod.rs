@@ -4,6 +4,7 @@ mod configuration;
 mod connections;
 mod enrolment;
 mod fixture;
+mod inventory;
 mod openapi;
 mod requests;
 mod roles;
