@@ -83,6 +83,12 @@ bench-edge: ## Our edge beside nginx and haproxy; writes benches/RESULTS.md
 	packaging/dev/set-up test
 	cargo bench --locked --bench edge
 
+.PHONY: bench-ca
+bench-ca: ## Our authority beside step-ca; writes benches/RESULTS.md
+	packaging/dev/set-up test
+	packaging/dev/set-up bench
+	cargo bench --locked --bench ca
+
 .PHONY: deny
 deny: ## Licences, advisories and banned crates (needs cargo-deny)
 	cargo deny --locked check

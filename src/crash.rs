@@ -31,6 +31,19 @@ pub fn reach(point: &'static str) {
     }
 }
 
+/// `future`, for a task of its own, under the plan of the task that starts it.
+#[cfg(feature = "test-util")]
+pub fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    plan::carried(future)
+}
+
+/// `future` as it is.
+#[cfg(not(feature = "test-util"))]
+#[inline(always)]
+pub fn carried<F: Future>(future: F) -> F {
+    future
+}
+
 /// Does nothing.
 #[cfg(not(feature = "test-util"))]
 #[inline(always)]

@@ -31,6 +31,7 @@ use parking_lot::Mutex;
 use crate::activate::{Activation, Enforce};
 use crate::domain::{AuthorityKind, Entropy, Slug};
 use crate::keys::{KeyId, SealedSigner, SignError, Signer, Vaults};
+use crate::pki::AuthorityCertificate;
 use crate::store::authorities::{Authority, SigningKey};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::CaMetrics;
@@ -68,6 +69,8 @@ struct Inner {
     ocsp: ocsp::Desks,
     #[cfg(feature = "test-util")]
     witness: Arc<Witness>,
+    /// Certificates of authorities by their bytes, read once.
+    issuers: Mutex<HashMap<Vec<u8>, Arc<AuthorityCertificate>>>,
 }
 
 /// Why an authority's key could not be used.
@@ -113,6 +116,7 @@ impl Ca {
             base_url,
             signers: Mutex::default(),
             ocsp: ocsp::Desks::default(),
+            issuers: Mutex::default(),
         };
         Self(Arc::new(inner), Arc::default())
     }
@@ -154,6 +158,17 @@ impl Ca {
     #[cfg(feature = "test-util")]
     pub fn witness(&self) -> &Arc<Witness> {
         &self.0.witness
+    }
+
+    /// The certificate of `authority`; what its row says today decides, only the reading is kept.
+    fn issuer(&self, authority: &Authority) -> Result<Arc<AuthorityCertificate>, StoreError> {
+        let der = authority.certificate.as_deref().unwrap_or_default();
+        if let Some(issuer) = self.0.issuers.lock().get(der) {
+            return Ok(issuer.clone());
+        }
+        let issuer = Arc::new(gate::parse_issuer(authority)?);
+        self.0.issuers.lock().insert(der.to_vec(), issuer.clone());
+        Ok(issuer)
     }
 
     async fn signer(&self, key_id: &KeyId) -> Result<Arc<dyn Signer>, SignerError> {

@@ -97,6 +97,16 @@ impl Plan {
     }
 }
 
+pub(super) fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let plan = PLAN.try_with(Arc::clone).ok();
+    async move {
+        match plan {
+            Some(plan) => plan.run(future).await,
+            None => future.await,
+        }
+    }
+}
+
 pub(super) fn reach(point: &'static str) {
     let _ = PLAN.try_with(|plan| plan.visit(point));
 }

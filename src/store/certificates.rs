@@ -6,6 +6,7 @@ use entity::{certificate, intent};
 use sea_orm::sea_query::{Expr, Func};
 use sea_orm::{ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
+use super::inventory::search_key;
 use super::{Store, StoreError, Transaction, at, named, parse};
 use crate::domain::{
     CertificateRecord, DeviceId, Fingerprint, LineageId, PersonId, RevocationReason, Serial, Slug, UtcTime,
@@ -247,27 +248,7 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`]; then nothing must be signed.
     pub async fn record_intent(&self, new: &Intent) -> Result<(), StoreError> {
-        let mut row = intent::ActiveModel {
-            serial: Set(new.serial.to_string()),
-            authority: Set(new.authority.to_string()),
-            tbs: Set(new.tbs.clone()),
-            person_id: Set(String::new()),
-            device_id: Set(String::new()),
-            profile: Set(String::new()),
-            not_after: Set(new.not_after.as_unix()),
-            created_at: Set(new.created_at.as_unix()),
-            resolved_at: Set(None),
-            outcome: Set(None),
-            purpose: Set(new.purpose.name().to_owned()),
-            lineage: Set(None),
-        };
-        if let IntentPurpose::Client { person, device, profile, lineage } = &new.purpose {
-            row.person_id = Set(person.to_string());
-            row.device_id = Set(device.to_string());
-            row.profile = Set(profile.to_string());
-            row.lineage = Set(Some(lineage.to_string()));
-        }
-        intent::Entity::insert(row).exec_without_returning(self.connection()).await?;
+        intent::Entity::insert(intent_row(new)).exec_without_returning(self.connection()).await?;
         Ok(())
     }
 
@@ -276,29 +257,7 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`].
     pub async fn insert_certificate(&self, new: &Certificate) -> Result<(), StoreError> {
-        let row = certificate::ActiveModel {
-            serial: Set(new.serial.to_string()),
-            authority: Set(new.authority.to_string()),
-            person_id: Set(new.person.to_string()),
-            device_id: Set(new.device.to_string()),
-            profile: Set(new.profile.to_string()),
-            lineage: Set(new.lineage.to_string()),
-            replaces: Set(new.replaces.map(|serial| serial.to_string())),
-            fingerprint: Set(new.fingerprint.to_string()),
-            spki_sha256: Set(new.spki_sha256.clone()),
-            subject: Set(new.subject.clone()),
-            email: Set(new.email.clone()),
-            not_before: Set(new.not_before.as_unix()),
-            not_after: Set(new.not_after.as_unix()),
-            issued_at: Set(new.issued_at.as_unix()),
-            der: Set(new.der.clone()),
-            revoked_at: Set(None),
-            revocation_reason: Set(None),
-            invalid_since: Set(None),
-            profile_version: Set(i64::try_from(new.profile_version).unwrap_or(i64::MAX)),
-            supersede_at: Set(None),
-        };
-        certificate::Entity::insert(row).exec_without_returning(self.connection()).await?;
+        certificate::Entity::insert(certificate_row(new)).exec_without_returning(self.connection()).await?;
         Ok(())
     }
 
@@ -398,6 +357,20 @@ impl Transaction {
         lineage: LineageId,
         now: UtcTime,
     ) -> Result<u32, StoreError> {
+        let own = lineage.to_string();
+        let mut others = self.lineages(person, profile, now).await?;
+        others.remove(&own);
+        Ok(u32::try_from(others.len()).unwrap_or(u32::MAX))
+    }
+
+    /// The person's lineages under `profile`: with a certificate that is neither revoked nor expired at
+    /// `now`, or with one that is being made.
+    pub(in crate::store) async fn lineages(
+        &self,
+        person: PersonId,
+        profile: &Slug,
+        now: UtcTime,
+    ) -> Result<BTreeSet<String>, StoreError> {
         let living = certificate::Entity::find()
             .select_only()
             .column(certificate::Column::Lineage)
@@ -418,10 +391,7 @@ impl Transaction {
             .into_tuple::<String>()
             .all(self.connection())
             .await?;
-        let own = lineage.to_string();
-        let others: BTreeSet<String> =
-            living.into_iter().chain(under_way).filter(|other| *other != own).collect();
-        Ok(u32::try_from(others.len()).unwrap_or(u32::MAX))
+        Ok(living.into_iter().chain(under_way).collect())
     }
 
     /// Says that every older certificate of the lineage is taken back at `when`, unless it is sooner.
@@ -448,6 +418,57 @@ impl Transaction {
             .exec(self.connection())
             .await?;
         Ok(())
+    }
+}
+
+pub(in crate::store) fn intent_row(new: &Intent) -> intent::ActiveModel {
+    let mut row = intent::ActiveModel {
+        serial: Set(new.serial.to_string()),
+        authority: Set(new.authority.to_string()),
+        tbs: Set(new.tbs.clone()),
+        person_id: Set(String::new()),
+        device_id: Set(String::new()),
+        profile: Set(String::new()),
+        not_after: Set(new.not_after.as_unix()),
+        created_at: Set(new.created_at.as_unix()),
+        resolved_at: Set(None),
+        outcome: Set(None),
+        purpose: Set(new.purpose.name().to_owned()),
+        lineage: Set(None),
+    };
+    if let IntentPurpose::Client { person, device, profile, lineage } = &new.purpose {
+        row.person_id = Set(person.to_string());
+        row.device_id = Set(device.to_string());
+        row.profile = Set(profile.to_string());
+        row.lineage = Set(Some(lineage.to_string()));
+    }
+    row
+}
+
+pub(in crate::store) fn certificate_row(new: &Certificate) -> certificate::ActiveModel {
+    certificate::ActiveModel {
+        serial: Set(new.serial.to_string()),
+        authority: Set(new.authority.to_string()),
+        person_id: Set(new.person.to_string()),
+        device_id: Set(new.device.to_string()),
+        profile: Set(new.profile.to_string()),
+        lineage: Set(new.lineage.to_string()),
+        replaces: Set(new.replaces.map(|serial| serial.to_string())),
+        fingerprint: Set(new.fingerprint.to_string()),
+        spki_sha256: Set(new.spki_sha256.clone()),
+        subject: Set(new.subject.clone()),
+        email: Set(new.email.clone()),
+        not_before: Set(new.not_before.as_unix()),
+        not_after: Set(new.not_after.as_unix()),
+        issued_at: Set(new.issued_at.as_unix()),
+        der: Set(new.der.clone()),
+        revoked_at: Set(None),
+        revocation_reason: Set(None),
+        invalid_since: Set(None),
+        profile_version: Set(i64::try_from(new.profile_version).unwrap_or(i64::MAX)),
+        supersede_at: Set(None),
+        subject_key: Set(search_key(&new.subject)),
+        email_key: Set(new.email.as_deref().map(search_key).unwrap_or_default()),
     }
 }
 

@@ -18,7 +18,9 @@ pub mod data_keys;
 mod evidence;
 pub mod idempotency;
 pub mod internal_certificates;
+pub mod inventory;
 pub mod invitations;
+pub mod issuance;
 pub mod jobs;
 pub mod leases;
 pub mod outbox;
@@ -32,11 +34,13 @@ pub mod sessions;
 pub mod settings;
 pub mod setup;
 pub mod tokens;
+mod writer;
 
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use migration::{Migrator, MigratorTrait};
 use sea_orm::sqlx;
 use sea_orm::{
@@ -45,9 +49,14 @@ use sea_orm::{
 };
 
 use crate::domain::UtcTime;
+use writer::Writer;
 
 /// How long a writer waits for another process's lock on a SQLite file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Statements that a connection keeps prepared: those of a shared commit come in many lengths.
+const PREPARED: usize = 512;
+/// A connection that was idle for this long is tried before it is used.
+const TRY_AFTER: Duration = Duration::from_secs(5);
 /// How long a query waits for a connection before it fails as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -59,6 +68,7 @@ pub struct Store {
     /// Closed from the beginning: what a task sees to which a test has taken the database away.
     #[cfg(feature = "test-util")]
     severed: DatabaseConnection,
+    writer: Writer,
 }
 
 /// Why the database did not do it.
@@ -151,6 +161,21 @@ impl StoreError {
             _ => error.into(),
         }
     }
+
+    /// The same for another caller of the same commit.
+    fn retold(&self) -> Self {
+        let told = |error: &DbErr| DbErr::Custom(error.to_string());
+        match self {
+            Self::Unavailable(error) => Self::Unavailable(told(error)),
+            Self::Taken { what } => Self::Taken { what },
+            Self::Conflict { what } => Self::Conflict { what },
+            Self::Missing { what } => Self::Missing { what },
+            Self::Corrupt { what, detail } => Self::Corrupt { what, detail: detail.clone() },
+            Self::Schema { found, known } => Self::Schema { found: *found, known: *known },
+            Self::File(error) => Self::File(std::io::Error::new(error.kind(), error.to_string())),
+            Self::Database(error) => Self::Database(told(error)),
+        }
+    }
 }
 
 /// A transaction. Dropped without [`Transaction::commit`] it never happened.
@@ -176,6 +201,18 @@ impl Transaction {
 
     pub(in crate::store) fn connection(&self) -> &DatabaseTransaction {
         &self.0
+    }
+}
+
+#[cfg(feature = "test-util")]
+impl Transaction {
+    /// Runs what no function here does, so that a test sees what becomes of it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn execute(&self, sql: &str) -> Result<(), StoreError> {
+        self.0.execute_unprepared(sql).await?;
+        Ok(())
     }
 }
 
@@ -211,6 +248,7 @@ impl Store {
                 #[cfg(feature = "test-util")]
                 severed: severed(sqlite(&url, 1)).await?,
                 read,
+                writer: Writer::new(write.clone()),
                 write,
             });
         }
@@ -219,12 +257,15 @@ impl Store {
             .max_connections(max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire_if_idle_for(TRY_AFTER)
+            .map_sqlx_postgres_opts(|options| options.statement_cache_capacity(PREPARED))
             .sqlx_logging(false);
         #[cfg(feature = "test-util")]
         let severed = severed(options.clone()).await?;
         let connection = Database::connect(options).await.map_err(StoreError::Unavailable)?;
         Ok(Self {
             read: connection.clone(),
+            writer: Writer::new(connection.clone()),
             write: connection,
             #[cfg(feature = "test-util")]
             severed,
@@ -273,7 +314,24 @@ impl Store {
         Ok(self.read.ping().await?)
     }
 
-    /// Begins a transaction.
+    /// Runs `job` in a transaction and commits, together with what others write at this moment: one
+    /// durable commit for all of them. If `job` fails, what it wrote is rolled back and nobody else
+    /// notices. It does nothing but statements of this transaction: others wait for it. It runs to its
+    /// end though the caller stops waiting.
+    ///
+    /// # Errors
+    /// Those of `job`, and [`StoreError`]; then nothing of it stands, unless the connection broke in the
+    /// middle of the commit.
+    pub async fn write<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: for<'t> FnOnce(&'t Transaction) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    {
+        self.writer.run(job).await
+    }
+
+    /// Begins a transaction of one's own, which no other write shares.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -327,9 +385,12 @@ fn sqlite(url: &str, connections: u32) -> ConnectOptions {
     options
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        // A file does not hang up.
+        .test_before_acquire(false)
         .sqlx_logging(false)
         .map_sqlx_sqlite_opts(|options| {
             options
+                .statement_cache_capacity(PREPARED)
                 .journal_mode(SqliteJournalMode::Wal)
                 // What was acknowledged survives a power cut, not only a crash of ours.
                 .synchronous(SqliteSynchronous::Full)

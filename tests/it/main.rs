@@ -16,5 +16,6 @@ mod packaging;
 mod pki;
 mod prove;
 mod rollover;
+mod store;
 mod story;
 mod tidy;

@@ -1,9 +1,12 @@
 //! Client certificates. Every one of them comes out of the authority's one gate.
 
+use std::collections::HashMap;
+
 use poem_openapi::param::{Path, Query};
 use poem_openapi::{Enum, Object, OpenApi};
 
 use super::Tag;
+use super::inventory::{read_search, read_sort};
 use crate::admin::auth::caller::{Call, Caller};
 use crate::admin::body::{Body, Created, Shown};
 use crate::admin::error::{Outcome, Problem};
@@ -14,7 +17,8 @@ use crate::admin::values::{Enforced, RevocationReason, When};
 use crate::ca::{DeviceChoice, Grounds, IssueRequest, Issued};
 use crate::domain::{DeviceId, InvitationId, PersonId, Serial, Slug, UtcTime};
 use crate::pki::pem;
-use crate::store::certificates::{self as rows, CertificateFilter, Standing};
+use crate::store::certificates::{self as rows, Standing};
+use crate::store::inventory::{Inquiry, Listed, Place};
 use crate::store::invitations::Invitation;
 
 /// Longest signing request in PEM, in characters: 16 KiB of DER in base64 and the text around it.
@@ -126,6 +130,10 @@ struct Renewal {
 #[OpenApi(prefix_path = "/api/v1/", tag = "Tag::Certificates")]
 impl Api {
     /// Certificates: your own, or everyone's for an administrator
+    ///
+    /// Every order follows an index, so which there are depends on `state`: by `serial` (as usual) or
+    /// `issued_at` without one, by `not_after` for `active` and `expired`, by `revoked_at` for `revoked`.
+    /// A search of everyone's comes by what was found: serials, subjects, addresses, devices.
     #[oai(path = "/certificates", method = "get", operation_id = "listCertificates")]
     async fn list(
         &self,
@@ -134,6 +142,10 @@ impl Api {
         state: Query<Option<String>>,
         person_id: Query<Option<String>>,
         device_id: Query<Option<String>>,
+        /// How subject, e-mail address, device name or serial begins; at least two characters
+        search: Query<Option<String>>,
+        /// `serial`, `issued_at`, `not_after` or `revoked_at`; with `-` before it, greatest first
+        sort: Query<Option<String>>,
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))] limit: Query<Option<u32>>,
         cursor: Query<Option<String>>,
     ) -> Outcome<Shown<CertificateList>> {
@@ -146,18 +158,30 @@ impl Api {
                 return Err(parameter("state", "not_one_of", "Must be active, revoked or expired."));
             }
         };
-        let page = Page::<Serial>::read(&limit, &cursor)?;
-        let filter = CertificateFilter {
+        let page = Page::<Place>::read(&limit, &cursor)?;
+        let inquiry = Inquiry {
             standing,
             person: call.caller()?.narrow(filter("person_id", &person_id)?)?,
             device: filter("device_id", &device_id)?,
-            after: page.after,
+            search: read_search(&search)?,
+            sort: read_sort(&sort, standing)?,
+            after: page.after.clone(),
         };
-        let fetched = self.0.store().certificates(&filter, page.fetch(), call.now).await?;
-        let (certificates, next_cursor) = page.cut(fetched, |certificate| certificate.serial.to_string());
-        let mut items = Vec::with_capacity(certificates.len());
-        for certificate in certificates {
-            items.push(self.look(certificate, call.now, None).await?);
+        if inquiry.after.as_ref().is_some_and(|after| !after.belongs_to(&inquiry)) {
+            return Err(parameter("cursor", "invalid", "Is a cursor of another listing."));
+        }
+        let fetched = self.0.store().inventory(&inquiry, page.fetch(), call.now).await?;
+        let (listed, next_cursor) = page.cut(fetched, |listed| listed.place.to_string());
+        let mut chains = HashMap::new();
+        let mut items = Vec::with_capacity(listed.len());
+        for Listed { certificate, device_name, .. } in listed {
+            let authority = certificate.authority.clone();
+            let chain = match chains.get(&authority) {
+                Some(known) => String::clone(known),
+                None => chain_pem(&self.0.ca().chain_of(&authority).await?),
+            };
+            chains.entry(authority).or_insert_with(|| chain.clone());
+            items.push(show(certificate, device_name, chain, call.now, None));
         }
         Ok(Shown::new(CertificateList { items, next_cursor }))
     }
@@ -299,36 +323,51 @@ impl Api {
     ) -> Outcome<Certificate> {
         let device = self.0.store().device(row.device).await?;
         let chain = self.0.ca().chain_of(&row.authority).await?;
-        let state = match row.revoked {
-            Some(_) => CertificateState::Revoked,
-            None if row.not_after < now => CertificateState::Expired,
-            None => CertificateState::Active,
-        };
-        Ok(Certificate {
-            serial: row.serial.to_string(),
-            state,
-            person_id: row.person.to_string(),
-            device_id: row.device.to_string(),
-            device_name: device.map(|device| device.name).unwrap_or_default(),
-            profile: row.profile.to_string(),
-            authority: row.authority.to_string(),
-            subject: row.subject,
-            email: row.email,
-            not_before: row.not_before.into(),
-            not_after: row.not_after.into(),
-            issued_at: row.issued_at.into(),
-            revoked_at: row.revoked.map(|(at, _)| at.into()),
-            revocation_reason: row.revoked.map(|(_, reason)| reason.into()),
-            invalid_since: row.invalid_since.map(When),
-            lineage: row.lineage.to_string(),
-            supersede_at: row.supersede_at.filter(|_| row.revoked.is_none()).map(Into::into),
-            profile_version: row.profile_version,
-            capped_by_authority: None,
-            sha256: row.fingerprint.to_string(),
-            pem: pem::block("CERTIFICATE", &row.der),
-            chain_pem: chain.iter().map(|der| pem::block("CERTIFICATE", der)).collect(),
-            enforced,
-        })
+        let device_name = device.map(|device| device.name).unwrap_or_default();
+        Ok(show(row, device_name, chain_pem(&chain), now, enforced))
+    }
+}
+
+fn chain_pem(chain: &[Vec<u8>]) -> String {
+    chain.iter().map(|der| pem::block("CERTIFICATE", der)).collect()
+}
+
+fn show(
+    row: rows::Certificate,
+    device_name: String,
+    chain_pem: String,
+    now: UtcTime,
+    enforced: Option<Enforced>,
+) -> Certificate {
+    let state = match row.revoked {
+        Some(_) => CertificateState::Revoked,
+        None if row.not_after < now => CertificateState::Expired,
+        None => CertificateState::Active,
+    };
+    Certificate {
+        serial: row.serial.to_string(),
+        state,
+        person_id: row.person.to_string(),
+        device_id: row.device.to_string(),
+        device_name,
+        profile: row.profile.to_string(),
+        authority: row.authority.to_string(),
+        subject: row.subject,
+        email: row.email,
+        not_before: row.not_before.into(),
+        not_after: row.not_after.into(),
+        issued_at: row.issued_at.into(),
+        revoked_at: row.revoked.map(|(at, _)| at.into()),
+        revocation_reason: row.revoked.map(|(_, reason)| reason.into()),
+        invalid_since: row.invalid_since.map(When),
+        lineage: row.lineage.to_string(),
+        supersede_at: row.supersede_at.filter(|_| row.revoked.is_none()).map(Into::into),
+        profile_version: row.profile_version,
+        capped_by_authority: None,
+        sha256: row.fingerprint.to_string(),
+        pem: pem::block("CERTIFICATE", &row.der),
+        chain_pem,
+        enforced,
     }
 }
 

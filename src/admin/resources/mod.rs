@@ -9,6 +9,7 @@ pub mod configuration;
 pub mod devices;
 pub mod health_findings;
 pub mod installation;
+mod inventory;
 pub mod invitations;
 pub mod jobs;
 pub mod people;

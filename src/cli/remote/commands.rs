@@ -79,6 +79,13 @@ pub(crate) enum CertAct {
         /// Only this person's
         #[arg(long)]
         person: Option<PersonId>,
+        /// Only those whose subject, e-mail address, device name or serial begins like this
+        #[arg(long)]
+        search: Option<String>,
+        /// serial or issued_at; not_after with --state active or expired; revoked_at with --state
+        /// revoked; with - before it, greatest first
+        #[arg(long, allow_hyphen_values = true)]
+        sort: Option<String>,
     },
     /// Show one
     Show { serial: Serial },
@@ -329,13 +336,20 @@ impl Command {
 
 fn certificates(act: CertAct) -> anyhow::Result<Call> {
     Ok(match act {
-        CertAct::List { state, person } => {
+        CertAct::List { state, person, search, sort } => {
             let mut path = String::from("/api/v1/certificates?limit=200");
             if let Some(state) = state {
                 path.push_str(&format!("&state={state}"));
             }
             if let Some(person) = person {
                 path.push_str(&format!("&person_id={person}"));
+            }
+            for (name, value) in [("search", search), ("sort", sort)] {
+                if let Some(value) = value {
+                    let value =
+                        percent_encoding::utf8_percent_encode(&value, percent_encoding::NON_ALPHANUMERIC);
+                    path.push_str(&format!("&{name}={value}"));
+                }
             }
             Call::get(path, &["serial", "state", "subject", "device_name", "not_after"])
         }

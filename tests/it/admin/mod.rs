@@ -6,6 +6,7 @@ mod configuration;
 mod connections;
 mod enrolment;
 pub(crate) mod fixture;
+mod inventory;
 mod openapi;
 mod requests;
 mod roles;
