@@ -112,12 +112,13 @@ impl Inquiry {
         query = match (self.standing, self.sort.descending) {
             (None, _) => query,
             (Some(Standing::Active), descending) => {
-                let from = at.filter(|_| !descending).map_or(now, |at| Ord::max(at, now));
+                let from = at.filter(|_| !descending).map_or(now, |at| std::cmp::max(at, now));
                 query.filter(Column::RevokedAt.is_null()).filter(Column::NotAfter.gte(from))
             }
             (Some(Standing::Revoked), _) => query.filter(Column::RevokedAt.is_not_null()),
             (Some(Standing::Expired), descending) => {
-                let below = at.filter(|_| descending).map_or(now, |at| Ord::min(now, at.saturating_add(1)));
+                let below =
+                    at.filter(|_| descending).map_or(now, |at| std::cmp::min(now, at.saturating_add(1)));
                 query.filter(Column::RevokedAt.is_null()).filter(Column::NotAfter.lt(below))
             }
         };
@@ -133,13 +134,13 @@ impl Inquiry {
 
 /// `column` begins with `prefix` and is not before `from`: a range, in the order of code points.
 fn begins(column: impl ColumnTrait, prefix: &str, from: &str) -> SimpleExpr {
-    column.gte(Ord::max(prefix, from)).and(column.lt(format!("{prefix}{}", char::MAX)))
+    column.gte(std::cmp::max(prefix, from)).and(column.lt(format!("{prefix}{}", char::MAX)))
 }
 
 /// The same of serials. No digit comes after `g`, whatever language the column is sorted by.
 fn serial_begins(prefix: &str, from: &str) -> SimpleExpr {
     let column = certificate::Column::Serial;
-    column.gte(Ord::max(prefix, from)).and(column.lt(format!("{prefix}g")))
+    column.gte(std::cmp::max(prefix, from)).and(column.lt(format!("{prefix}g")))
 }
 
 /// What a search compares serials with, if it can be the beginning of one.
