@@ -8,6 +8,7 @@ mod m0001_core;
 mod m0002_access;
 mod m0003_automation;
 mod m0004_gate;
+mod m0005_audit_chain;
 mod table;
 
 /// Every step, oldest first.
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_access::Migration),
             Box::new(m0003_automation::Migration),
             Box::new(m0004_gate::Migration),
+            Box::new(m0005_audit_chain::Migration),
         ]
     }
 }
