@@ -16,7 +16,7 @@ use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSch
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
 
-use crate::ca::{IssueError, RevokeError, ServerLeafError};
+use crate::ca::{CheckpointError, IssueError, RevokeError, ServerLeafError};
 use crate::live::ConfigurationFault;
 use crate::store::StoreError;
 
@@ -324,6 +324,21 @@ impl From<RevokeError> for Problem {
             RevokeError::Missing(what) => Self::not_found(what),
             RevokeError::AlreadyRevoked(_) => Self::conflict("already_revoked", sentence(&error.to_string())),
             RevokeError::Store(cause) => cause.into(),
+        }
+    }
+}
+
+impl From<CheckpointError> for Problem {
+    fn from(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::NothingChained | CheckpointError::NotInitialised => {
+                Self::conflict("nothing_to_sign", sentence(&error.to_string()))
+            }
+            CheckpointError::Broken { .. } => {
+                Self::conflict("audit_chain_broken", sentence(&error.to_string()))
+            }
+            CheckpointError::Store(cause) => cause.into(),
+            CheckpointError::Seal(_) | CheckpointError::Sign(_) => Self::unavailable(&error),
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::initialise::{ensure_door, initialise};
 use super::{Start, automation, console, open_store};
 use crate::activate::{Activation, Enforce};
-use crate::ca::{Ca, CrlError, InitError, ServerLeafError};
+use crate::ca::{Ca, CheckpointError, CrlError, InitError, ServerLeafError};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::domain::{Delta, Entropy, RevocationReason, UtcTime};
@@ -74,6 +74,9 @@ pub enum ControlError {
     /// An authority could not be made.
     #[error(transparent)]
     Init(#[from] InitError),
+    /// The key of the audit could not be made.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// A local server certificate could not be made.
     #[error(transparent)]
     ServerLeaf(#[from] ServerLeafError),

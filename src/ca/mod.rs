@@ -3,6 +3,7 @@
 //! serial reserved, bytes prepared and linted, intent committed, signed once, compared, stored.
 
 mod authorities;
+mod checkpoints;
 mod crls;
 mod gate;
 mod intents;
@@ -24,6 +25,7 @@ use crate::store::authorities::{Authority, SigningKey};
 use crate::store::{Store, StoreError};
 
 pub use authorities::InitError;
+pub use checkpoints::CheckpointError;
 pub use crls::CrlError;
 pub use gate::GateError;
 pub use issue::{DeviceChoice, IssueError, IssueRequest, Issued};
