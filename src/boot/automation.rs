@@ -8,6 +8,8 @@ use crate::activate::{Activation, Enforce};
 use crate::admin::sweeps;
 use crate::ca::Ca;
 use crate::config::AcmeChallenge;
+use crate::jobs::chain_audit::ChainAudit;
+use crate::jobs::check_audit::CheckAudit;
 use crate::jobs::clean_up::CleanUp;
 use crate::jobs::close_orphans::CloseOrphans;
 use crate::jobs::expiry_alerts::ExpiryAlerts;
@@ -57,6 +59,8 @@ pub(super) async fn start_jobs(
         (mailer.activation().clone(), Arc::new(SendMail::new(mailer.clone()))),
         own(Arc::new(renewals)),
         own(Arc::new(ExpiryAlerts::new(store.clone(), mailer.clone(), parts.metrics.validity.clone()))),
+        own(Arc::new(ChainAudit::new(store.clone(), ca.clone(), parts.metrics.jobs.clone()))),
+        own(Arc::new(CheckAudit::new(store.clone(), parts.metrics.jobs.clone()))),
         own(Arc::new(CloseOrphans::new(store.clone(), ca.clone()))),
         own(Arc::new(CleanUp::new(store.clone(), sweeps(store)))),
     ];

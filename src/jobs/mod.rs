@@ -6,6 +6,8 @@
 //! the database by the job itself, so a lost or doubled wake-up changes nothing, and any replica can
 //! run any job. A job never overlaps itself, here or elsewhere.
 
+pub mod chain_audit;
+pub mod check_audit;
 pub mod clean_up;
 pub mod close_orphans;
 pub mod expiry_alerts;
