@@ -200,6 +200,10 @@ operations! {
     POST "/alerts/{id}/acknowledgement" acknowledgeAlert Administrator audit("alert.acknowledge", "alert");
 
     GET "/audit-events" listAuditEvents Administrator;
+    GET "/audit-links" listAuditLinks Administrator;
+    GET "/audit-checkpoints" listAuditCheckpoints Administrator;
+    POST "/audit-checkpoints" signAuditCheckpoint Administrator audit("audit.sign");
+    GET "/audit-keys" listAuditKeys Administrator;
 
     GET "/tokens" listTokens Member;
     POST "/tokens" createToken Member audit("token.make") secret("token");

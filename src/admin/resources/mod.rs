@@ -1,6 +1,7 @@
 //! One file a resource: how it looks in JSON, and its operations.
 
 pub mod alerts;
+pub mod audit_chain;
 pub mod audit_events;
 pub mod authorities;
 pub mod certificates;
@@ -67,7 +68,7 @@ pub enum Tag {
 pub type Api = (
     (installation::Api, setup::Api, sessions::Api, people::Api, devices::Api, invitations::Api),
     (certificates::Api, authorities::Api, profiles::Api, tokens::Api, settings::Api, audit_events::Api),
-    (sites::Api, routes::Api, upstreams::Api, jobs::Api, alerts::Api),
+    (sites::Api, routes::Api, upstreams::Api, jobs::Api, alerts::Api, audit_chain::Api),
 );
 
 /// Every resource over these services.
@@ -90,7 +91,14 @@ pub fn api(services: &Services) -> Api {
             settings::Api(s()),
             audit_events::Api(s()),
         ),
-        (sites::Api(s()), routes::Api(s()), upstreams::Api(s()), jobs::Api(s()), alerts::Api(s())),
+        (
+            sites::Api(s()),
+            routes::Api(s()),
+            upstreams::Api(s()),
+            jobs::Api(s()),
+            alerts::Api(s()),
+            audit_chain::Api(s()),
+        ),
     )
 }
 
