@@ -4,7 +4,7 @@
 mod client;
 mod commands;
 mod issue;
-mod table;
+pub(super) mod table;
 
 pub(super) use client::{Client, Reach};
 pub(super) use commands::Command;
