@@ -3,7 +3,7 @@
 mod configuration;
 mod connections;
 mod enrolment;
-mod fixture;
+pub(crate) mod fixture;
 mod openapi;
 mod requests;
 mod roles;

@@ -1,6 +1,6 @@
 //! The gate and what surrounds it, on both databases.
 
 mod crash;
-mod fixture;
+pub(crate) mod fixture;
 mod gate;
 mod lists;

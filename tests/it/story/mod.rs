@@ -4,7 +4,7 @@ mod acme;
 mod backend;
 mod demo;
 mod device;
-mod house;
+pub(crate) mod house;
 mod restart;
 mod schema;
 mod secrets;
