@@ -5,13 +5,15 @@
 //! else at hand, and against what the reader kept elsewhere: an earlier checkpoint, or the key.
 
 pub mod export;
+pub mod verdict;
 pub mod verify;
 
 #[cfg(test)]
 mod tests;
 
 pub use export::{Export, FORMAT, Header, Key, Line, Link, MAX_LINE};
-pub use verify::{Fault, Found, Pinned, Trust, Verdict, Verifier, verify_export};
+pub use verdict::{Fault, Found, Verdict};
+pub use verify::{Pinned, Trust, Verifier, verify_export};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use spki::AlgorithmIdentifierRef;

@@ -22,7 +22,7 @@ fn event(number: u64) -> AuditEvent {
         action: "certificate.issue".to_owned(),
         object_kind: None,
         object_id: None,
-        outcome: (number % 2 == 0).then(|| "succeeded".to_owned()),
+        outcome: number.is_multiple_of(2).then(|| "succeeded".to_owned()),
         detail: None,
         request_id: None,
     }
@@ -49,7 +49,7 @@ fn sample(count: u64) -> Sample {
         let event = event(number);
         head = head.next(&event);
         lines.push(Line::Link(Link { number, hash: head.hash, event: Some(event) }));
-        if number % 3 == 0 || number == count {
+        if number.is_multiple_of(3) || number == count {
             let mut checkpoint = Checkpoint {
                 installation_id: INSTALLATION.to_owned(),
                 number,

@@ -67,8 +67,8 @@ fn event(number: u64) -> AuditEvent {
         .to_owned(),
         object_kind: (number % 3 == 1).then(|| "certificate".to_owned()),
         object_id: (number % 3 == 1).then(|| format!("{number:032x}")),
-        outcome: (number % 2 == 0).then(|| "succeeded".to_owned()),
-        detail: (number % 4 == 0).then(|| format!("serial {number:032x}")),
+        outcome: number.is_multiple_of(2).then(|| "succeeded".to_owned()),
+        detail: number.is_multiple_of(4).then(|| format!("serial {number:032x}")),
         request_id: Some(format!("{number:032x}")),
     }
 }
@@ -108,7 +108,7 @@ impl Sample {
             let event = event(number);
             head = head.next(&event);
             lines.push(Line::Link(Link { number, hash: head.hash, event: Some(event) }));
-            if number % SIGNED_EVERY == 0 {
+            if number.is_multiple_of(SIGNED_EVERY) {
                 let checkpoint = signed(head, key.expose(), &spki);
                 if number == KEPT {
                     kept = Some(checkpoint.clone());
@@ -356,7 +356,7 @@ pub fn audit_tamper(count: u64, seed: u64) -> Tally {
         } else {
             tally.detected += 1;
         }
-        if tally.tried % 1000 == 0 {
+        if tally.tried.is_multiple_of(1000) {
             println!("audit_tamper: {} of {count}, {} detected", tally.tried, tally.detected);
         }
     }
@@ -367,7 +367,6 @@ pub fn audit_tamper(count: u64, seed: u64) -> Tally {
 #[test]
 fn audit_tamper_is_always_detected() {
     let scale = std::env::var("PROVE_SCALE").ok().map(|scale| scale.parse::<f64>().unwrap());
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of a few thousand")]
     let count = scale.map_or(SMALL, |scale| (REQUIRED as f64 * scale).ceil() as u64);
     let tally = audit_tamper(count, 0x5eed);
     println!("audit_tamper: {} tried, {} detected", tally.tried, tally.detected);
