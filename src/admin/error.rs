@@ -16,7 +16,7 @@ use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSch
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
 
-use crate::ca::{EditProfileError, IssueError, RevokeError, ServerLeafError};
+use crate::ca::{CheckpointError, EditProfileError, IssueError, RevokeError, ServerLeafError};
 use crate::domain::Slug;
 use crate::live::ConfigurationFault;
 use crate::pki::profile::{Rule, RuleFault, Ruling};
@@ -365,6 +365,21 @@ impl From<RevokeError> for Problem {
                 Self::field("/invalid_since", "out_of_range", sentence(&error.to_string()))
             }
             RevokeError::Store(cause) => cause.into(),
+        }
+    }
+}
+
+impl From<CheckpointError> for Problem {
+    fn from(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::NothingChained | CheckpointError::NotInitialised => {
+                Self::conflict("nothing_to_sign", sentence(&error.to_string()))
+            }
+            CheckpointError::Broken { .. } => {
+                Self::conflict("audit_chain_broken", sentence(&error.to_string()))
+            }
+            CheckpointError::Store(cause) => cause.into(),
+            CheckpointError::Seal(_) | CheckpointError::Sign(_) => Self::unavailable(&error),
         }
     }
 }

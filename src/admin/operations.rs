@@ -215,6 +215,10 @@ operations! {
     GET "/health-findings" listHealthFindings Administrator;
 
     GET "/audit-events" listAuditEvents Administrator;
+    GET "/audit-links" listAuditLinks Administrator;
+    GET "/audit-checkpoints" listAuditCheckpoints Administrator;
+    POST "/audit-checkpoints" signAuditCheckpoint Administrator audit("audit.sign");
+    GET "/audit-keys" listAuditKeys Administrator;
 
     GET "/tokens" listTokens Member;
     POST "/tokens" createToken Member audit("token.make") secret("token");

@@ -10,6 +10,8 @@ use crate::admin::sweeps;
 use crate::ca::Ca;
 use crate::config::AcmeChallenge;
 use crate::jobs::authority_alarms::AuthorityAlarms;
+use crate::jobs::chain_audit::ChainAudit;
+use crate::jobs::check_audit::CheckAudit;
 use crate::jobs::clean_up::CleanUp;
 use crate::jobs::close_orphans::CloseOrphans;
 use crate::jobs::expiry_alerts::ExpiryAlerts;
@@ -67,6 +69,8 @@ pub(super) async fn start_jobs(
         own(Arc::new(RenewOcspSigners::new(ca.clone()))),
         own(Arc::new(ExpiryAlerts::new(store.clone(), mailer.clone(), parts.metrics.validity.clone()))),
         own(Arc::new(AuthorityAlarms::new(store.clone(), ca.clone(), mailer.clone()))),
+        own(Arc::new(ChainAudit::new(store.clone(), ca.clone(), parts.metrics.jobs.clone()))),
+        own(Arc::new(CheckAudit::new(store.clone(), parts.metrics.jobs.clone()))),
         own(Arc::new(CloseOrphans::new(store.clone(), ca.clone()))),
         own(Arc::new(SupersedeCertificates::new(ca.clone()))),
         own(Arc::new(CleanUp::new(store.clone(), sweeps(store)))),

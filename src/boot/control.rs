@@ -14,7 +14,7 @@ use super::initialise::{ensure_door, initialise};
 use super::{Start, automation, console, open_store, recover};
 use crate::activate::{Activation, Enforce};
 use crate::admin::{OcspDesk, OcspLimits};
-use crate::ca::{Ca, CrlError, InitError, ServerLeafError};
+use crate::ca::{Ca, CheckpointError, CrlError, InitError, ServerLeafError};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::domain::Entropy;
@@ -79,6 +79,9 @@ pub enum ControlError {
     /// An authority could not be made.
     #[error(transparent)]
     Init(#[from] InitError),
+    /// The key of the audit could not be made.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// A local server certificate could not be made.
     #[error(transparent)]
     ServerLeaf(#[from] ServerLeafError),

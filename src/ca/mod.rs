@@ -4,6 +4,7 @@
 
 mod authorities;
 mod ceremony;
+mod checkpoints;
 mod counted;
 mod crls;
 mod cross;
@@ -38,15 +39,16 @@ use crate::telemetry::metrics::CaMetrics;
 
 pub use authorities::InitError;
 pub use ceremony::{Brought, CeremonyFault, Imported, Wanted};
-pub use cross::CrossError;
+pub use checkpoints::CheckpointError;
 pub use crls::{CrlError, CrlOutcome};
+pub use cross::CrossError;
 pub use gate::GateError;
 pub use issue::{DeviceChoice, IssueError, IssueRequest, Issued};
 pub use ocsp::{OcspAnswer, OcspError};
 pub use people::EditPersonError;
 pub use profiles::{EditProfileError, Explained, Rehearsal, RehearsedRequest};
-pub use rollover::{Moved, RolloverError};
 pub use revoke::{Grounds, RevokeError, Revoked};
+pub use rollover::{Moved, RolloverError};
 pub use server_leaves::ServerLeafError;
 #[cfg(feature = "test-util")]
 pub use witness::{Signed, Witness};

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. Speaks to people in sentences, and with `--output json` to
 //! programs in objects. Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.
 
+mod audit;
 mod backup;
 mod ceremony;
 mod check;
@@ -64,6 +65,11 @@ enum Command {
     Openapi,
     /// Wrap all data keys under the newest key-encryption keys, while running
     Rewrap,
+    /// The audit: who did what, chained and signed
+    Audit {
+        #[command(subcommand)]
+        act: audit::Act,
+    },
     #[command(flatten)]
     Remote(remote::Command),
     /// About the configuration file
@@ -114,6 +120,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         // Neither asks the server, and two of its steps have no configuration either.
         Command::Remote(remote::Command::Ca { act: remote::CaAct::Ceremony { act } }) => {
             ceremony::run(act, || Ok(load()?), cli.output).await
+        }
+        Command::Audit { act } => {
+            let client = || remote::Client::new(&cli.reach, || Ok(load()?));
+            audit::run(act, client, cli.output).await
         }
         Command::Remote(command) => {
             let client = remote::Client::new(&cli.reach, || Ok(load()?))?;

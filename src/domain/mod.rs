@@ -3,6 +3,7 @@
 pub mod access;
 pub mod actor;
 pub mod audit;
+pub mod audit_chain;
 pub mod authority;
 pub mod entropy;
 pub mod fingerprint;

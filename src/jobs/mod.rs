@@ -7,6 +7,8 @@
 //! run any job. A job never overlaps itself, here or elsewhere.
 
 pub mod authority_alarms;
+pub mod chain_audit;
+pub mod check_audit;
 pub mod clean_up;
 pub mod close_orphans;
 pub mod expiry_alerts;

@@ -6,6 +6,7 @@
 //! authority's leaves ([`server_leaf`]), of test fixtures and the command line ([`keygen`]), and
 //! those on their way into a PKCS#12 file ([`pkcs12`]).
 
+pub mod audit;
 pub mod authority;
 pub mod ceremony;
 pub mod chain;

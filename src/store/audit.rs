@@ -163,8 +163,66 @@ impl Store {
     /// # Errors
     /// Always, if the table is append-only.
     pub async fn try_to_change_the_audit(&self) -> Result<(), StoreError> {
-        self.writer().execute_unprepared("UPDATE audit_event SET actor = 'nobody'").await?;
+        self.tamper("UPDATE audit_event SET actor = 'nobody'").await
+    }
+
+    /// Does to the database what an intruder would, or a disk.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database refuses.
+    pub async fn tamper(&self, sql: &str) -> Result<(), StoreError> {
+        self.writer().execute_unprepared(sql).await?;
         Ok(())
+    }
+
+    /// Lets no event in any more whose phase is `phase`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn refuse_audit_events(&self, phase: &str) -> Result<(), StoreError> {
+        self.tamper(&match self.is_sqlite() {
+            true => format!(
+                "CREATE TRIGGER audit_is_full BEFORE INSERT ON audit_event WHEN NEW.phase = '{phase}' \
+                 BEGIN SELECT RAISE(ABORT, 'no space left'); END"
+            ),
+            false => format!(
+                "CREATE FUNCTION audit_is_full() RETURNS trigger LANGUAGE plpgsql AS \
+                 $$ BEGIN RAISE EXCEPTION 'no space left'; END $$; \
+                 CREATE TRIGGER audit_is_full BEFORE INSERT ON audit_event FOR EACH ROW \
+                 WHEN (NEW.phase = '{phase}') EXECUTE FUNCTION audit_is_full()"
+            ),
+        })
+        .await
+    }
+
+    /// Lets events in again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn accept_audit_events(&self) -> Result<(), StoreError> {
+        let on = if self.is_sqlite() { "" } else { " ON audit_event" };
+        self.tamper(&format!("DROP TRIGGER audit_is_full{on}")).await
+    }
+
+    /// Makes a table changeable for whoever owns the database.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn allow_changes(&self, table: &str) -> Result<(), StoreError> {
+        self.tamper(&match self.is_sqlite() {
+            true => format!("DROP TRIGGER {table}_no_update; DROP TRIGGER {table}_no_delete"),
+            false => format!("DROP TRIGGER {table}_append_only ON {table}"),
+        })
+        .await
+    }
+
+    /// How many serials were ever handed out.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn reserved_serials(&self) -> Result<u64, StoreError> {
+        use sea_orm::PaginatorTrait;
+        Ok(entity::serial::Entity::find().count(self.reader()).await?)
     }
 }
 

@@ -105,6 +105,18 @@ impl Store {
         let row = row.ok_or(StoreError::Missing { what: "signing key" })?;
         Ok(SigningKey { id: id.clone(), spki: row.spki, sealed: row.sealed })
     }
+
+    /// The keys that sign or signed checkpoints of the audit, by id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn audit_signing_keys(&self) -> Result<Vec<SigningKey>, StoreError> {
+        let query = signing_key::Entity::find()
+            .filter(signing_key::Column::Id.starts_with("audit-"))
+            .order_by_asc(signing_key::Column::Id);
+        let rows = query.all(self.reader()).await?.into_iter();
+        Ok(rows.map(|row| SigningKey { id: KeyId(row.id), spki: row.spki, sealed: row.sealed }).collect())
+    }
 }
 
 impl Store {

@@ -7,6 +7,7 @@
 pub mod acme;
 pub mod alerts;
 pub mod audit;
+pub mod audit_chain;
 pub mod authorities;
 pub mod backup;
 pub mod ceremonies;

@@ -6,6 +6,7 @@ mod harness;
 
 mod acme;
 mod admin;
+mod audit;
 mod ca;
 mod config;
 mod edge;

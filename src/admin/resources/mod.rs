@@ -1,6 +1,7 @@
 //! One file a resource: how it looks in JSON, and its operations.
 
 pub mod alerts;
+pub mod audit_chain;
 pub mod audit_events;
 pub mod authorities;
 pub mod authority_steps;
@@ -81,7 +82,16 @@ pub type Api = (
         settings::Api,
         audit_events::Api,
     ),
-    (sites::Api, routes::Api, upstreams::Api, jobs::Api, alerts::Api, health_findings::Api, configuration::Api),
+    (
+        sites::Api,
+        routes::Api,
+        upstreams::Api,
+        jobs::Api,
+        alerts::Api,
+        health_findings::Api,
+        configuration::Api,
+        audit_chain::Api,
+    ),
 );
 
 /// Every resource over these services.
@@ -113,6 +123,7 @@ pub fn api(services: &Services) -> Api {
             alerts::Api(s()),
             health_findings::Api(s()),
             configuration::Api(s()),
+            audit_chain::Api(s()),
         ),
     )
 }

@@ -7,7 +7,7 @@ mod client;
 mod commands;
 mod health;
 mod issue;
-mod table;
+pub(super) mod table;
 
 pub(super) use authorities::CaAct;
 pub(super) use client::{Client, Reach};

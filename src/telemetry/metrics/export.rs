@@ -103,6 +103,12 @@ fn control(meter: &Meter, metrics: &Metrics) {
     });
     let name = "wicketgate_mail_outbox";
     gauge(meter, name, "Mails that wait", &metrics.jobs, |jobs| Some(jobs.mail_outbox.value()));
+    let help = "Links of the audit's chain, as the replica that chains knows";
+    gauge(meter, "wicketgate_audit_links", help, &metrics.jobs, |jobs| Some(jobs.audit_links.value()));
+    let help = "Audit events that should be in the chain by now and are not";
+    gauge(meter, "wicketgate_audit_unchained", help, &metrics.jobs, |jobs| {
+        Some(jobs.audit_unchained.value())
+    });
     let jobs = metrics.jobs.clone();
     meter
         .u64_observable_counter("wicketgate_job_runs")

@@ -313,6 +313,10 @@ pub struct JobMetrics {
     pub mails: Counters<Success>,
     /// Mails that wait.
     pub mail_outbox: Gauge,
+    /// Links of the audit's chain, as the replica that chains knows.
+    pub audit_links: Gauge,
+    /// Events of the audit that should be in the chain by now and are not.
+    pub audit_unchained: Gauge,
 }
 
 #[cfg(test)]

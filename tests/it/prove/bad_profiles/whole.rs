@@ -94,7 +94,13 @@ fn text(error: impl std::error::Error) -> String {
 
 async fn issue(world: &World, person: PersonId, profile: &str, csr_pem: String) -> Result<(), String> {
     let device = DeviceChoice::New { name: "phone".to_owned() };
-    let request = IssueRequest { person, device, profile: profile.parse().unwrap(), csr_pem, dns_names: Default::default() };
+    let request = IssueRequest {
+        person,
+        device,
+        profile: profile.parse().unwrap(),
+        csr_pem,
+        dns_names: Default::default(),
+    };
     let act = world.act("certificate.issue").await;
     world.ca.issue(&request, &act, world.now()).await.map(drop).map_err(text)
 }
