@@ -194,7 +194,9 @@ impl Problem {
 
     /// 413.
     pub fn too_large() -> Self {
-        let detail = format!("A body may have {} bytes at most.", super::body::MAX_BODY);
+        use super::body::{MAX_BODY, MAX_CONFIGURATION};
+        let detail =
+            format!("A body may have {MAX_BODY} bytes at most, a configuration {MAX_CONFIGURATION}.");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail)
     }
 
@@ -358,6 +360,10 @@ impl From<RevokeError> for Problem {
         match error {
             RevokeError::Missing(what) => Self::not_found(what),
             RevokeError::AlreadyRevoked(_) => Self::conflict("already_revoked", sentence(&error.to_string())),
+            RevokeError::NotOnHold => Self::conflict("not_on_hold", sentence(&error.to_string())),
+            RevokeError::InvalidSince { .. } => {
+                Self::field("/invalid_since", "out_of_range", sentence(&error.to_string()))
+            }
             RevokeError::Store(cause) => cause.into(),
         }
     }

@@ -8,9 +8,9 @@ use poem::{Endpoint, IntoResponse, Request, Response};
 
 use super::auth::caller::{Call, CallData, Caller, OpenAct, Proof};
 use super::auth::{cookie, secret, session, token};
-use super::body::{MAX_BODY, is_json};
+use super::body::{is_json, most_of};
 use super::error::{Outcome, Problem};
-use super::idempotency::{self, Replay};
+use super::idempotency::{self, Claimed, Replay};
 use super::listener::{Entrance, Visitor};
 use super::operations::{Access, Found, Operation, find};
 use super::services::Services;
@@ -93,7 +93,15 @@ async fn serve<E: Endpoint<Output = Response>>(
         Replay::Answer(response) => return Ok(response),
         Replay::Go(claim) => claim,
     };
-    let act = open_act(services, operation, actor, parameter, request_id, now).await?;
+    let act = match begin_act(services, operation, actor, parameter, request_id, replay.as_ref(), now).await {
+        Ok(act) => act,
+        Err(problem) => {
+            if let Some(claim) = replay {
+                claim.forget(services).await;
+            }
+            return Err(problem);
+        }
+    };
     let call = Call::new(CallData { now, entrance: visitor.entrance, caller, act });
     request.set_data(call.clone());
     let response = match inner.call(request).await {
@@ -118,7 +126,7 @@ fn check_shape(request: &Request) -> Outcome<()> {
         return Err(Problem::bad_request("The URL contains characters that nothing here is named with."));
     }
     let length = request.header(header::CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
-    if length.is_some_and(|length| length > MAX_BODY) {
+    if length.is_some_and(|length| length > most_of(uri.path())) {
         return Err(Problem::too_large());
     }
     Ok(())
@@ -254,6 +262,23 @@ fn check_origin(
         return Err(Problem::not_json());
     }
     Ok(())
+}
+
+/// Opens the act, and ties the claim of an idempotency key to it.
+async fn begin_act(
+    services: &Services,
+    operation: &Operation,
+    actor: Actor,
+    parameter: Option<String>,
+    request_id: String,
+    claim: Option<&Claimed>,
+    now: UtcTime,
+) -> Outcome<Option<OpenAct>> {
+    let act = open_act(services, operation, actor, parameter, request_id, now).await?;
+    if let (Some(claim), Some(open)) = (claim, &act) {
+        claim.tie(services, open.act()).await?;
+    }
+    Ok(act)
 }
 
 async fn open_act(

@@ -7,15 +7,19 @@
 mod assets;
 mod auth;
 mod body;
+mod counted;
 mod document;
 mod error;
 mod fields;
 mod guard;
+mod host_checks;
 mod idempotency;
 mod listener;
+mod ocsp;
 mod operations;
 mod page;
 mod patience;
+mod plan;
 mod resources;
 mod services;
 mod settings;
@@ -23,6 +27,7 @@ mod sweeps;
 mod values;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
@@ -32,7 +37,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use auth::limits::{Allowance, Allowances};
 pub use document::openapi_document;
+pub use host_checks::{KeyFileModes, LEAST_FREE_BYTES, LowDisk, of_host};
 pub use listener::{AdminSocket, DoorStream, Entrance, Listeners, Stream};
+pub use ocsp::{OcspDesk, OcspLimits};
 pub use operations::{Access, Audited, Budget, OPERATIONS, Operation};
 pub use patience::Patience;
 pub use resources::setup::{SetupError, create_token as create_setup_token};
@@ -41,15 +48,19 @@ pub use services::Rooms;
 pub use settings::AdminSettings;
 pub use sweeps::sweeps;
 
+use counted::Counted;
 use error::Problem;
 use guard::Guard;
 use listener::Visitor;
 use services::Services;
 
+use crate::telemetry::metrics::AdminMetrics;
+
 /// The admin server.
 pub struct AdminServer {
     app: App,
     patience: Patience,
+    metrics: Arc<AdminMetrics>,
 }
 
 impl AdminServer {
@@ -57,7 +68,14 @@ impl AdminServer {
     pub fn new(rooms: Rooms, settings: AdminSettings) -> Self {
         let services = Services::new(rooms, settings);
         let api = OpenApiService::new(resources::api(&services), "Wicketgate", env!("CARGO_PKG_VERSION"));
-        Self { app: App { api: Guard::new(api.into_endpoint(), services) }, patience: Patience::default() }
+        let app = App { api: Guard::new(api.into_endpoint(), services) };
+        Self { app, patience: Patience::default(), metrics: Arc::default() }
+    }
+
+    /// Counting into these numbers.
+    #[must_use]
+    pub fn counting(self, metrics: Arc<AdminMetrics>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// With other deadlines for connections.
@@ -80,7 +98,11 @@ impl AdminServer {
         Server::new_with_acceptor(arrivals)
             .name("admin")
             .idle_timeout(self.patience.idle)
-            .run_with_graceful_shutdown(self.app, stop.cancelled_owned(), Some(drain))
+            .run_with_graceful_shutdown(
+                Counted::new(self.app, self.metrics),
+                stop.cancelled_owned(),
+                Some(drain),
+            )
             .await
     }
 }

@@ -166,6 +166,7 @@ operations! {
     POST "/certificates" issueCertificate Enrolment audit("certificate.issue");
     GET "/certificates/{serial}" getCertificate Enrolment;
     POST "/certificates/{serial}/revocation" revokeCertificate Member audit("certificate.revoke", "certificate");
+    POST "/certificates/{serial}/release" releaseCertificate Administrator audit("certificate.release", "certificate");
     POST "/certificates/{serial}/renewal" renewCertificate Member audit("certificate.renew", "certificate");
 
     GET "/authorities" listAuthorities Enrolment;
@@ -211,11 +212,16 @@ operations! {
     GET "/alerts" listAlerts Administrator;
     POST "/alerts/{id}/acknowledgement" acknowledgeAlert Administrator audit("alert.acknowledge", "alert");
 
+    GET "/health-findings" listHealthFindings Administrator;
+
     GET "/audit-events" listAuditEvents Administrator;
 
     GET "/tokens" listTokens Member;
     POST "/tokens" createToken Member audit("token.make") secret("token");
     DELETE "/tokens/{id}" revokeToken Member audit("token.revoke", "token");
+
+    GET "/configuration" getConfiguration Administrator;
+    PUT "/configuration" applyConfiguration Administrator audit("configuration.apply");
 
     GET "/settings" getSettings Administrator;
     PATCH "/settings" editSettings Administrator audit("settings.edit");

@@ -7,6 +7,7 @@ use super::auth::password::Passwords;
 use super::settings::AdminSettings;
 use crate::activate::Enforce;
 use crate::ca::Ca;
+use crate::ca::health::Health;
 use crate::clock::SharedClock;
 use crate::domain::{Entropy, UtcTime};
 use crate::jobs::Jobs;
@@ -30,6 +31,8 @@ pub struct Rooms {
     pub jobs: Jobs,
     /// Mail.
     pub mailer: Mailer,
+    /// What is looked at when someone asks whether all is well.
+    pub health: Health,
 }
 
 /// What every resource holds. Cheap to clone.
@@ -76,6 +79,10 @@ impl Services {
 
     pub(super) fn mailer(&self) -> &Mailer {
         &self.0.rooms.mailer
+    }
+
+    pub(super) fn health(&self) -> &Health {
+        &self.0.rooms.health
     }
 
     pub(super) fn settings(&self) -> &AdminSettings {

@@ -15,8 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::control::{ControlError, Parts, origin};
 use crate::activate::Enforce;
-use crate::admin::{AdminServer, AdminSettings, AdminSocket, Allowances, DoorStream, Listeners, Rooms};
+use crate::admin::{
+    AdminServer, AdminSettings, AdminSocket, Allowances, DoorStream, Listeners, Rooms, of_host,
+};
 use crate::ca::Ca;
+use crate::ca::health::{Health, of_authorities};
 use crate::domain::UtcTime;
 use crate::edge::DoorConnection;
 use crate::jobs::Jobs;
@@ -91,6 +94,7 @@ impl Bound {
             enforce,
             jobs: jobs.clone(),
             mailer: mailer.clone(),
+            health: Health::new(of_authorities(store, ca).into_iter().chain(of_host(config)).collect()),
         };
         let console_origin = origin(config.admin.host.as_str(), self.address.port());
         let settings = AdminSettings {
@@ -99,7 +103,7 @@ impl Bound {
             name: config.server.name.clone(),
             allowances: Allowances::default(),
         };
-        let server = AdminServer::new(rooms, settings);
+        let server = AdminServer::new(rooms, settings).counting(parts.metrics.admin.clone());
         let door = door.map(|door| hand_over(door, tasks));
         let listeners =
             Listeners { console: Some((self.listener, self.tls)), door, socket: Some(self.socket) };

@@ -33,7 +33,7 @@ pub(super) async fn listen(
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) -> Result<SocketAddr, BootError> {
-    let answer = move |request| {
+    let answer = move |request, _| {
         let health = health.clone();
         async move { health.answer(request).await }
     };

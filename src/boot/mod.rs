@@ -11,6 +11,7 @@ mod control;
 mod health;
 mod initialise;
 mod plain;
+mod recover;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -135,7 +136,7 @@ pub async fn start(
         health::Health { holder: holder.clone(), metrics: metrics.clone(), control: control.clone() };
     let health = health::listen(config.health.listen, health, &mut tasks, &stop).await?;
     if let Some(address) = config.pki.listen {
-        plain::serve_documents(address, holder.clone(), &mut tasks, &stop).await?;
+        plain::serve_documents(address, holder.clone(), clock.clone(), &mut tasks, &stop).await?;
     }
 
     let parts = control::Parts {
@@ -281,13 +282,18 @@ fn kek(purpose: Purpose, source: &KeySource) -> Result<Kek, KeyFault> {
 /// # Errors
 /// [`StoreError::Unavailable`].
 pub async fn open_store(config: &Config, start: Start) -> Result<Store, StoreError> {
-    let url = match &config.database.url {
-        DatabaseUrl::Sqlite(path) => format!("sqlite:{}", path.display()),
-        DatabaseUrl::Postgres(url) => url.expose().clone(),
-    };
+    let url = database_url(config);
     match start {
         Start::Existing => Store::open(&url, config.database.max_connections).await,
         Start::CreateIfMissing => Store::create(&url, config.database.max_connections).await,
+    }
+}
+
+/// The configured database, as the store takes it. A PostgreSQL URL may hold a password.
+pub fn database_url(config: &Config) -> String {
+    match &config.database.url {
+        DatabaseUrl::Sqlite(path) => format!("sqlite:{}", path.display()),
+        DatabaseUrl::Postgres(url) => url.expose().clone(),
     }
 }
 

@@ -17,6 +17,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::BootError;
+use crate::clock::SharedClock;
+use crate::edge::ocsp;
 use crate::live::Holder;
 
 /// A whole head must arrive within this.
@@ -34,7 +36,7 @@ pub(super) async fn serve<F, A>(
     stop: &CancellationToken,
 ) -> Result<SocketAddr, BootError>
 where
-    F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
+    F: Fn(Request<Incoming>, SocketAddr) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Answer> + Send,
 {
     let fault = |cause| BootError::Listen { address: address.to_string(), purpose, cause };
@@ -49,7 +51,7 @@ where
                 _ = connections.join_next(), if !connections.is_empty() => continue,
                 () = stop.cancelled() => return, // what is in flight ends with the set
             };
-            let Ok((stream, _)) = accepted else {
+            let Ok((stream, peer)) = accepted else {
                 // Out of descriptors: let others finish first.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
@@ -57,7 +59,7 @@ where
             let answer = answer.clone();
             connections.spawn(async move {
                 let service = service_fn(|request| {
-                    let answer = answer(request);
+                    let answer = answer(request, peer);
                     async move { Ok::<_, Infallible>(answer.await) }
                 });
                 let mut http = hyper::server::conn::http1::Builder::new();
@@ -70,21 +72,28 @@ where
     Ok(bound)
 }
 
-/// Serves `/pki/…` from what edges serve too.
+/// Serves `/pki/…` from what edges serve too, OCSP included.
 pub(super) async fn serve_documents(
     address: SocketAddr,
     holder: Arc<Holder>,
+    clock: SharedClock,
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) -> Result<SocketAddr, BootError> {
-    let answer = move |request: Request<Incoming>| {
-        let found = request.uri().path().strip_prefix("/pki/").and_then(|name| holder.document(name));
-        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        std::future::ready(match found {
-            Some(document) if is_read => reply(StatusCode::OK, document.content_type, document.body),
-            Some(_) => reply(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n"),
-            None => reply(StatusCode::NOT_FOUND, "text/plain", "no such document\n"),
-        })
+    let answer = move |request: Request<Incoming>, peer: SocketAddr| {
+        let (holder, clock) = (holder.clone(), clock.clone());
+        async move {
+            if ocsp::is_asked(request.uri().path()) {
+                return ocsp::answer(holder.ocsp(), request, peer.ip(), clock.now()).await.map(Full::new);
+            }
+            let found = request.uri().path().strip_prefix("/pki/").and_then(|name| holder.document(name));
+            let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+            match found {
+                Some(document) if is_read => reply(StatusCode::OK, document.content_type, document.body),
+                Some(_) => reply(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n"),
+                None => reply(StatusCode::NOT_FOUND, "text/plain", "no such document\n"),
+            }
+        }
     };
     serve(address, "/pki/", answer, tasks, stop).await
 }

@@ -148,7 +148,9 @@ impl Ca {
             transaction.append_changes(&[Delta::Authority(record(&done)?)], now).await?;
         }
         transaction.finish_act(act, Outcome::Succeeded, Some(name.as_str()), now).await?;
+        crash::reach("authority.before_commit");
         transaction.commit().await?;
+        crash::reach("authority.after_commit");
         tracing::info!(authority = %name, ends = %done.not_after, "Made an authority");
         Ok(done)
     }

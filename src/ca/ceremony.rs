@@ -198,7 +198,6 @@ impl Ca {
             number: list.number(),
             this_update: plan.list.this_update,
             next_update: plan.list.next_update,
-            entries_sha256: String::new(),
             der: list.der().to_vec(),
         };
         transaction.import_crl(&row, plan.prepare_list(&root)?.tbs()).await?;

@@ -1,8 +1,13 @@
 //! Publishing revocation lists.
+//!
+//! A list is a dated statement: it says what was revoked at its thisUpdate, never less, and never more
+//! than what was committed. A revocation answers when the edges have it and OCSP tells it; its list
+//! follows at once, but nobody waits for it, because making a list of many entries takes longer than
+//! people should. While one is being made, further revocations gather for the next.
 
 use std::time::Duration;
 
-use super::gate::{hex, parse_issuer};
+use super::gate::parse_issuer;
 use super::{Ca, SignerError};
 use crate::crash;
 use crate::domain::{AuthorityKind, UtcTime};
@@ -11,7 +16,7 @@ use crate::pki::issuer::PrepareError;
 use crate::pki::prepared::AssembleError;
 use crate::store::StoreError;
 use crate::store::authorities::Authority;
-use crate::store::crls::{Crl, Revocation};
+use crate::store::crls::{Crl, CrlHead};
 
 /// From thisUpdate to nextUpdate. A new list follows at half of it, so a verifier that missed one
 /// still has days.
@@ -34,9 +39,26 @@ pub enum CrlError {
     Compare(#[from] AssembleError),
 }
 
+/// What became of a list that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrlOutcome {
+    /// It is the newest.
+    Published {
+        /// Its number.
+        number: u64,
+        /// How many serials it names.
+        entries: usize,
+    },
+    /// Another process published a newer or fuller one meanwhile; this one was thrown away.
+    Superseded {
+        /// Its number, which nobody will use.
+        number: u64,
+    },
+}
+
 impl Ca {
-    /// Publishes a list for every authority that needs one: it has none, something was revoked since,
-    /// or half of its lifetime is over. Edges get the new lists. Returns how many were published.
+    /// Publishes a list for every authority that needs one: it has none, something changed since, or half
+    /// of its lifetime is over. Edges get the new lists. Returns how many were published.
     ///
     /// # Errors
     /// The first [`CrlError`]; the other authorities were still tried.
@@ -59,41 +81,43 @@ impl Ca {
     }
 
     async fn publish_if_due(&self, authority: &Authority, now: UtcTime) -> Result<bool, CrlError> {
-        let store = &self.0.store;
-        let last = store.latest_crl(&authority.name).await?;
-        // RFC 5280 §3.3: an entry stays until it has been on a list published after its end.
-        let keep_after_end = last.as_ref().map_or(UtcTime::EPOCH, |last| last.this_update);
-        let revocations = store.revocations(&authority.name, keep_after_end).await?;
-        // By content and not by time: what was committed while the last list was made counts, too.
+        let head = self.0.store.crl_head(&authority.name).await?;
+        let last = self.0.store.latest_crl_dates(&authority.name).await?;
         let due = last.as_ref().is_none_or(|last| {
-            now >= last.this_update.plus(LIFETIME / 2) || last.entries_sha256 != digest(&revocations)
+            head.changes > head.published_changes || now >= last.this_update.plus(LIFETIME / 2)
         });
         if !due {
+            last.iter().for_each(|last| self.note_list(last));
             return Ok(false);
         }
-        // A clock that was set back must not make the newer list the older one.
-        let now = last.map_or(now, |last| now.max(last.this_update));
-        self.publish_crl(authority, keep_after_end, now).await?;
-        Ok(true)
+        let outcome = self.publish_crl(authority, now).await?;
+        Ok(matches!(outcome, CrlOutcome::Published { .. }))
     }
 
-    async fn publish_crl(
-        &self,
-        authority: &Authority,
-        keep_after_end: UtcTime,
-        now: UtcTime,
-    ) -> Result<(), CrlError> {
+    /// Makes a list of `authority` and publishes it, due or not, unless another process was faster.
+    ///
+    /// # Errors
+    /// [`CrlError`].
+    pub async fn publish_crl(&self, authority: &Authority, now: UtcTime) -> Result<CrlOutcome, CrlError> {
         let store = &self.0.store;
         let issuer = parse_issuer(authority)?;
+        let last = store.latest_crl_dates(&authority.name).await?;
+        // RFC 5280 §3.3: an entry stays until it has been on a list published after its end.
+        let keep_after_end = last.as_ref().map_or(UtcTime::EPOCH, |last| last.this_update);
+        // A clock that was set back must not make the newer list the older one.
+        let now = last.map_or(now, |last| now.max(last.this_update));
         let number = store.next_crl_number(&authority.name).await?;
         crash::reach("crl.after_number");
-        // Read after the number was taken, so that a higher number never names less for long.
-        let revocations = store.revocations(&authority.name, keep_after_end).await?;
-        let entries: Vec<_> = revocations
-            .iter()
+        // Before the revocations themselves, so that they hold at least what is counted here.
+        let CrlHead { changes, .. } = store.crl_head(&authority.name).await?;
+        let entries: Vec<_> = store
+            .revocations(&authority.name, keep_after_end)
+            .await?
+            .into_iter()
             .map(|entry| RevokedEntry {
                 serial: entry.serial,
-                revoked_at: entry.at,
+                // Another replica's clock may run ahead of ours.
+                revoked_at: entry.at.min(now),
                 reason: entry.reason,
                 invalid_since: entry.invalid_since,
             })
@@ -103,14 +127,8 @@ impl Ca {
         // OpenSSL's -crl_check_all checks the root against it too.
         let url = (authority.kind == AuthorityKind::Issuing).then(|| self.crl_url(&authority.name));
         let prepared = prepare_crl(&issuer, number, now, next_update, &entries, url.as_deref())?;
-        let mut list = Crl {
-            authority: authority.name.clone(),
-            number,
-            this_update: now,
-            next_update,
-            entries_sha256: digest(&revocations),
-            der: Vec::new(),
-        };
+        let mut list =
+            Crl { authority: authority.name.clone(), number, this_update: now, next_update, der: Vec::new() };
         store.record_crl(&list, prepared.tbs()).await?;
         crash::reach("crl.after_record");
         let signature =
@@ -118,19 +136,16 @@ impl Ca {
         list.der = prepared.assemble(&signature)?.der().to_vec();
         crash::reach("crl.after_signing");
         let transaction = store.begin().await?;
-        transaction.publish_crl(&list).await?;
+        if !transaction.publish_crl(&list, changes).await? {
+            tracing::info!(authority = %authority.name, crl.number = number, "A newer revocation list was there first");
+            return Ok(CrlOutcome::Superseded { number });
+        }
+        crash::reach("crl.before_commit");
         transaction.commit().await?;
-        tracing::info!(authority = %authority.name, crl.number = number, entries = entries.len(), "Published a revocation list");
-        Ok(())
+        crash::reach("crl.after_commit");
+        self.count_published(&list);
+        let entries = entries.len();
+        tracing::info!(authority = %authority.name, crl.number = number, entries, "Published a revocation list");
+        Ok(CrlOutcome::Published { number, entries })
     }
-}
-
-/// What a list names, in a word that changes with it.
-fn digest(revocations: &[Revocation]) -> String {
-    let mut lines: Vec<_> = revocations
-        .iter()
-        .map(|entry| format!("{} {} {}\n", entry.serial, entry.at.as_unix(), entry.reason.code()))
-        .collect();
-    lines.sort_unstable();
-    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, lines.concat().as_bytes()).as_ref())
 }

@@ -6,22 +6,25 @@
 //! closes and whose serial goes on the revocation list.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::policy::Question;
 use super::{Ca, SignerError};
 use crate::crash;
-use crate::domain::audit::{Act, Outcome};
-use crate::domain::{AuthorityKind, AuthorityState, Delta, Hostname, LineageId, Serial, Slug, UtcTime};
+use crate::domain::audit::Act;
+use crate::domain::{AuthorityKind, Hostname, LineageId, Serial, Slug, UtcTime};
+use crate::keys::Signer;
 use crate::pki::issuer::{ClientLeaf, PrepareError, prepare_client};
 use crate::pki::prepared::{AssembleError, Certificate as SignedCertificate};
 use crate::pki::profile::{CommonName, Outliving, Ruling};
 use crate::pki::{AuthorityCertificate, Prepared, Profile, PublicKey};
+use crate::store::StoreError;
 use crate::store::authorities::Authority;
-use crate::store::certificates::{Certificate, Intent, IntentOutcome, IntentPurpose};
+use crate::store::certificates::{Certificate, Intent, IntentPurpose};
+use crate::store::issuance::{Issuance, NotStored};
 use crate::store::people::{Device, Person};
-use crate::store::{StoreError, Transaction};
 
 /// How often a serial is drawn before we stop believing in chance.
 const SERIAL_TRIES: usize = 4;
@@ -78,6 +81,9 @@ pub enum GateError {
     /// The key could not sign. -> 503
     #[error("the authority could not sign")]
     Sign(#[from] SignerError),
+    /// The authority's row holds a certificate that is not of its key. Nothing was signed. -> 503
+    #[error("the certificate in the row of authority {0} is not of its key: the row was changed")]
+    ForeignCertificate(Slug),
     /// What was signed is not what was recorded. Nothing of it is given out. -> 500
     #[error("the signed certificate is not the recorded one")]
     Compare(#[from] AssembleError),
@@ -127,12 +133,17 @@ impl Ca {
         self.check_clock(now).await?;
         let authority =
             store.signing_authority(AuthorityKind::Issuing).await?.ok_or(GateError::NoAuthority)?;
-        let issuer = parse_issuer(&authority)?;
+        let issuer = self.issuer(&authority)?;
+        let signer = self.signer_for(&authority, issuer.spki_der()).await?;
         crash::reach("ca.after_serial");
         // Outside the transaction, which everybody waits for; its failure counts only if the rules admit.
         let prepared = self.prepare_leaf(order, &authority, &issuer, now);
-
-        let transaction = store.begin().await?;
+        let purpose = IntentPurpose::Client {
+            person: order.person.id,
+            device: order.device.id,
+            profile: order.profile.name.clone(),
+            lineage: order.lineage,
+        };
         let question = Question {
             person: order.person,
             profile: order.profile,
@@ -141,25 +152,12 @@ impl Ca {
             predecessor: order.predecessor,
             dns_names: order.dns_names,
         };
-        let admitted = question.decide(&transaction, &act.actor, now).await?;
-        let prepared = match admitted.and(prepared) {
-            Ok(prepared) => prepared,
-            Err(refused) => {
-                transaction.commit().await?;
-                return Err(refused);
-            }
-        };
-        let purpose = IntentPurpose::Client {
-            person: order.person.id,
-            device: order.device.id,
-            profile: order.profile.name.clone(),
-            lineage: order.lineage,
-        };
-        put_on_record(&transaction, &authority, &prepared, purpose, now).await?;
-        transaction.commit().await?;
+        let intent = prepared.as_ref().ok().map(|prepared| intent(&authority, prepared, purpose, now));
+        question.put_on_record(store, intent, &act.actor, now).await?;
+        let prepared = prepared?;
 
         let (not_before, not_after) = (prepared.not_before(), prepared.not_after());
-        let signed = self.sign_recorded(&authority, prepared).await?;
+        let signed = sign_recorded(&*signer, prepared).await?;
         let certificate = Certificate {
             serial: signed.serial(),
             authority: authority.name,
@@ -181,10 +179,15 @@ impl Ca {
             invalid_since: None,
             supersede_at: None,
         };
-        let transaction = store.begin().await?;
-        self.store_certificate(&transaction, order, &certificate, act, now).await?;
-        crash::reach("ca.before_commit");
-        transaction.commit().await?;
+        let overlap = order.profile.rules.renewal.overlap_seconds.filter(|_| order.predecessor.is_some());
+        let issuance = Issuance {
+            certificate: certificate.clone(),
+            device: order.device_is_new.then(|| order.device.clone()),
+            supersede_at: overlap.map(|seconds| now.plus(Duration::from_secs(seconds))),
+            act: act.clone(),
+            now,
+        };
+        store.store_issued(issuance).await?.map_err(|refused| refused_of(refused, &certificate))?;
         crash::reach("ca.after_commit");
         let is_capped = not_after < order.profile.validity(now).1;
         Ok(Passed { certificate, chain: authority.certificate.into_iter().collect(), is_capped })
@@ -221,6 +224,7 @@ impl Ca {
             not_before: not_before.max(issuer.not_before()),
             not_after,
             crl_urls: &[self.crl_url(&authority.name)],
+            ocsp_urls: &[self.ocsp_url()],
             issuer_urls: &[self.issuer_url(&authority.name)],
         };
         prepare_client(issuer, &leaf).map_err(|error| match error {
@@ -256,68 +260,22 @@ impl Ca {
         now: UtcTime,
     ) -> Result<SignedCertificate, GateError> {
         self.check_clock(now).await?;
-        let transaction = self.0.store.begin().await?;
-        put_on_record(&transaction, authority, &prepared, purpose, now).await?;
-        transaction.commit().await?;
-        self.sign_recorded(authority, prepared).await
+        let signer = self.signer_for(authority, prepared.issuer_spki()).await?;
+        self.0.store.put_on_record(intent(authority, &prepared, purpose, now)).await?;
+        sign_recorded(&*signer, prepared).await
     }
 
-    /// Signs what is on record, once, and compares.
-    async fn sign_recorded(
+    /// The authority's signer, if its key is the one in the authority's certificate.
+    async fn signer_for(
         &self,
         authority: &Authority,
-        prepared: Prepared,
-    ) -> Result<SignedCertificate, GateError> {
-        crash::reach("ca.after_intent");
+        issuer_spki: &[u8],
+    ) -> Result<Arc<dyn Signer>, GateError> {
         let signer = self.signer(&authority.key_id).await?;
-        let signature = signer.sign(prepared.tbs()).await.map_err(SignerError::from)?;
-        crash::reach("ca.after_signing");
-        Ok(prepared.assemble(&signature)?)
-    }
-
-    async fn store_certificate(
-        &self,
-        transaction: &Transaction,
-        order: &Order<'_>,
-        certificate: &Certificate,
-        act: &Act,
-        now: UtcTime,
-    ) -> Result<(), GateError> {
-        // From here to the commit nobody is disabled and nothing is revoked behind our back.
-        transaction.lock_register().await?;
-        if !transaction
-            .authority_state(&certificate.authority)
-            .await?
-            .is_some_and(AuthorityState::is_in_force)
-        {
-            return Err(GateError::AuthorityLeft(certificate.authority.clone()));
+        if signer.public_key() != issuer_spki {
+            return Err(GateError::ForeignCertificate(authority.name.clone()));
         }
-        if let Some(old) = order.predecessor
-            && transaction.is_revoked(old.serial).await?
-        {
-            return Err(GateError::PredecessorRevoked);
-        }
-        if transaction.is_key_compromised(&certificate.spki_sha256).await? {
-            return Err(GateError::BlockedKey);
-        }
-        let person = transaction.person(order.person.id).await?.filter(|person| !person.disabled);
-        let person = person.ok_or(GateError::PersonDisabled)?;
-        if !transaction.resolve_intent(certificate.serial, IntentOutcome::Issued, now).await? {
-            return Err(GateError::IntentClosed);
-        }
-        if order.device_is_new {
-            transaction.insert_device(order.device).await?;
-        }
-        transaction.insert_certificate(certificate).await?;
-        if let (Some(_), Some(overlap)) = (order.predecessor, order.profile.rules.renewal.overlap_seconds) {
-            let when = now.plus(Duration::from_secs(overlap));
-            transaction.supersede(certificate.lineage, certificate.serial, when).await?;
-        }
-        let deltas = [Delta::Person(person.record()), Delta::Certificate(certificate.record())];
-        transaction.append_changes(&deltas, now).await?;
-        let detail = format!("serial {}", certificate.serial);
-        transaction.finish_act(act, Outcome::Succeeded, Some(&detail), now).await?;
-        Ok(())
+        Ok(signer)
     }
 
     /// Draws a serial and commits it to its purpose.
@@ -334,6 +292,14 @@ impl Ca {
     }
 }
 
+/// Signs what is on record, once, and compares.
+async fn sign_recorded(signer: &dyn Signer, prepared: Prepared) -> Result<SignedCertificate, GateError> {
+    crash::reach("ca.after_intent");
+    let signature = signer.sign(prepared.tbs()).await.map_err(SignerError::from)?;
+    crash::reach("ca.after_signing");
+    Ok(prepared.assemble(&signature)?)
+}
+
 /// What stands in the common name.
 fn common_name(order: &Order<'_>) -> String {
     match order.profile.rules.names.common_name {
@@ -343,25 +309,26 @@ fn common_name(order: &Order<'_>) -> String {
     }
 }
 
-/// Takes the serial and records the intent of a prepared certificate, in the caller's transaction.
-async fn put_on_record(
-    transaction: &Transaction,
-    authority: &Authority,
-    prepared: &Prepared,
-    purpose: IntentPurpose,
-    now: UtcTime,
-) -> Result<(), StoreError> {
-    let serial = prepared.serial();
-    transaction.reserve_serial(serial, purpose.name(), now).await?;
-    let intent = Intent {
-        serial,
+/// The intent of a prepared certificate.
+fn intent(authority: &Authority, prepared: &Prepared, purpose: IntentPurpose, now: UtcTime) -> Intent {
+    Intent {
+        serial: prepared.serial(),
         authority: authority.name.clone(),
         tbs: prepared.tbs().to_vec(),
         purpose,
         not_after: prepared.not_after(),
         created_at: now,
-    };
-    transaction.record_intent(&intent).await
+    }
+}
+
+fn refused_of(refused: NotStored, certificate: &Certificate) -> GateError {
+    match refused {
+        NotStored::AuthorityLeft => GateError::AuthorityLeft(certificate.authority.clone()),
+        NotStored::PersonDisabled => GateError::PersonDisabled,
+        NotStored::PredecessorRevoked => GateError::PredecessorRevoked,
+        NotStored::BlockedKey => GateError::BlockedKey,
+        NotStored::IntentClosed => GateError::IntentClosed,
+    }
 }
 
 /// Reads the authority's own certificate.

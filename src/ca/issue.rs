@@ -99,12 +99,12 @@ impl From<StoreError> for IssueError {
 }
 
 impl Ca {
-    /// Issues a first certificate on a device. `act` was committed before; it is closed with the
-    /// certificate, and by the caller if this fails.
-    ///
-    /// # Errors
-    /// As [`IssueError`] says. After an error nothing was given out.
-    pub async fn issue(&self, request: &IssueRequest, act: &Act, now: UtcTime) -> Result<Issued, IssueError> {
+    pub(super) async fn issue_first(
+        &self,
+        request: &IssueRequest,
+        act: &Act,
+        now: UtcTime,
+    ) -> Result<Issued, IssueError> {
         let person = self.person_in_good_standing(request.person).await?;
         let (device, device_is_new) = match &request.device {
             DeviceChoice::Existing(id) => {
@@ -117,12 +117,7 @@ impl Ca {
         self.check_and_pass(&subject, &request.profile, &request.csr_pem, &request.dns_names, act, now).await
     }
 
-    /// Issues the successor of a certificate: same person, device and lineage, new key, today's policy.
-    /// The predecessor stays valid until it ends or is revoked.
-    ///
-    /// # Errors
-    /// As [`IssueError`] says; a revoked or expired certificate is not renewed.
-    pub async fn renew(
+    pub(super) async fn issue_successor(
         &self,
         serial: Serial,
         csr_pem: &str,

@@ -4,11 +4,14 @@
 
 mod authorities;
 mod ceremony;
+mod counted;
 mod crls;
 mod cross;
 mod gate;
+pub mod health;
 mod intents;
 mod issue;
+mod ocsp;
 mod people;
 mod policy;
 mod profiles;
@@ -16,6 +19,8 @@ mod revoke;
 mod rollover;
 mod server_leaves;
 mod supersede;
+#[cfg(feature = "test-util")]
+mod witness;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,24 +31,29 @@ use parking_lot::Mutex;
 use crate::activate::{Activation, Enforce};
 use crate::domain::{AuthorityKind, Entropy, Slug};
 use crate::keys::{KeyId, SealedSigner, SignError, Signer, Vaults};
+use crate::pki::AuthorityCertificate;
 use crate::store::authorities::{Authority, SigningKey};
 use crate::store::{Store, StoreError};
+use crate::telemetry::metrics::CaMetrics;
 
 pub use authorities::InitError;
 pub use ceremony::{Brought, CeremonyFault, Imported, Wanted};
-pub use crls::CrlError;
 pub use cross::CrossError;
+pub use crls::{CrlError, CrlOutcome};
 pub use gate::GateError;
 pub use issue::{DeviceChoice, IssueError, IssueRequest, Issued};
+pub use ocsp::{OcspAnswer, OcspError};
 pub use people::EditPersonError;
 pub use profiles::{EditProfileError, Explained, Rehearsal, RehearsedRequest};
-pub use revoke::{RevokeError, Revoked};
 pub use rollover::{Moved, RolloverError};
+pub use revoke::{Grounds, RevokeError, Revoked};
 pub use server_leaves::ServerLeafError;
+#[cfg(feature = "test-util")]
+pub use witness::{Signed, Witness};
 
 /// The authority. Cheap to clone.
 #[derive(Clone)]
-pub struct Ca(Arc<Inner>);
+pub struct Ca(Arc<Inner>, Arc<CaMetrics>);
 
 struct Inner {
     store: Store,
@@ -56,6 +66,11 @@ struct Inner {
     /// What stands in front of `/pki/…` in certificates, without a slash at its end.
     base_url: String,
     signers: Mutex<HashMap<KeyId, Arc<dyn Signer>>>,
+    ocsp: ocsp::Desks,
+    #[cfg(feature = "test-util")]
+    witness: Arc<Witness>,
+    /// Certificates of authorities by their bytes, read once.
+    issuers: Mutex<HashMap<Vec<u8>, Arc<AuthorityCertificate>>>,
 }
 
 /// Why an authority's key could not be used.
@@ -89,7 +104,9 @@ impl Ca {
         publish_crls: Activation,
         base_url: String,
     ) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Inner {
+            #[cfg(feature = "test-util")]
+            witness: Witness::new(store.clone()),
             store,
             vaults,
             entropy,
@@ -98,7 +115,10 @@ impl Ca {
             last_recorded: AtomicI64::new(0),
             base_url,
             signers: Mutex::default(),
-        }))
+            ocsp: ocsp::Desks::default(),
+            issuers: Mutex::default(),
+        };
+        Self(Arc::new(inner), Arc::default())
     }
 
     /// Every authority, oldest first.
@@ -112,6 +132,11 @@ impl Ca {
     /// Where the revocation list of `authority` is published.
     pub fn crl_url(&self, authority: &Slug) -> String {
         format!("{}/pki/{authority}.crl", self.0.base_url)
+    }
+
+    /// Where the status of a certificate is asked for, whichever authority signed it.
+    pub fn ocsp_url(&self) -> String {
+        format!("{}/pki/ocsp", self.0.base_url)
     }
 
     /// Where the certificate of `authority` is published.
@@ -129,6 +154,23 @@ impl Ca {
         Ok(issuer.and_then(|issuer| issuer.certificate).into_iter().collect())
     }
 
+    /// Who sees every signature.
+    #[cfg(feature = "test-util")]
+    pub fn witness(&self) -> &Arc<Witness> {
+        &self.0.witness
+    }
+
+    /// The certificate of `authority`; what its row says today decides, only the reading is kept.
+    fn issuer(&self, authority: &Authority) -> Result<Arc<AuthorityCertificate>, StoreError> {
+        let der = authority.certificate.as_deref().unwrap_or_default();
+        if let Some(issuer) = self.0.issuers.lock().get(der) {
+            return Ok(issuer.clone());
+        }
+        let issuer = Arc::new(gate::parse_issuer(authority)?);
+        self.0.issuers.lock().insert(der.to_vec(), issuer.clone());
+        Ok(issuer)
+    }
+
     async fn signer(&self, key_id: &KeyId) -> Result<Arc<dyn Signer>, SignerError> {
         if let Some(signer) = self.0.signers.lock().get(key_id) {
             return Ok(signer.clone());
@@ -140,6 +182,8 @@ impl Ca {
         let opened = self.0.vaults.authority.open(SigningKey::place(key_id), &key.sealed);
         let pkcs8 = opened.map_err(|_| SignerError::Sealed(key_id.clone()))?;
         let signer: Arc<dyn Signer> = Arc::new(SealedSigner::from_pkcs8(key_id.clone(), pkcs8.expose())?);
+        #[cfg(feature = "test-util")]
+        let signer = self.0.witness.watching(signer);
         self.0.signers.lock().insert(key_id.clone(), signer.clone());
         Ok(signer)
     }

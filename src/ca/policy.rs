@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use super::gate::{GateError, hex};
 use crate::domain::{Actor, Hostname, LineageId, PersonId, UtcTime};
-use crate::pki::profile::{Facts, Requester, Rule, Ruling, refusal};
+use crate::pki::profile::{Facts, Requester, Rule, Ruling};
 use crate::pki::{Profile, PublicKey};
-use crate::store::certificates::Certificate;
+use crate::store::certificates::{Certificate, Intent};
+use crate::store::issuance::Asked;
 use crate::store::people::Person;
-use crate::store::profiles::IssuanceRequest;
-use crate::store::{StoreError, Transaction};
+use crate::store::{Store, StoreError, Transaction};
 
 /// A request as the rules see it.
 pub(super) struct Question<'a> {
@@ -39,25 +39,34 @@ impl Question<'_> {
         actor: &Actor,
         now: UtcTime,
     ) -> Result<Facts, StoreError> {
-        let key = hex(&self.public_key.sha256());
-        let other_devices = match self.profile.rules.devices_per_person {
-            None => 0,
-            Some(_) => {
-                transaction.lock_person(self.person.id).await?;
-                let name = &self.profile.name;
-                transaction.other_lineages(self.person.id, name, self.lineage, now).await?
-            }
-        };
-        Ok(Facts {
+        let mut facts = self.known(actor);
+        let key = self.key();
+        if self.profile.rules.devices_per_person.is_some() {
+            transaction.lock_person(self.person.id).await?;
+            let name = &self.profile.name;
+            facts.other_devices = transaction.other_lineages(self.person.id, name, self.lineage, now).await?;
+        }
+        facts.key_is_blocked = transaction.is_key_compromised(&key).await?;
+        facts.key_is_used_elsewhere = transaction.is_key_in_other_lineage(&key, self.lineage).await?;
+        Ok(facts)
+    }
+
+    /// The facts that are in the request itself.
+    fn known(&self, actor: &Actor) -> Facts {
+        Facts {
             requester: requester(actor, self.person.id),
             groups: self.person.groups.clone(),
             key: self.public_key.kind().into(),
-            key_is_blocked: transaction.is_key_compromised(&key).await?,
-            key_is_used_elsewhere: transaction.is_key_in_other_lineage(&key, self.lineage).await?,
-            renewal: self.predecessor.map(|old| old.spki_sha256 == key),
-            other_devices,
+            key_is_blocked: false,
+            key_is_used_elsewhere: false,
+            renewal: self.predecessor.map(|old| old.spki_sha256 == self.key()),
+            other_devices: 0,
             dns_names: self.dns_names.clone(),
-        })
+        }
+    }
+
+    fn key(&self) -> String {
+        hex(&self.public_key.sha256())
     }
 
     /// Every rule's word on this request.
@@ -70,31 +79,30 @@ impl Question<'_> {
         Ok(self.profile.judge(&self.facts(transaction, actor, now).await?))
     }
 
-    /// Judges the request and keeps it. A refusal is the answer, not an error of the transaction: the
-    /// caller commits, so that what was refused is on record too.
-    pub(super) async fn decide(
+    /// Judges the request by what the rows say at that moment, and puts request and intent on record, or
+    /// the refused request alone.
+    pub(super) async fn put_on_record(
         &self,
-        transaction: &Transaction,
+        store: &Store,
+        intent: Option<Intent>,
         actor: &Actor,
         now: UtcTime,
-    ) -> Result<Result<(), GateError>, StoreError> {
-        let facts = self.facts(transaction, actor, now).await?;
-        let refused = refusal(self.profile.judge(&facts));
-        let request = IssuanceRequest {
-            at: now,
+    ) -> Result<(), GateError> {
+        let asked = Asked {
             person: self.person.id,
-            profile: self.profile.name.clone(),
-            profile_version: self.profile.version,
-            facts,
-            refused_by: refused.as_ref().map(|ruling| ruling.rule),
+            profile: self.profile.clone(),
+            key: self.key(),
+            lineage: self.lineage,
+            known: self.known(actor),
+            intent,
+            now,
         };
-        transaction.insert_issuance_request(&request).await?;
-        Ok(match refused {
+        match store.judge_and_record(asked).await? {
             None => Ok(()),
             Some(ruling) if ruling.rule == Rule::BlockedKey => Err(GateError::BlockedKey),
             Some(ruling) => {
                 Err(GateError::Policy { profile: self.profile.name.clone(), ruling: Box::new(ruling) })
             }
-        })
+        }
     }
 }

@@ -1,13 +1,23 @@
-//! Taking certificates back. The row, the register delta and the audit event stand or fall together;
-//! the answer waits for the edges.
+//! Taking certificates back, and giving back those that were only held. The row, the register delta and
+//! the audit event stand or fall together; the answer waits for the edges.
 
 use super::Ca;
+use crate::crash;
 use crate::domain::audit::{Act, Outcome};
 use crate::domain::{Delta, DeviceId, Enforced, RevocationReason, Serial, UtcTime};
-use crate::store::StoreError;
 use crate::store::certificates::Certificate;
+use crate::store::{StoreError, Transaction};
 
-/// A certificate that is revoked.
+/// Why a certificate is taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grounds {
+    /// The reason.
+    pub reason: RevocationReason,
+    /// Since when its key is thought to be in other hands, if known (RFC 5280 §5.3.2).
+    pub invalid_since: Option<UtcTime>,
+}
+
+/// A certificate that was taken back or given back.
 #[derive(Clone, Debug)]
 pub struct Revoked {
     /// The certificate.
@@ -16,24 +26,32 @@ pub struct Revoked {
     pub enforced: Enforced,
 }
 
-/// Why nothing was revoked.
+/// Why nothing was revoked or released.
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
     /// There is no such certificate or device: a revocation of what was never issued is an error. -> 404
     #[error("there is no such {0}")]
     Missing(&'static str),
-    /// It is revoked for another reason, and reasons are final but for a rise to keyCompromise
-    /// (RFC 5280 §5.3.1). -> 409
+    /// It is revoked for another reason, and reasons are final but for a hold, and for a rise to
+    /// keyCompromise (RFC 5280 §5.3.1). -> 409
     #[error("the certificate is revoked already ({0}); a reason can only be raised to keyCompromise")]
     AlreadyRevoked(RevocationReason),
+    /// Only a hold can be lifted. -> 409
+    #[error("the certificate is not on hold: only certificateHold can be released")]
+    NotOnHold,
+    /// The date is in the future, or before the certificate was valid. -> 422
+    #[error("invalid_since must lie between the start of the certificate, {from}, and now")]
+    InvalidSince {
+        /// Start of validity.
+        from: UtcTime,
+    },
     /// Nothing changed; repeating is safe. -> 503
     #[error("the revocation could not be recorded")]
     Store(#[from] StoreError),
 }
 
 impl Ca {
-    /// Revokes a certificate. Revoking it again for the same reason changes nothing and succeeds.
-    /// `act` is closed with the revocation, and by the caller if this fails.
+    /// As [`Self::revoke_on`], without a date of invalidity.
     ///
     /// # Errors
     /// As [`RevokeError`] says.
@@ -44,32 +62,98 @@ impl Ca {
         act: &Act,
         now: UtcTime,
     ) -> Result<Revoked, RevokeError> {
-        let mut certificate =
-            self.0.store.certificate(serial).await?.ok_or(RevokeError::Missing("certificate"))?;
-        let from = certificate.revoked.map(|(_, reason)| reason);
-        match from {
-            None => {}
-            Some(same) if same == reason => {
-                self.0.store.finish_act(act, Outcome::Succeeded, Some("was revoked before"), now).await?;
-                let enforced = self.0.enforce.bring_up_to_date().await;
-                return Ok(Revoked { certificate, enforced });
-            }
-            Some(_) if reason == RevocationReason::KeyCompromise => {}
-            Some(other) => return Err(RevokeError::AlreadyRevoked(other)),
-        }
+        self.revoke_on(serial, Grounds { reason, invalid_since: None }, act, now).await
+    }
+
+    /// Revokes a certificate. Revoking it again on the same grounds changes nothing and succeeds. With
+    /// keyCompromise every certificate with its key goes, and the key is blocked for ever. `act` is
+    /// closed with the revocation, and by the caller if this fails.
+    ///
+    /// # Errors
+    /// As [`RevokeError`] says.
+    pub async fn revoke_on(
+        &self,
+        serial: Serial,
+        grounds: Grounds,
+        act: &Act,
+        now: UtcTime,
+    ) -> Result<Revoked, RevokeError> {
+        let Grounds { reason, invalid_since } = grounds;
         let transaction = self.0.store.begin().await?;
-        transaction.revoke_certificate(serial, from, reason, now).await?;
-        let delta = Delta::Revoked { fingerprint: certificate.fingerprint, at: now, reason };
-        transaction.append_changes(&[delta], now).await?;
-        transaction.finish_act(act, Outcome::Succeeded, Some(reason.name()), now).await?;
+        // From here to the commit nothing is issued, revoked or released behind our back.
+        transaction.lock_register().await?;
+        let certificate =
+            transaction.certificate(serial).await?.ok_or(RevokeError::Missing("certificate"))?;
+        let from = certificate.not_before;
+        if invalid_since.is_some_and(|since| since > now || since < from) {
+            return Err(RevokeError::InvalidSince { from });
+        }
+        let fresh = match certificate.revoked {
+            None | Some((_, RevocationReason::CertificateHold)) => {
+                certificate.revoked.is_none_or(|(_, held)| held != reason)
+            }
+            Some((_, same)) if same == reason => false,
+            Some(_) if reason == RevocationReason::KeyCompromise => true,
+            Some((_, other)) => return Err(RevokeError::AlreadyRevoked(other)),
+        };
+        let mut deltas = Vec::new();
+        if fresh {
+            deltas.push(take_back(&transaction, &certificate, reason, now).await?);
+            if reason == RevocationReason::KeyCompromise {
+                deltas.extend(take_back_siblings(&transaction, &certificate, now).await?);
+            }
+            transaction.append_changes(&deltas, now).await?;
+        }
+        let dated = invalid_since.filter(|since| certificate.invalid_since != Some(*since));
+        if let Some(since) = dated {
+            transaction.set_invalid_since(serial, since).await?;
+        }
+        let detail = match deltas.len() {
+            0 => "was revoked before".to_owned(),
+            1 => reason.name().to_owned(),
+            count => format!("{reason}, {count} certificates with the same key"),
+        };
+        transaction.finish_act(act, Outcome::Succeeded, Some(&detail), now).await?;
+        let certificate = transaction.certificate(serial).await?.unwrap_or(certificate);
+        crash::reach("revoke.before_commit");
         transaction.commit().await?;
-        certificate.revoked = Some((now, reason));
-        tracing::info!(cert.serial = %serial, reason = %reason, "Revoked a client certificate");
+        crash::reach("revoke.after_commit");
+        if fresh {
+            self.count_revocations(reason, deltas.len());
+            tracing::info!(cert.serial = %serial, reason = %reason, count = deltas.len(), "Revoked a client certificate");
+        }
+        if fresh || dated.is_some() {
+            self.0.publish_crls.wake();
+        }
+        let enforced = self.0.enforce.bring_up_to_date().await;
+        Ok(Revoked { certificate, enforced })
+    }
+
+    /// Lifts the hold of a certificate: it passes again, leaves the revocation list, and OCSP answers
+    /// `good`. `act` is closed with it, and by the caller if this fails.
+    ///
+    /// # Errors
+    /// [`RevokeError::NotOnHold`] when it is active, or revoked for a reason that is final.
+    pub async fn release(&self, serial: Serial, act: &Act, now: UtcTime) -> Result<Revoked, RevokeError> {
+        let transaction = self.0.store.begin().await?;
+        transaction.lock_register().await?;
+        transaction.certificate(serial).await?.ok_or(RevokeError::Missing("certificate"))?;
+        if !transaction.release_certificate(serial).await? {
+            return Err(RevokeError::NotOnHold);
+        }
+        let certificate =
+            transaction.certificate(serial).await?.ok_or(RevokeError::Missing("certificate"))?;
+        let delta = Delta::Released { fingerprint: certificate.fingerprint };
+        transaction.append_changes(&[delta], now).await?;
+        transaction.finish_act(act, Outcome::Succeeded, None, now).await?;
+        transaction.commit().await?;
+        tracing::info!(cert.serial = %serial, "Released a client certificate from hold");
         let enforced = self.after_revocation().await;
         Ok(Revoked { certificate, enforced })
     }
 
-    /// Revokes every active certificate of a device. None left to revoke is a success.
+    /// Revokes every certificate of a device that has not ended and is active or on hold. None left to
+    /// revoke is a success.
     ///
     /// # Errors
     /// As [`RevokeError`] says.
@@ -83,17 +167,28 @@ impl Ca {
         self.0.store.device(device).await?.ok_or(RevokeError::Missing("device"))?;
         let transaction = self.0.store.begin().await?;
         transaction.lock_register().await?;
-        let active = transaction.active_certificates_of(device, now).await?;
-        let mut deltas = Vec::with_capacity(active.len());
-        for certificate in &active {
-            transaction.revoke_certificate(certificate.serial, None, reason, now).await?;
-            deltas.push(Delta::Revoked { fingerprint: certificate.fingerprint, at: now, reason });
+        let mut deltas = Vec::new();
+        for found in transaction.revocable_certificates_of(device, now).await? {
+            // One with the same key may have taken it along.
+            let certificate = transaction.certificate(found.serial).await?.unwrap_or(found);
+            let (hold, final_already) = match certificate.revoked {
+                None => (false, false),
+                Some((_, held)) => (held == RevocationReason::CertificateHold, held == reason),
+            };
+            if final_already || (certificate.revoked.is_some() && !hold) {
+                continue;
+            }
+            deltas.push(take_back(&transaction, &certificate, reason, now).await?);
+            if reason == RevocationReason::KeyCompromise {
+                deltas.extend(take_back_siblings(&transaction, &certificate, now).await?);
+            }
         }
         transaction.append_changes(&deltas, now).await?;
-        let detail = format!("{} certificates, {reason}", active.len());
+        let detail = format!("{} certificates, {reason}", deltas.len());
         transaction.finish_act(act, Outcome::Succeeded, Some(&detail), now).await?;
         transaction.commit().await?;
-        tracing::info!(device.id = %device, count = active.len(), reason = %reason, "Revoked a device");
+        self.count_revocations(reason, deltas.len());
+        tracing::info!(device.id = %device, count = deltas.len(), reason = %reason, "Revoked a device");
         Ok(self.after_revocation().await)
     }
 
@@ -101,4 +196,35 @@ impl Ca {
         self.0.publish_crls.wake();
         self.0.enforce.bring_up_to_date().await
     }
+}
+
+/// Revokes one certificate in a transaction that holds the register. It keeps the time of its first
+/// revocation: since then it has not passed.
+async fn take_back(
+    transaction: &Transaction,
+    certificate: &Certificate,
+    reason: RevocationReason,
+    now: UtcTime,
+) -> Result<Delta, StoreError> {
+    let before = certificate.revoked.map(|(_, reason)| reason);
+    transaction.revoke_certificate(certificate.serial, before, reason, now).await?;
+    let at = certificate.revoked.map_or(now, |(at, _)| at);
+    Ok(Delta::Revoked { fingerprint: certificate.fingerprint, at, reason })
+}
+
+/// Revokes for keyCompromise whatever else has the key of this certificate.
+async fn take_back_siblings(
+    transaction: &Transaction,
+    certificate: &Certificate,
+    now: UtcTime,
+) -> Result<Vec<Delta>, StoreError> {
+    let reason = RevocationReason::KeyCompromise;
+    let mut deltas = Vec::new();
+    for sibling in transaction.certificates_with_key(&certificate.spki_sha256).await? {
+        let done = sibling.revoked.is_some_and(|(_, known)| known == reason);
+        if sibling.serial != certificate.serial && !done {
+            deltas.push(take_back(transaction, &sibling, reason, now).await?);
+        }
+    }
+    Ok(deltas)
 }

@@ -272,7 +272,7 @@ impl Ca {
         let all = store.authorities().await?;
         below.extend(all.into_iter().filter(|a| a.issuer.as_ref() == Some(&authority.name)).map(|a| a.name));
         let Some(last) = store.last_end_under(&below).await? else { return Ok(false) };
-        Ok(store.latest_crl(&authority.name).await?.is_none_or(|list| list.this_update <= last))
+        Ok(store.latest_crl_dates(&authority.name).await?.is_none_or(|list| list.this_update <= last))
     }
 
     /// What the installation is called in the names of its authorities.

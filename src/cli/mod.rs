@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. Speaks to people in sentences, and with `--output json` to
 //! programs in objects. Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.
 
+mod backup;
 mod ceremony;
 mod check;
 mod config_schema;
@@ -51,6 +52,10 @@ enum Command {
     Serve(serve::Arguments),
     /// Bring the database's schema up to this program's
     Migrate,
+    /// Write a backup to a new directory, also while serving; the key files are not in it
+    Backup(backup::BackupArguments),
+    /// Put a backup back, while nothing serves
+    Restore(backup::RestoreArguments),
     /// Look for everything that would keep `serve` from starting
     Check,
     /// Print the one-time link for the first administrator; an earlier one no longer opens
@@ -100,6 +105,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Init(arguments) => Box::pin(init::run(arguments, load()?, cli.output)).await,
         Command::Serve(arguments) => Box::pin(serve::run(arguments, load()?)).await,
         Command::Migrate => migrate::run(&load()?, cli.output).await,
+        Command::Backup(arguments) => backup::take(arguments, &load()?, cli.output).await,
+        Command::Restore(arguments) => Box::pin(backup::put_back(arguments, &load()?, cli.output)).await,
         Command::Check => check::run(load()?, cli.output).await,
         Command::SetupLink => setup_link::run(&load()?, cli.output).await,
         Command::Openapi => output::print(&crate::admin::openapi_document()),

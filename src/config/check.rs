@@ -50,6 +50,7 @@ pub(super) fn check(
         pki: Pki {
             listen: checker.some("pki.listen", raw.pki.listen, values::address),
             base_url: checker.some("pki.base_url", raw.pki.base_url, values::plain_base_url),
+            ocsp_per_second: raw.pki.ocsp_per_second,
         },
         health: Health { listen: checker.or("health.listen", &raw.health.listen, values::address, loopback) },
         door: Door { host: checker.some("door.host", raw.door.host, values::hostname) },
@@ -290,6 +291,7 @@ impl Checker<'_> {
             self.refuse(Fault::of_value("smtp.encryption", "none", reason));
         }
         Some(Smtp {
+            root_ca_file: self.some("smtp.root_ca_file", raw.root_ca_file, values::path),
             port: raw.port.unwrap_or(raw.encryption.default_port()),
             encryption: raw.encryption,
             login: raw.username.zip(password),

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -171,6 +172,8 @@ pub struct Pki {
     pub listen: Option<SocketAddr>,
     /// `http://host[:port]` in front of `/pki/`, as configured. Ask [`Config::pki_base_url`].
     pub base_url: Option<Url>,
+    /// OCSP answers signed a second for one source address.
+    pub ocsp_per_second: NonZeroU32,
 }
 
 /// Probes and metrics.
@@ -215,6 +218,8 @@ pub struct Smtp {
     pub port: u16,
     /// How the connection is protected.
     pub encryption: SmtpEncryption,
+    /// PEM file with a root to verify the server with, beside the system's.
+    pub root_ca_file: Option<PathBuf>,
     /// User name and password, if the server wants them.
     pub login: Option<(String, Secret<String>)>,
     /// Sender: an address, or a name and an address in angle brackets.

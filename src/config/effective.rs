@@ -43,6 +43,7 @@ fn raw(config: &Config) -> RawConfig {
         pki: RawPki {
             listen: config.pki.listen.map(|address| address.to_string()),
             base_url: Some(config.pki_base_url()),
+            ocsp_per_second: config.pki.ocsp_per_second,
         },
         health: RawHealth { listen: config.health.listen.to_string() },
         door: RawDoor { host: config.door.host.as_ref().map(ToString::to_string) },
@@ -90,6 +91,7 @@ fn smtp(config: &Config) -> RawSmtp {
         host: Some(smtp.host.clone()),
         port: Some(smtp.port),
         encryption: smtp.encryption,
+        root_ca_file: smtp.root_ca_file.as_deref().map(text),
         username: smtp.login.as_ref().map(|(name, _)| name.clone()),
         password: smtp.login.as_ref().map(|_| REDACTED.to_owned()),
         password_file: None,

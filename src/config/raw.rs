@@ -2,6 +2,8 @@
 //! known, which type, which range, what is secret) is read from the schema of these types, so that
 //! there is one place to add a key. Never used outside `config`.
 
+use std::num::NonZeroU32;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -204,7 +206,7 @@ impl Default for RawAdmin {
 }
 
 /// Where certificates and revocation lists are published.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawPki {
     /// Address of a plain HTTP listener for `/pki/` alone. Default: none, `edge.http` serves it.
@@ -214,6 +216,16 @@ pub struct RawPki {
     /// Default: `http://` and `door.host`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
+    /// OCSP answers signed a second for one source address, twice as many at once. Answers that an edge
+    /// keeps are not counted; those with a nonce are never kept.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub ocsp_per_second: NonZeroU32,
+}
+
+impl Default for RawPki {
+    fn default() -> Self {
+        Self { listen: None, base_url: None, ocsp_per_second: NonZeroU32::MIN.saturating_add(49) }
+    }
 }
 
 /// Probes and metrics.
@@ -289,6 +301,9 @@ pub struct RawSmtp {
     pub port: Option<u16>,
     /// How the connection is protected.
     pub encryption: SmtpEncryption,
+    /// PEM file with the root under which the mail server is verified, beside the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_ca_file: Option<String>,
     /// User name, if the server wants one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,

@@ -19,6 +19,7 @@ mod index;
 mod io;
 mod limits;
 mod listener;
+pub mod ocsp;
 pub mod permit;
 mod plain;
 mod protocol;

@@ -1,4 +1,4 @@
-//! The plain http listener: ACME challenges, public documents under `/pki/`, and the way to https.
+//! The plain http listener: ACME challenges, public documents and OCSP under `/pki/`, and the way to https.
 //! Nothing here looks at a certificate or reaches an upstream.
 
 use std::convert::Infallible;
@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use super::host::{self, Named};
+use super::ocsp;
 use super::protocol::h1;
 use super::respond::{self, Code, Problem};
 use super::worker::{Shared, Worker};
@@ -34,9 +35,14 @@ const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream) {
     let shared = &worker.shared;
     let place = shared.index.enter(None);
-    let service = service_fn(|request| {
-        let answer = answer(shared, &request).map(Full::new);
-        std::future::ready(Ok::<_, Infallible>(answer))
+    let Ok(peer) = stream.peer_addr() else { return }; // gone already
+    let service = service_fn(|request: Request<Incoming>| async move {
+        let answer = if ocsp::is_asked(request.uri().path()) {
+            ocsp::answer(shared.holder.ocsp(), request, peer.ip(), shared.clock.now()).await
+        } else {
+            answer(shared, &request)
+        };
+        Ok::<_, Infallible>(answer.map(Full::new))
     });
     let mut builder = h1(&shared.settings);
     builder.timer(TokioTimer::new()).header_read_timeout(shared.settings.header_timeout);

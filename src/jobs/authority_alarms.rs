@@ -256,7 +256,6 @@ mod tests {
             number: 1,
             this_update: UtcTime::from_unix(0),
             next_update: UtcTime::from_unix(1200),
-            entries_sha256: String::new(),
             der: Vec::new(),
         };
         let due = |now| list_ending(&root, Some(&list), UtcTime::from_unix(now)).due;

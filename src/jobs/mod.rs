@@ -12,6 +12,7 @@ pub mod close_orphans;
 pub mod expiry_alerts;
 pub mod publish_crls;
 pub mod refresh_live;
+pub mod renew_ocsp_signers;
 pub mod renew_server_certificates;
 pub mod send_mail;
 pub mod supersede_certificates;

@@ -1,9 +1,14 @@
 //! Publishes revocation lists before the current ones end, and at once after a revocation.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::{Job, JobContext, JobError, JobReport};
 use crate::ca::Ca;
+
+/// Revocations of one moment go on one list.
+const GATHER: Duration = Duration::from_millis(200);
 
 /// The job.
 pub struct PublishCrls(Ca);
@@ -30,6 +35,10 @@ impl Job for PublishCrls {
     }
 
     async fn run(&self, context: &JobContext) -> Result<JobReport, JobError> {
+        tokio::select! {
+            () = tokio::time::sleep(GATHER) => {}
+            () = context.stop.cancelled() => return Ok(JobReport::default()),
+        }
         let published = self.0.publish_crls(context.clock.now()).await;
         let published = published.map_err(|error| JobError::new("a list could not be published", error))?;
         Ok(JobReport::new(published.into(), format!("{published} lists published")))

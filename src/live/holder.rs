@@ -10,6 +10,7 @@ use super::Snapshot;
 use super::configuration::{BuildContext, Configuration, ConfigurationData};
 use super::feed::{Ack, Document, Documents, EdgeError, EdgeLink, Update};
 use super::journal::{Journal, JournalFault, Restored};
+use super::ocsp::OcspAnswers;
 use super::register::Register;
 use super::tls::TlsPolicy;
 use crate::clock::SharedClock;
@@ -23,6 +24,7 @@ pub struct Holder {
     register: Arc<Register>,
     configuration: ArcSwapOption<Configuration>,
     documents: ArcSwap<Documents>,
+    ocsp: OcspAnswers,
     tls: TlsPolicy,
     clock: SharedClock,
     listeners: RwLock<Vec<Listener>>,
@@ -61,6 +63,7 @@ impl Holder {
             register: Register::new(),
             configuration: ArcSwapOption::empty(),
             documents: ArcSwap::default(),
+            ocsp: OcspAnswers::default(),
             tls,
             clock,
             listeners: RwLock::default(),
@@ -100,6 +103,11 @@ impl Holder {
         self.documents.load().get(name).cloned()
     }
 
+    /// The OCSP answers that are kept here.
+    pub fn ocsp(&self) -> &OcspAnswers {
+        &self.ocsp
+    }
+
     /// Calls `listener` with every change from now on, before it is acknowledged.
     pub fn on_change(&self, listener: impl Fn(&[&Change]) + Send + Sync + 'static) {
         self.listeners.write().push(Box::new(listener));
@@ -128,6 +136,7 @@ impl EdgeLink for Holder {
             self.register.confirm(as_of);
         }
         if !new.is_empty() {
+            self.ocsp.forget(&new, &self.register);
             self.listeners.read().iter().for_each(|listener| listener(&new));
         }
         if let Some(documents) = &update.documents {

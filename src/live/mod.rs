@@ -9,6 +9,7 @@ pub mod configuration;
 pub mod feed;
 pub mod holder;
 pub mod journal;
+pub mod ocsp;
 pub mod register;
 pub mod tls;
 
@@ -20,6 +21,7 @@ pub use configuration::{
 };
 pub use feed::{Ack, EdgeError, EdgeLink, Feed, Update};
 pub use holder::Holder;
+pub use ocsp::{OcspAnswer, OcspAnswers, OcspRefusal, OcspResponder};
 pub use register::{Register, Standing};
 pub use tls::TlsPolicy;
 

@@ -54,7 +54,7 @@ pub fn prepare_cross(
         ext::extended_key_usage(oid::KP_CLIENT_AUTH),
     ];
     extensions.extend(ext::crl_distribution_points(template.crl_urls)?);
-    extensions.extend(ext::authority_info_access(template.issuer_urls)?);
+    extensions.extend(ext::authority_info_access(&[], template.issuer_urls)?);
     let fields = Fields {
         serial: template.serial,
         issuer: issuer.subject_der(),

@@ -58,13 +58,18 @@ pub(super) fn crl_distribution_points(urls: &[String]) -> Result<Option<Vec<u8>>
     Ok(Some(plain(oid::CRL_DISTRIBUTION_POINTS, &encode::sequence(&[&point]))))
 }
 
-/// §4.2.2.1: where the issuer's certificate is. No OCSP location: responders are found by configuration.
-pub(super) fn authority_info_access(urls: &[String]) -> Result<Option<Vec<u8>>, NameError> {
-    if urls.is_empty() {
+/// §4.2.2.1: where the status is asked for, and where the issuer's certificate is.
+pub(super) fn authority_info_access(
+    ocsp_urls: &[String],
+    issuer_urls: &[String],
+) -> Result<Option<Vec<u8>>, NameError> {
+    if ocsp_urls.is_empty() && issuer_urls.is_empty() {
         return Ok(None);
     }
-    let access = |url: &String| Ok(encode::sequence(&[&encode::oid(oid::AD_CA_ISSUERS), &http(url)?]));
-    let descriptions = urls.iter().map(access).collect::<Result<Vec<_>, NameError>>()?;
+    let access = |method, url: &String| Ok(encode::sequence(&[&encode::oid(method), &http(url)?]));
+    let ocsp = ocsp_urls.iter().map(|url| access(oid::AD_OCSP, url));
+    let issuers = issuer_urls.iter().map(|url| access(oid::AD_CA_ISSUERS, url));
+    let descriptions = ocsp.chain(issuers).collect::<Result<Vec<_>, NameError>>()?;
     Ok(Some(plain(oid::AUTHORITY_INFO_ACCESS, &encode::sequence_of(&descriptions))))
 }
 

@@ -84,6 +84,7 @@ pub(super) fn leaf<'a>(public_key: &'a PublicKey, urls: &'a [String], uris: &'a 
         not_before: START,
         not_after: END,
         crl_urls: urls,
+        ocsp_urls: urls,
         issuer_urls: urls,
     }
 }

@@ -35,6 +35,8 @@ pub struct ClientLeaf<'a> {
     pub not_after: UtcTime,
     /// Where the issuer's CRL is, plain HTTP.
     pub crl_urls: &'a [String],
+    /// Where the status is asked for (OCSP), plain HTTP.
+    pub ocsp_urls: &'a [String],
     /// Where the issuer's certificate is, plain HTTP.
     pub issuer_urls: &'a [String],
 }
@@ -95,7 +97,7 @@ pub fn prepare_client(
     ];
     extensions.extend(ext::subject_alt_name(&names));
     extensions.extend(ext::crl_distribution_points(leaf.crl_urls)?);
-    extensions.extend(ext::authority_info_access(leaf.issuer_urls)?);
+    extensions.extend(ext::authority_info_access(leaf.ocsp_urls, leaf.issuer_urls)?);
     let subject = names::distinguished(&[(oid::COMMON_NAME, "the common name", Some(leaf.common_name))])?;
     let certificate = Fields {
         serial: leaf.serial,
@@ -185,6 +187,9 @@ impl Fields<'_> {
             return Err(PrepareError::Validity { from: self.not_before, to: self.not_after });
         }
         let tbs = self.tbs();
+        if tbs.len() > MAX_TBS_OCTETS {
+            return Err(PrepareError::TooLong(tbs.len()));
+        }
         let findings = rules(&tbs);
         if !findings.is_empty() {
             return Err(PrepareError::Lint(findings));
@@ -197,6 +202,9 @@ impl Fields<'_> {
         })
     }
 }
+
+/// What leaves room for the signature within [`super::chain::MAX_OCTETS`].
+const MAX_TBS_OCTETS: usize = super::chain::MAX_OCTETS - 128;
 
 fn authority_key(template: &AuthorityTemplate<'_>) -> Result<PublicKey, PrepareError> {
     let only_p256 = KeyPolicy { p256: true, p384: false, ed25519: false, rsa_min_bits: None };
@@ -227,7 +235,7 @@ fn authority_extensions(
     extensions.push(ext::key_usage(ext::KEY_CERT_SIGN | ext::CRL_SIGN));
     extensions.extend(purpose.map(ext::extended_key_usage));
     extensions.extend(ext::crl_distribution_points(template.crl_urls)?);
-    extensions.extend(ext::authority_info_access(template.issuer_urls)?);
+    extensions.extend(ext::authority_info_access(&[], template.issuer_urls)?);
     Ok(extensions)
 }
 
@@ -288,6 +296,9 @@ pub enum PrepareError {
     /// A serial number is in the list of revoked certificates twice.
     #[error("serial {0} is listed as revoked twice")]
     Duplicate(Serial),
+    /// Nobody reads it: our own edges refuse longer ones unread.
+    #[error("the certificate would be longer than {most} octets, its body alone has {0}", most = super::chain::MAX_OCTETS)]
+    TooLong(usize),
     /// The bytes break a rule; a fault of this program, not of the caller.
     #[error("the to-be-signed bytes break {} rule(s), the first being {}", .0.len(), lint::first(.0))]
     Lint(Vec<Finding>),

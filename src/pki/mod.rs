@@ -1,7 +1,7 @@
 //! The pure core of the authority: requests in, to-be-signed bytes out, signatures checked.
 //!
 //! Nothing here reads a clock, a file or a socket, and nothing here signs for an authority: what is
-//! to be signed is prepared and linted ([`issuer`], [`crl`]), the signature is made elsewhere, and
+//! to be signed is prepared and linted ([`issuer`], [`crl`], [`ocsp`]), the signature is made elsewhere, and
 //! `assemble` checks it. The only private keys that pass through are those of the local server
 //! authority's leaves ([`server_leaf`]), of test fixtures and the command line ([`keygen`]), and
 //! those on their way into a PKCS#12 file ([`pkcs12`]).
@@ -17,6 +17,7 @@ pub mod issuer;
 pub mod key_policy;
 pub mod keygen;
 pub mod lint;
+pub mod ocsp;
 pub mod pem;
 pub mod pkcs12;
 pub mod prepared;

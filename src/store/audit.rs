@@ -1,10 +1,12 @@
 //! The audit: append-only, two events an act. The database itself refuses an update.
 
 use entity::audit_event;
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-};
+use futures_util::future::BoxFuture;
+#[cfg(feature = "test-util")]
+use sea_orm::ConnectionTrait;
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
+use super::writer::Rows;
 use super::{Store, StoreError, Transaction};
 use crate::domain::audit::{Act, Outcome};
 use crate::domain::{Actor, AuditEventId, UtcTime};
@@ -39,8 +41,7 @@ impl Store {
         now: UtcTime,
     ) -> Result<Act, StoreError> {
         let act = Act { started: AuditEventId::new(), actor, action, object, request_id };
-        let row = event(&act, act.started, "started", None, None, now);
-        audit_event::Entity::insert(row).exec_without_returning(self.writer()).await?;
+        self.writer.add(Event(event(&act, act.started, "started", None, None, now))).await?;
         Ok(act)
     }
 
@@ -55,7 +56,7 @@ impl Store {
         detail: Option<&str>,
         now: UtcTime,
     ) -> Result<(), StoreError> {
-        finish(self.writer(), act, outcome, detail, now).await
+        self.writer.add(Event(finished(act, outcome, detail, now))).await
     }
 
     /// When the newest act was recorded: no later act may happen before it.
@@ -92,6 +93,30 @@ impl Store {
             query = query.filter(audit_event::Column::Id.lt(before));
         }
         Ok(query.order_by_desc(audit_event::Column::Id).limit(limit).all(self.reader()).await?)
+    }
+
+    /// Outcome and detail of an act that is finished.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn end_of_act(&self, act: &str) -> Result<Option<(String, String)>, StoreError> {
+        let query = audit_event::Entity::find()
+            .filter(audit_event::Column::Act.eq(act))
+            .filter(audit_event::Column::Phase.eq("finished"));
+        let found = query.one(self.reader()).await?;
+        Ok(found.map(|row| (row.outcome.unwrap_or_default(), row.detail.unwrap_or_default())))
+    }
+
+    /// When the newest event was written; nothing before the first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn newest_event_at(&self) -> Result<Option<UtcTime>, StoreError> {
+        let query = audit_event::Entity::find()
+            .select_only()
+            .column_as(audit_event::Column::At.max(), "at")
+            .into_tuple::<Option<i64>>();
+        Ok(query.one(self.reader()).await?.flatten().map(UtcTime::from_unix))
     }
 
     /// Closes, as `unknown`, acts that were started before `before` and never finished. Returns how many.
@@ -155,20 +180,37 @@ impl Transaction {
         detail: Option<&str>,
         now: UtcTime,
     ) -> Result<(), StoreError> {
-        finish(self.connection(), act, outcome, detail, now).await
+        let row = finished(act, outcome, detail, now);
+        audit_event::Entity::insert(row).exec_without_returning(self.connection()).await?;
+        Ok(())
     }
 }
 
-async fn finish<C: ConnectionTrait>(
-    connection: &C,
+/// An event that is written together with those of others.
+struct Event(audit_event::ActiveModel);
+
+impl Rows for Event {
+    type Answer = ();
+
+    fn write<'t>(
+        all: &'t [Self],
+        transaction: &'t Transaction,
+    ) -> BoxFuture<'t, Result<Vec<()>, StoreError>> {
+        Box::pin(async move {
+            let rows = all.iter().map(|event| event.0.clone());
+            audit_event::Entity::insert_many(rows).exec_without_returning(transaction.connection()).await?;
+            Ok(vec![(); all.len()])
+        })
+    }
+}
+
+pub(in crate::store) fn finished(
     act: &Act,
     outcome: Outcome,
     detail: Option<&str>,
     now: UtcTime,
-) -> Result<(), StoreError> {
-    let row = event(act, AuditEventId::new(), "finished", Some(outcome), detail, now);
-    audit_event::Entity::insert(row).exec_without_returning(connection).await?;
-    Ok(())
+) -> audit_event::ActiveModel {
+    event(act, AuditEventId::new(), "finished", Some(outcome), detail, now)
 }
 
 fn event(

@@ -74,7 +74,8 @@ impl Transaction {
     /// on above it.
     ///
     /// # Errors
-    /// [`StoreError::Taken`] when there is a list with this number.
+    /// [`StoreError::Taken`] when there is a list with this number, [`StoreError::Conflict`] when a newer
+    /// one is published.
     pub async fn import_crl(&self, list: &Crl, tbs: &[u8]) -> Result<(), StoreError> {
         let number = i64::try_from(list.number).unwrap_or(i64::MAX);
         let row = crl::ActiveModel {
@@ -82,7 +83,7 @@ impl Transaction {
             number: Set(number),
             this_update: Set(list.this_update.as_unix()),
             next_update: Set(list.next_update.as_unix()),
-            entries_sha256: Set(list.entries_sha256.clone()),
+            entries_sha256: Set(String::new()),
             tbs: Set(tbs.to_vec()),
             der: Set(None),
         };
@@ -94,7 +95,11 @@ impl Transaction {
             .filter(authority::Column::CrlNumber.lt(number))
             .exec(self.connection())
             .await?;
-        self.publish_crl(list).await
+        let changes = self.list_changes(&list.authority).await?;
+        if self.publish_crl(list, changes).await? {
+            return Ok(());
+        }
+        Err(StoreError::Conflict { what: "the authority's newest list" })
     }
 
     /// Adds the certificate that a ceremony brought to an authority that waits for it.

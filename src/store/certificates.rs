@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use entity::{certificate, intent};
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, Func};
 use sea_orm::{ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
+use super::inventory::search_key;
 use super::{Store, StoreError, Transaction, at, named, parse};
 use crate::domain::{
     CertificateRecord, DeviceId, Fingerprint, LineageId, PersonId, RevocationReason, Serial, Slug, UtcTime,
@@ -228,14 +229,6 @@ impl Store {
         query.all(self.reader()).await?.into_iter().map(read).collect()
     }
 
-    /// Whether a certificate with this key was revoked for keyCompromise: such a key is blocked.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn is_key_compromised(&self, spki_sha256: &str) -> Result<bool, StoreError> {
-        Ok(compromised(spki_sha256).one(self.reader()).await?.is_some())
-    }
-
     /// Intents that were recorded before `before` and have no outcome yet.
     ///
     /// # Errors
@@ -255,27 +248,7 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`]; then nothing must be signed.
     pub async fn record_intent(&self, new: &Intent) -> Result<(), StoreError> {
-        let mut row = intent::ActiveModel {
-            serial: Set(new.serial.to_string()),
-            authority: Set(new.authority.to_string()),
-            tbs: Set(new.tbs.clone()),
-            person_id: Set(String::new()),
-            device_id: Set(String::new()),
-            profile: Set(String::new()),
-            not_after: Set(new.not_after.as_unix()),
-            created_at: Set(new.created_at.as_unix()),
-            resolved_at: Set(None),
-            outcome: Set(None),
-            purpose: Set(new.purpose.name().to_owned()),
-            lineage: Set(None),
-        };
-        if let IntentPurpose::Client { person, device, profile, lineage } = &new.purpose {
-            row.person_id = Set(person.to_string());
-            row.device_id = Set(device.to_string());
-            row.profile = Set(profile.to_string());
-            row.lineage = Set(Some(lineage.to_string()));
-        }
-        intent::Entity::insert(row).exec_without_returning(self.connection()).await?;
+        intent::Entity::insert(intent_row(new)).exec_without_returning(self.connection()).await?;
         Ok(())
     }
 
@@ -284,29 +257,7 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`].
     pub async fn insert_certificate(&self, new: &Certificate) -> Result<(), StoreError> {
-        let row = certificate::ActiveModel {
-            serial: Set(new.serial.to_string()),
-            authority: Set(new.authority.to_string()),
-            person_id: Set(new.person.to_string()),
-            device_id: Set(new.device.to_string()),
-            profile: Set(new.profile.to_string()),
-            lineage: Set(new.lineage.to_string()),
-            replaces: Set(new.replaces.map(|serial| serial.to_string())),
-            fingerprint: Set(new.fingerprint.to_string()),
-            spki_sha256: Set(new.spki_sha256.clone()),
-            subject: Set(new.subject.clone()),
-            email: Set(new.email.clone()),
-            not_before: Set(new.not_before.as_unix()),
-            not_after: Set(new.not_after.as_unix()),
-            issued_at: Set(new.issued_at.as_unix()),
-            der: Set(new.der.clone()),
-            revoked_at: Set(None),
-            revocation_reason: Set(None),
-            invalid_since: Set(None),
-            profile_version: Set(i64::try_from(new.profile_version).unwrap_or(i64::MAX)),
-            supersede_at: Set(None),
-        };
-        certificate::Entity::insert(row).exec_without_returning(self.connection()).await?;
+        certificate::Entity::insert(certificate_row(new)).exec_without_returning(self.connection()).await?;
         Ok(())
     }
 
@@ -326,10 +277,15 @@ impl Transaction {
             .col_expr(intent::Column::Outcome, Expr::value(outcome.name()))
             .filter(intent::Column::Serial.eq(serial.to_string()))
             .filter(intent::Column::ResolvedAt.is_null());
-        Ok(update.exec(self.connection()).await?.rows_affected == 1)
+        let resolved = update.exec(self.connection()).await?.rows_affected == 1;
+        if resolved && outcome == IntentOutcome::Abandoned {
+            self.count_list_change(serial).await?;
+        }
+        Ok(resolved)
     }
 
-    /// Revokes a certificate, or raises its reason; `from` is the state that was read.
+    /// Revokes a certificate, or gives it another reason; `from` is the state that was read. The time of
+    /// the first revocation stays: since then it has not passed. A key in other hands is blocked.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when it is no longer in that state.
@@ -341,7 +297,11 @@ impl Transaction {
         now: UtcTime,
     ) -> Result<(), StoreError> {
         let mut update = certificate::Entity::update_many()
-            .col_expr(certificate::Column::RevokedAt, Expr::value(now.as_unix()))
+            .col_expr(
+                certificate::Column::RevokedAt,
+                Func::coalesce([Expr::col(certificate::Column::RevokedAt), Expr::value(now.as_unix())])
+                    .into(),
+            )
             .col_expr(certificate::Column::RevocationReason, Expr::value(i64::from(reason.code())))
             .filter(certificate::Column::Serial.eq(serial.to_string()));
         update = match from {
@@ -349,7 +309,13 @@ impl Transaction {
             Some(from) => update.filter(certificate::Column::RevocationReason.eq(i64::from(from.code()))),
         };
         let changed = update.exec(self.connection()).await?.rows_affected;
-        if changed == 1 { Ok(()) } else { Err(StoreError::Conflict { what: "the certificate" }) }
+        if changed != 1 {
+            return Err(StoreError::Conflict { what: "the certificate" });
+        }
+        if reason == RevocationReason::KeyCompromise {
+            self.block_key_of(serial, now).await?;
+        }
+        self.count_list_change(serial).await
     }
 
     /// Whether the certificate with this serial is revoked, as this transaction sees it.
@@ -359,14 +325,6 @@ impl Transaction {
     pub async fn is_revoked(&self, serial: Serial) -> Result<bool, StoreError> {
         let row = certificate::Entity::find_by_id(serial.to_string()).one(self.connection()).await?;
         Ok(row.is_none_or(|row| row.revoked_at.is_some()))
-    }
-
-    /// Whether a certificate with this key was revoked for keyCompromise, as this transaction sees it.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn is_key_compromised(&self, spki_sha256: &str) -> Result<bool, StoreError> {
-        Ok(compromised(spki_sha256).one(self.connection()).await?.is_some())
     }
 
     /// Whether this key is in a certificate of another lineage than `lineage`.
@@ -399,6 +357,20 @@ impl Transaction {
         lineage: LineageId,
         now: UtcTime,
     ) -> Result<u32, StoreError> {
+        let own = lineage.to_string();
+        let mut others = self.lineages(person, profile, now).await?;
+        others.remove(&own);
+        Ok(u32::try_from(others.len()).unwrap_or(u32::MAX))
+    }
+
+    /// The person's lineages under `profile`: with a certificate that is neither revoked nor expired at
+    /// `now`, or with one that is being made.
+    pub(in crate::store) async fn lineages(
+        &self,
+        person: PersonId,
+        profile: &Slug,
+        now: UtcTime,
+    ) -> Result<BTreeSet<String>, StoreError> {
         let living = certificate::Entity::find()
             .select_only()
             .column(certificate::Column::Lineage)
@@ -419,10 +391,7 @@ impl Transaction {
             .into_tuple::<String>()
             .all(self.connection())
             .await?;
-        let own = lineage.to_string();
-        let others: BTreeSet<String> =
-            living.into_iter().chain(under_way).filter(|other| *other != own).collect();
-        Ok(u32::try_from(others.len()).unwrap_or(u32::MAX))
+        Ok(living.into_iter().chain(under_way).collect())
     }
 
     /// Says that every older certificate of the lineage is taken back at `when`, unless it is sooner.
@@ -450,28 +419,57 @@ impl Transaction {
             .await?;
         Ok(())
     }
-
-    /// Active certificates of a device, as this transaction sees them.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn active_certificates_of(
-        &self,
-        device: DeviceId,
-        now: UtcTime,
-    ) -> Result<Vec<Certificate>, StoreError> {
-        let query = certificate::Entity::find()
-            .filter(certificate::Column::DeviceId.eq(device.to_string()))
-            .filter(certificate::Column::RevokedAt.is_null())
-            .filter(certificate::Column::NotAfter.gte(now.as_unix()));
-        query.all(self.connection()).await?.into_iter().map(read).collect()
-    }
 }
 
-fn compromised(spki_sha256: &str) -> sea_orm::Select<certificate::Entity> {
-    certificate::Entity::find()
-        .filter(certificate::Column::SpkiSha256.eq(spki_sha256))
-        .filter(certificate::Column::RevocationReason.eq(i64::from(RevocationReason::KeyCompromise.code())))
+pub(in crate::store) fn intent_row(new: &Intent) -> intent::ActiveModel {
+    let mut row = intent::ActiveModel {
+        serial: Set(new.serial.to_string()),
+        authority: Set(new.authority.to_string()),
+        tbs: Set(new.tbs.clone()),
+        person_id: Set(String::new()),
+        device_id: Set(String::new()),
+        profile: Set(String::new()),
+        not_after: Set(new.not_after.as_unix()),
+        created_at: Set(new.created_at.as_unix()),
+        resolved_at: Set(None),
+        outcome: Set(None),
+        purpose: Set(new.purpose.name().to_owned()),
+        lineage: Set(None),
+    };
+    if let IntentPurpose::Client { person, device, profile, lineage } = &new.purpose {
+        row.person_id = Set(person.to_string());
+        row.device_id = Set(device.to_string());
+        row.profile = Set(profile.to_string());
+        row.lineage = Set(Some(lineage.to_string()));
+    }
+    row
+}
+
+pub(in crate::store) fn certificate_row(new: &Certificate) -> certificate::ActiveModel {
+    certificate::ActiveModel {
+        serial: Set(new.serial.to_string()),
+        authority: Set(new.authority.to_string()),
+        person_id: Set(new.person.to_string()),
+        device_id: Set(new.device.to_string()),
+        profile: Set(new.profile.to_string()),
+        lineage: Set(new.lineage.to_string()),
+        replaces: Set(new.replaces.map(|serial| serial.to_string())),
+        fingerprint: Set(new.fingerprint.to_string()),
+        spki_sha256: Set(new.spki_sha256.clone()),
+        subject: Set(new.subject.clone()),
+        email: Set(new.email.clone()),
+        not_before: Set(new.not_before.as_unix()),
+        not_after: Set(new.not_after.as_unix()),
+        issued_at: Set(new.issued_at.as_unix()),
+        der: Set(new.der.clone()),
+        revoked_at: Set(None),
+        revocation_reason: Set(None),
+        invalid_since: Set(None),
+        profile_version: Set(i64::try_from(new.profile_version).unwrap_or(i64::MAX)),
+        supersede_at: Set(None),
+        subject_key: Set(search_key(&new.subject)),
+        email_key: Set(new.email.as_deref().map(search_key).unwrap_or_default()),
+    }
 }
 
 pub(in crate::store) fn read(row: certificate::Model) -> Result<Certificate, StoreError> {

@@ -1,14 +1,15 @@
-//! Revocation lists: the number and the bytes to be signed first, the signature second.
+//! Revocation lists: the number and the bytes to be signed first, the signature second, and published
+//! by compare-and-swap.
 
-use entity::{authority, certificate, crl, intent};
-use sea_orm::sea_query::Expr;
+use entity::{authority, certificate, crl, crl_head, intent, internal_certificate};
+use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::certificates::IntentOutcome;
 use super::{Store, StoreError, Transaction, at, named, parse};
 use crate::domain::{RevocationReason, Serial, Slug, UtcTime};
 
-/// A published revocation list.
+/// A revocation list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crl {
     /// Whose.
@@ -19,10 +20,19 @@ pub struct Crl {
     pub this_update: UtcTime,
     /// When the next one is promised at the latest.
     pub next_update: UtcTime,
-    /// SHA-256 of what it names, hexadecimal: a list is due when this would change.
-    pub entries_sha256: String,
     /// Its bytes.
     pub der: Vec<u8>,
+}
+
+/// Where the lists of an authority stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CrlHead {
+    /// How often what a list must name has changed.
+    pub changes: u64,
+    /// The number of the newest published list; 0 before the first.
+    pub published: u64,
+    /// How many of the changes that list was made of, at least.
+    pub published_changes: u64,
 }
 
 /// One serial that a revocation list must name.
@@ -56,6 +66,20 @@ impl Store {
         Ok(u64::try_from(number).unwrap_or(0))
     }
 
+    /// Where the lists of `authority` stand. Read before [`Self::revocations`], what those return holds
+    /// every change counted here.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn crl_head(&self, authority: &Slug) -> Result<CrlHead, StoreError> {
+        let row = crl_head::Entity::find_by_id(authority.to_string()).one(self.reader()).await?;
+        Ok(row.map_or_else(CrlHead::default, |row| CrlHead {
+            changes: unsigned(row.changes),
+            published: unsigned(row.published),
+            published_changes: unsigned(row.published_changes),
+        }))
+    }
+
     /// What a list of `authority` must name at `now`: revoked certificates, and intents that came to
     /// nothing. An entry stays until it has been on a list published after the end of the certificate
     /// (RFC 5280 §3.3); `keep_after_end` is that list's `thisUpdate` at the earliest.
@@ -67,48 +91,45 @@ impl Store {
         authority: &Slug,
         keep_after_end: UtcTime,
     ) -> Result<Vec<Revocation>, StoreError> {
+        let (name, oldest_end) = (authority.to_string(), keep_after_end.as_unix());
         let certificates = certificate::Entity::find()
             .select_only()
             .column(certificate::Column::Serial)
             .column(certificate::Column::RevokedAt)
             .column(certificate::Column::RevocationReason)
             .column(certificate::Column::InvalidSince)
-            .filter(certificate::Column::Authority.eq(authority.to_string()))
+            .filter(certificate::Column::Authority.eq(&name))
             .filter(certificate::Column::RevokedAt.is_not_null())
-            .filter(certificate::Column::NotAfter.gte(keep_after_end.as_unix()))
+            .filter(certificate::Column::NotAfter.gte(oldest_end))
             .into_tuple::<(String, i64, i64, Option<i64>)>()
+            .all(self.reader())
+            .await?;
+        let internal = internal_certificate::Entity::find()
+            .select_only()
+            .column(internal_certificate::Column::Serial)
+            .column(internal_certificate::Column::RevokedAt)
+            .column(internal_certificate::Column::RevocationReason)
+            .filter(internal_certificate::Column::Authority.eq(&name))
+            .filter(internal_certificate::Column::RevokedAt.is_not_null())
+            .filter(internal_certificate::Column::NotAfter.gte(oldest_end))
+            .into_tuple::<(String, i64, Option<i64>)>()
             .all(self.reader())
             .await?;
         let abandoned = intent::Entity::find()
             .select_only()
             .column(intent::Column::Serial)
             .column(intent::Column::ResolvedAt)
-            .filter(intent::Column::Authority.eq(authority.to_string()))
+            .filter(intent::Column::Authority.eq(&name))
             .filter(intent::Column::Outcome.eq(IntentOutcome::Abandoned.name()))
-            .filter(intent::Column::NotAfter.gte(keep_after_end.as_unix()))
+            .filter(intent::Column::NotAfter.gte(oldest_end))
             .into_tuple::<(String, i64)>()
             .all(self.reader())
             .await?;
-        let mut revocations = Vec::with_capacity(certificates.len() + abandoned.len());
-        for (serial, when, code, invalid_since) in certificates {
-            let reason = u8::try_from(code).ok().and_then(RevocationReason::from_code);
-            revocations.push(Revocation {
-                serial: parse("a certificate's serial", &serial)?,
-                at: at(when),
-                reason: named("a revocation reason", &code.to_string(), reason)?,
-                invalid_since: invalid_since.map(at),
-            });
-        }
-        for (serial, when) in abandoned {
-            let serial = parse("an intent's serial", &serial)?;
-            revocations.push(Revocation {
-                serial,
-                at: at(when),
-                reason: RevocationReason::CessationOfOperation,
-                invalid_since: None,
-            });
-        }
-        Ok(revocations)
+        let without_date =
+            internal.into_iter().map(|(serial, when, code)| (serial, when, code.unwrap_or(0), None));
+        let given_up = i64::from(RevocationReason::CessationOfOperation.code());
+        let abandoned = abandoned.into_iter().map(|(serial, when)| (serial, when, given_up, None));
+        certificates.into_iter().chain(without_date).chain(abandoned).map(revocation).collect()
     }
 
     /// Records a list that is about to be signed.
@@ -118,10 +139,11 @@ impl Store {
     pub async fn record_crl(&self, list: &Crl, tbs: &[u8]) -> Result<(), StoreError> {
         let row = crl::ActiveModel {
             authority: Set(list.authority.to_string()),
-            number: Set(i64::try_from(list.number).unwrap_or(i64::MAX)),
+            number: Set(signed(list.number)),
             this_update: Set(list.this_update.as_unix()),
             next_update: Set(list.next_update.as_unix()),
-            entries_sha256: Set(list.entries_sha256.clone()),
+            // Nobody reads it any more; `crl_head` says what is due.
+            entries_sha256: Set(String::new()),
             tbs: Set(tbs.to_vec()),
             der: Set(None),
         };
@@ -135,15 +157,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn published_crl_numbers(&self) -> Result<Vec<(Slug, Option<u64>)>, StoreError> {
-        let published = crl::Entity::find()
-            .select_only()
-            .column(crl::Column::Authority)
-            .column_as(crl::Column::Number.max(), "number")
-            .filter(crl::Column::Der.is_not_null())
-            .group_by(crl::Column::Authority)
-            .into_tuple::<(String, i64)>()
-            .all(self.reader())
-            .await?;
+        let heads = crl_head::Entity::find().all(self.reader()).await?;
         let names = authority::Entity::find()
             .select_only()
             .column(authority::Column::Name)
@@ -152,19 +166,17 @@ impl Store {
             .into_tuple::<String>()
             .all(self.reader())
             .await?;
+        let number = |name: &String| heads.iter().find(|head| head.authority == *name);
+        let published = |name: &String| number(name).map(|head| unsigned(head.published));
         names
             .iter()
             .map(|name| {
-                let number = published
-                    .iter()
-                    .find(|(of, _)| of == name)
-                    .and_then(|(_, number)| u64::try_from(*number).ok());
-                Ok((parse("an authority's name", name)?, number))
+                Ok((parse("an authority's name", name)?, published(name).filter(|number| *number > 0)))
             })
             .collect()
     }
 
-    /// The newest published list of `authority`.
+    /// The newest published list of `authority`, with its bytes.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -176,34 +188,113 @@ impl Store {
         let Some(row) = query.one(self.reader()).await? else { return Ok(None) };
         Ok(Some(Crl {
             authority: authority.clone(),
-            number: u64::try_from(row.number).unwrap_or(0),
+            number: unsigned(row.number),
             this_update: at(row.this_update),
             next_update: at(row.next_update),
-            entries_sha256: row.entries_sha256,
             der: row.der.unwrap_or_default(),
+        }))
+    }
+
+    /// As [`Self::latest_crl`], without the bytes, which may be many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn latest_crl_dates(&self, authority: &Slug) -> Result<Option<Crl>, StoreError> {
+        let query = crl::Entity::find()
+            .select_only()
+            .columns([crl::Column::Number, crl::Column::ThisUpdate, crl::Column::NextUpdate])
+            .filter(crl::Column::Authority.eq(authority.to_string()))
+            .filter(crl::Column::Der.is_not_null())
+            .order_by_desc(crl::Column::Number)
+            .into_tuple::<(i64, i64, i64)>();
+        Ok(query.one(self.reader()).await?.map(|(number, this_update, next_update)| Crl {
+            authority: authority.clone(),
+            number: unsigned(number),
+            this_update: at(this_update),
+            next_update: at(next_update),
+            der: Vec::new(),
         }))
     }
 }
 
 impl Transaction {
-    /// Publishes a signed list. Lists become visible by number, so a late signer of an older number
-    /// never hides a newer list. Older lists of the authority are dropped.
+    /// How often what a list of `authority` must name has changed, as this transaction sees it.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn publish_crl(&self, list: &Crl) -> Result<(), StoreError> {
-        let number = i64::try_from(list.number).unwrap_or(i64::MAX);
-        crl::Entity::update_many()
+    pub async fn list_changes(&self, authority: &Slug) -> Result<u64, StoreError> {
+        let row = crl_head::Entity::find_by_id(authority.to_string()).one(self.connection()).await?;
+        Ok(row.map_or(0, |row| unsigned(row.changes)))
+    }
+
+    /// Publishes a signed list that was made of at least the first `changes` changes, unless a list with
+    /// a higher number, or made of more changes, was published meanwhile: what is published never goes
+    /// back, in number or in content. Older lists of the authority are dropped. Returns whether it was
+    /// published.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn publish_crl(&self, list: &Crl, changes: u64) -> Result<bool, StoreError> {
+        let (authority, number) = (list.authority.to_string(), signed(list.number));
+        let first = crl_head::ActiveModel {
+            authority: Set(authority.clone()),
+            changes: Set(0),
+            published: Set(0),
+            published_changes: Set(0),
+        };
+        let unless_there = OnConflict::column(crl_head::Column::Authority).do_nothing().to_owned();
+        crl_head::Entity::insert(first)
+            .on_conflict(unless_there)
+            .exec_without_returning(self.connection())
+            .await?;
+        let swap = crl_head::Entity::update_many()
+            .col_expr(crl_head::Column::Published, Expr::value(number))
+            .col_expr(crl_head::Column::PublishedChanges, Expr::value(signed(changes)))
+            .filter(crl_head::Column::Authority.eq(&authority))
+            .filter(crl_head::Column::Published.lt(number))
+            .filter(crl_head::Column::PublishedChanges.lte(signed(changes)));
+        if swap.exec(self.connection()).await?.rows_affected != 1 {
+            return Ok(false);
+        }
+        let written = crl::Entity::update_many()
             .col_expr(crl::Column::Der, Expr::value(list.der.clone()))
-            .filter(crl::Column::Authority.eq(list.authority.to_string()))
+            // The signed bytes hold them.
+            .col_expr(crl::Column::Tbs, Expr::value(Vec::<u8>::new()))
+            .filter(crl::Column::Authority.eq(&authority))
             .filter(crl::Column::Number.eq(number))
             .exec(self.connection())
             .await?;
+        if written.rows_affected != 1 {
+            return Err(StoreError::Missing { what: "recorded revocation list" });
+        }
         crl::Entity::delete_many()
-            .filter(crl::Column::Authority.eq(list.authority.to_string()))
+            .filter(crl::Column::Authority.eq(&authority))
             .filter(crl::Column::Number.lt(number))
             .exec(self.connection())
             .await?;
-        Ok(())
+        Ok(true)
     }
+}
+
+fn revocation(
+    (serial, when, code, invalid_since): (String, i64, i64, Option<i64>),
+) -> Result<Revocation, StoreError> {
+    let reason = u8::try_from(code).ok().and_then(RevocationReason::from_code);
+    Ok(Revocation {
+        serial: parse("a revoked serial", &serial)?,
+        at: at(when),
+        reason: match reason {
+            Some(reason) => reason,
+            None => named("a revocation reason", &code.to_string(), None)?,
+        },
+        invalid_since: invalid_since.map(at),
+    })
+}
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }

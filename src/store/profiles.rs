@@ -178,18 +178,24 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`].
     pub async fn insert_issuance_request(&self, new: &IssuanceRequest) -> Result<(), StoreError> {
-        let row = issuance_request::ActiveModel {
-            id: Set(Uuid::now_v7().to_string()),
-            at: Set(new.at.as_unix()),
-            person_id: Set(new.person.to_string()),
-            profile: Set(new.profile.to_string()),
-            profile_version: Set(number(new.profile_version)),
-            facts: Set(to_json("the facts of a request", &new.facts)?),
-            refused_by: Set(new.refused_by.map(|rule| rule.name().to_owned())),
-        };
+        let row = request_row(new)?;
         issuance_request::Entity::insert(row).exec_without_returning(self.connection()).await?;
         Ok(())
     }
+}
+
+pub(in crate::store) fn request_row(
+    new: &IssuanceRequest,
+) -> Result<issuance_request::ActiveModel, StoreError> {
+    Ok(issuance_request::ActiveModel {
+        id: Set(Uuid::now_v7().to_string()),
+        at: Set(new.at.as_unix()),
+        person_id: Set(new.person.to_string()),
+        profile: Set(new.profile.to_string()),
+        profile_version: Set(number(new.profile_version)),
+        facts: Set(to_json("the facts of a request", &new.facts)?),
+        refused_by: Set(new.refused_by.map(|rule| rule.name().to_owned())),
+    })
 }
 
 fn number(version: u64) -> i64 {

@@ -14,6 +14,8 @@ mod live;
 mod mail;
 mod packaging;
 mod pki;
+mod prove;
 mod rollover;
+mod store;
 mod story;
 mod tidy;

@@ -132,21 +132,24 @@ pub fn source_key(source: IpAddr) -> Key {
 /// The bucket of newcomers when memory is full. No source has this key: it is a documentation prefix.
 const SHARED: Key = [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
+/// Counts draws by key.
 #[derive(Debug)]
-struct Limiter {
+pub(in crate::admin) struct Limiter {
     limiter: DefaultKeyedRateLimiter<Key>,
     clock: DefaultClock,
 }
 
 impl Limiter {
-    fn new(allowance: Allowance) -> Self {
+    pub(in crate::admin) fn new(allowance: Allowance) -> Self {
         let quota = Quota::with_period(allowance.refill)
             .unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN))
             .allow_burst(allowance.burst);
         Self { limiter: RateLimiter::keyed(quota), clock: DefaultClock::default() }
     }
 
-    fn draw(&self, key: Key) -> Result<(), Duration> {
+    /// # Errors
+    /// The time to wait.
+    pub(in crate::admin) fn draw(&self, key: Key) -> Result<(), Duration> {
         let mut key = key;
         if self.limiter.len() >= MAX_KEYS {
             self.limiter.retain_recent();

@@ -157,7 +157,7 @@ pub(super) async fn look(
     enforced: Option<Enforced>,
 ) -> Outcome<Option<Authority>> {
     let Some(der) = row.certificate else { return Ok(None) };
-    let list = services.store().latest_crl(&row.name).await?;
+    let list = services.store().latest_crl_dates(&row.name).await?;
     let crosses = match row.kind {
         domain::AuthorityKind::Root => Some(services.ca().cross_certificates(&row.name).await?),
         domain::AuthorityKind::Issuing | domain::AuthorityKind::LocalServer => None,

@@ -1,20 +1,24 @@
 //! Client certificates. Every one of them comes out of the authority's one gate.
 
+use std::collections::HashMap;
+
 use poem_openapi::param::{Path, Query};
 use poem_openapi::{Enum, Object, OpenApi};
 
 use super::Tag;
+use super::inventory::{read_search, read_sort};
 use crate::admin::auth::caller::{Call, Caller};
 use crate::admin::body::{Body, Created, Shown};
 use crate::admin::error::{Outcome, Problem};
 use crate::admin::fields::{self, Faults};
 use crate::admin::page::{Page, filter, parameter};
 use crate::admin::services::Services;
-use crate::admin::values::{Enforced, Revocation, RevocationReason, When};
-use crate::ca::{DeviceChoice, IssueRequest, Issued};
+use crate::admin::values::{Enforced, RevocationReason, When};
+use crate::ca::{DeviceChoice, Grounds, IssueRequest, Issued};
 use crate::domain::{DeviceId, InvitationId, PersonId, Serial, Slug, UtcTime};
 use crate::pki::pem;
-use crate::store::certificates::{self as rows, CertificateFilter, Standing};
+use crate::store::certificates::{self as rows, Standing};
+use crate::store::inventory::{Inquiry, Listed, Place};
 use crate::store::invitations::Invitation;
 
 /// Longest signing request in PEM, in characters: 16 KiB of DER in base64 and the text around it.
@@ -38,7 +42,7 @@ enum CertificateState {
 /// A client certificate.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
-struct Certificate {
+pub struct Certificate {
     /// Lower-case hexadecimal, two digits a byte.
     serial: String,
     state: CertificateState,
@@ -55,6 +59,8 @@ struct Certificate {
     issued_at: When,
     revoked_at: Option<When>,
     revocation_reason: Option<RevocationReason>,
+    /// Since when its key is thought to be in other hands.
+    invalid_since: Option<When>,
     /// What a certificate and its renewals have in common.
     lineage: String,
     /// Of the DER encoding.
@@ -103,6 +109,15 @@ struct NewCertificate {
     dns_names: Option<Vec<String>>,
 }
 
+/// Why a certificate is taken back.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+struct CertificateRevocation {
+    reason: RevocationReason,
+    /// Since when its key is thought to be in other hands, if known.
+    invalid_since: Option<When>,
+}
+
 /// A request for the successor of a certificate.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
@@ -115,6 +130,10 @@ struct Renewal {
 #[OpenApi(prefix_path = "/api/v1/", tag = "Tag::Certificates")]
 impl Api {
     /// Certificates: your own, or everyone's for an administrator
+    ///
+    /// Every order follows an index, so which there are depends on `state`: by `serial` (as usual) or
+    /// `issued_at` without one, by `not_after` for `active` and `expired`, by `revoked_at` for `revoked`.
+    /// A search of everyone's comes by what was found: serials, subjects, addresses, devices.
     #[oai(path = "/certificates", method = "get", operation_id = "listCertificates")]
     async fn list(
         &self,
@@ -123,6 +142,10 @@ impl Api {
         state: Query<Option<String>>,
         person_id: Query<Option<String>>,
         device_id: Query<Option<String>>,
+        /// How subject, e-mail address, device name or serial begins; at least two characters
+        search: Query<Option<String>>,
+        /// `serial`, `issued_at`, `not_after` or `revoked_at`; with `-` before it, greatest first
+        sort: Query<Option<String>>,
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))] limit: Query<Option<u32>>,
         cursor: Query<Option<String>>,
     ) -> Outcome<Shown<CertificateList>> {
@@ -135,18 +158,30 @@ impl Api {
                 return Err(parameter("state", "not_one_of", "Must be active, revoked or expired."));
             }
         };
-        let page = Page::<Serial>::read(&limit, &cursor)?;
-        let filter = CertificateFilter {
+        let page = Page::<Place>::read(&limit, &cursor)?;
+        let inquiry = Inquiry {
             standing,
             person: call.caller()?.narrow(filter("person_id", &person_id)?)?,
             device: filter("device_id", &device_id)?,
-            after: page.after,
+            search: read_search(&search)?,
+            sort: read_sort(&sort, standing)?,
+            after: page.after.clone(),
         };
-        let fetched = self.0.store().certificates(&filter, page.fetch(), call.now).await?;
-        let (certificates, next_cursor) = page.cut(fetched, |certificate| certificate.serial.to_string());
-        let mut items = Vec::with_capacity(certificates.len());
-        for certificate in certificates {
-            items.push(self.look(certificate, call.now, None).await?);
+        if inquiry.after.as_ref().is_some_and(|after| !after.belongs_to(&inquiry)) {
+            return Err(parameter("cursor", "invalid", "Is a cursor of another listing."));
+        }
+        let fetched = self.0.store().inventory(&inquiry, page.fetch(), call.now).await?;
+        let (listed, next_cursor) = page.cut(fetched, |listed| listed.place.to_string());
+        let mut chains = HashMap::new();
+        let mut items = Vec::with_capacity(listed.len());
+        for Listed { certificate, device_name, .. } in listed {
+            let authority = certificate.authority.clone();
+            let chain = match chains.get(&authority) {
+                Some(known) => String::clone(known),
+                None => chain_pem(&self.0.ca().chain_of(&authority).await?),
+            };
+            chains.entry(authority).or_insert_with(|| chain.clone());
+            items.push(show(certificate, device_name, chain, call.now, None));
         }
         Ok(Shown::new(CertificateList { items, next_cursor }))
     }
@@ -177,19 +212,33 @@ impl Api {
     /// Revokes a certificate
     ///
     /// Again with the same reason changes nothing; with another it is refused, but for a rise to
-    /// `keyCompromise`.
+    /// `keyCompromise`, which takes every certificate with the same key along, and out of
+    /// `certificateHold`.
     #[oai(path = "/certificates/:serial/revocation", method = "post", operation_id = "revokeCertificate")]
     async fn revoke(
         &self,
         call: Call,
         serial: Path<String>,
-        body: Body<Revocation>,
+        body: Body<CertificateRevocation>,
     ) -> Outcome<Shown<Certificate>> {
         let certificate = self.reach(&call, &serial).await?;
-        let reason = body.0.reason.into();
-        let revoked = self.0.ca().revoke(certificate.serial, reason, call.act()?, call.now).await?;
+        let invalid_since = body.0.invalid_since.map(|since| since.0);
+        let grounds = Grounds { reason: body.0.reason.into(), invalid_since };
+        let revoked = self.0.ca().revoke_on(certificate.serial, grounds, call.act()?, call.now).await?;
         call.closed();
         let shown = self.look(revoked.certificate, call.now, Some(revoked.enforced.into())).await?;
+        Ok(Shown::new(shown))
+    }
+
+    /// Lifts the hold of a certificate
+    ///
+    /// Only `certificateHold` can be lifted; every other reason is final.
+    #[oai(path = "/certificates/:serial/release", method = "post", operation_id = "releaseCertificate")]
+    async fn release(&self, call: Call, serial: Path<String>) -> Outcome<Shown<Certificate>> {
+        let certificate = self.reach(&call, &serial).await?;
+        let released = self.0.ca().release(certificate.serial, call.act()?, call.now).await?;
+        call.closed();
+        let shown = self.look(released.certificate, call.now, Some(released.enforced.into())).await?;
         Ok(Shown::new(shown))
     }
 
@@ -242,6 +291,22 @@ impl Api {
         }
     }
 
+    /// The answer that a request had which issued this certificate.
+    ///
+    /// # Errors
+    /// 404 when there is no such certificate.
+    pub(in crate::admin) async fn issued_before(
+        &self,
+        serial: Serial,
+        now: UtcTime,
+    ) -> Outcome<Created<Certificate>> {
+        let row = self.0.store().certificate(serial).await?;
+        let row = row.ok_or_else(|| Problem::not_found("certificate"))?;
+        let enforced = self.0.enforce().bring_up_to_date().await;
+        let location = format!("/api/v1/certificates/{serial}");
+        Ok(Created::at(location, self.look(row, now, Some(enforced.into())).await?))
+    }
+
     async fn created(&self, call: &Call, issued: Issued) -> Outcome<Created<Certificate>> {
         call.closed();
         let location = format!("/api/v1/certificates/{}", issued.certificate.serial);
@@ -258,35 +323,51 @@ impl Api {
     ) -> Outcome<Certificate> {
         let device = self.0.store().device(row.device).await?;
         let chain = self.0.ca().chain_of(&row.authority).await?;
-        let state = match row.revoked {
-            Some(_) => CertificateState::Revoked,
-            None if row.not_after < now => CertificateState::Expired,
-            None => CertificateState::Active,
-        };
-        Ok(Certificate {
-            serial: row.serial.to_string(),
-            state,
-            person_id: row.person.to_string(),
-            device_id: row.device.to_string(),
-            device_name: device.map(|device| device.name).unwrap_or_default(),
-            profile: row.profile.to_string(),
-            authority: row.authority.to_string(),
-            subject: row.subject,
-            email: row.email,
-            not_before: row.not_before.into(),
-            not_after: row.not_after.into(),
-            issued_at: row.issued_at.into(),
-            revoked_at: row.revoked.map(|(at, _)| at.into()),
-            revocation_reason: row.revoked.map(|(_, reason)| reason.into()),
-            lineage: row.lineage.to_string(),
-            supersede_at: row.supersede_at.filter(|_| row.revoked.is_none()).map(Into::into),
-            profile_version: row.profile_version,
-            capped_by_authority: None,
-            sha256: row.fingerprint.to_string(),
-            pem: pem::block("CERTIFICATE", &row.der),
-            chain_pem: chain.iter().map(|der| pem::block("CERTIFICATE", der)).collect(),
-            enforced,
-        })
+        let device_name = device.map(|device| device.name).unwrap_or_default();
+        Ok(show(row, device_name, chain_pem(&chain), now, enforced))
+    }
+}
+
+fn chain_pem(chain: &[Vec<u8>]) -> String {
+    chain.iter().map(|der| pem::block("CERTIFICATE", der)).collect()
+}
+
+fn show(
+    row: rows::Certificate,
+    device_name: String,
+    chain_pem: String,
+    now: UtcTime,
+    enforced: Option<Enforced>,
+) -> Certificate {
+    let state = match row.revoked {
+        Some(_) => CertificateState::Revoked,
+        None if row.not_after < now => CertificateState::Expired,
+        None => CertificateState::Active,
+    };
+    Certificate {
+        serial: row.serial.to_string(),
+        state,
+        person_id: row.person.to_string(),
+        device_id: row.device.to_string(),
+        device_name,
+        profile: row.profile.to_string(),
+        authority: row.authority.to_string(),
+        subject: row.subject,
+        email: row.email,
+        not_before: row.not_before.into(),
+        not_after: row.not_after.into(),
+        issued_at: row.issued_at.into(),
+        revoked_at: row.revoked.map(|(at, _)| at.into()),
+        revocation_reason: row.revoked.map(|(_, reason)| reason.into()),
+        invalid_since: row.invalid_since.map(When),
+        lineage: row.lineage.to_string(),
+        supersede_at: row.supersede_at.filter(|_| row.revoked.is_none()).map(Into::into),
+        profile_version: row.profile_version,
+        capped_by_authority: None,
+        sha256: row.fingerprint.to_string(),
+        pem: pem::block("CERTIFICATE", &row.der),
+        chain_pem,
+        enforced,
     }
 }
 

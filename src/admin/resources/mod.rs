@@ -5,8 +5,11 @@ pub mod audit_events;
 pub mod authorities;
 pub mod authority_steps;
 pub mod certificates;
+pub mod configuration;
 pub mod devices;
+pub mod health_findings;
 pub mod installation;
+mod inventory;
 pub mod invitations;
 pub mod jobs;
 pub mod people;
@@ -52,6 +55,8 @@ pub enum Tag {
     Routes,
     /// Where requests go.
     Upstreams,
+    /// Sites, routes, upstreams and settings in one document.
+    Configuration,
     /// What happens by itself.
     Jobs,
     /// What an administrator should know.
@@ -76,7 +81,7 @@ pub type Api = (
         settings::Api,
         audit_events::Api,
     ),
-    (sites::Api, routes::Api, upstreams::Api, jobs::Api, alerts::Api),
+    (sites::Api, routes::Api, upstreams::Api, jobs::Api, alerts::Api, health_findings::Api, configuration::Api),
 );
 
 /// Every resource over these services.
@@ -100,7 +105,15 @@ pub fn api(services: &Services) -> Api {
             settings::Api(s()),
             audit_events::Api(s()),
         ),
-        (sites::Api(s()), routes::Api(s()), upstreams::Api(s()), jobs::Api(s()), alerts::Api(s())),
+        (
+            sites::Api(s()),
+            routes::Api(s()),
+            upstreams::Api(s()),
+            jobs::Api(s()),
+            alerts::Api(s()),
+            health_findings::Api(s()),
+            configuration::Api(s()),
+        ),
     )
 }
 

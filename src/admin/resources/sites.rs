@@ -35,7 +35,7 @@ enum SiteKind {
 /// Where a server certificate comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[oai(rename_all = "snake_case", remote = "rows::CertificateSource")]
-enum CertificateSource {
+pub(super) enum CertificateSource {
     /// An ACME authority.
     Acme,
     /// The local server authority.

@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::table;
+use super::{health, table};
 use crate::cli::ceremony;
 use crate::cli::output::Output;
 use crate::domain::Slug;
@@ -20,6 +20,8 @@ pub(crate) enum CaAct {
     List,
     /// Show one
     Show { name: Slug },
+    /// Say what is wrong or soon will be, with advice; fails if anything is
+    Health,
     /// Make the next generation; nobody trusts it yet
     Stage {
         /// What it will sign
@@ -93,6 +95,7 @@ pub(super) async fn run(act: CaAct, client: &Client, output: Output) -> anyhow::
             let text = format!("{}{crosses}\n{}", table::show(&answer.body, &[], ""), next(&whole));
             return output.answer(&text, &whole);
         }
+        CaAct::Health => return health::run(client, output).await,
         CaAct::Dependants { name } => {
             let path = format!("/api/v1/authorities/{name}/dependants?limit=200");
             let answer = client.send(Method::GET, &path, None, None).await?;

@@ -4,14 +4,18 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{CaAct, issue};
+use super::{CaAct, apply, issue};
 use crate::domain::{
-    ClientAuth, DeviceId, Hostname, PersonId, RevocationReason, Role, RouteId, Serial, Slug, TokenId,
+    ClientAuth, DeviceId, Hostname, PersonId, RevocationReason, Role, RouteId, Serial, Slug, TokenId, UtcTime,
 };
 
 /// What a running installation can be asked for.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Make sites, routes, upstreams and settings what a file says: all of it, or nothing
+    Apply(apply::ApplyArguments),
+    /// Print sites, routes, upstreams and settings as a file for `apply`
+    Export(apply::ExportArguments),
     /// Client certificates
     Cert {
         #[command(subcommand)]
@@ -75,6 +79,13 @@ pub(crate) enum CertAct {
         /// Only this person's
         #[arg(long)]
         person: Option<PersonId>,
+        /// Only those whose subject, e-mail address, device name or serial begins like this
+        #[arg(long)]
+        search: Option<String>,
+        /// serial or issued_at; not_after with --state active or expired; revoked_at with --state
+        /// revoked; with - before it, greatest first
+        #[arg(long, allow_hyphen_values = true)]
+        sort: Option<String>,
     },
     /// Show one
     Show { serial: Serial },
@@ -86,7 +97,12 @@ pub(crate) enum CertAct {
         /// Why (RFC 5280 names, for example keyCompromise)
         #[arg(long, default_value = "unspecified")]
         reason: RevocationReason,
+        /// Since when its key is thought to be in other hands, for example 2026-11-23T18:00:00Z
+        #[arg(long)]
+        invalid_since: Option<UtcTime>,
     },
+    /// Lift the hold of one that was revoked with certificateHold
+    Release { serial: Serial },
 }
 
 /// Acts on sites.
@@ -275,6 +291,7 @@ impl Command {
     /// The request that this subcommand is.
     pub(super) fn call(self) -> anyhow::Result<Call> {
         Ok(match self {
+            Self::Apply(_) | Self::Export(_) => anyhow::bail!("this takes more than one request"),
             Self::Cert { act } => certificates(act)?,
             Self::Ca { .. } => anyhow::bail!("acts on authorities say what comes next, too"),
             Self::Site { act } => sites(act),
@@ -319,7 +336,7 @@ impl Command {
 
 fn certificates(act: CertAct) -> anyhow::Result<Call> {
     Ok(match act {
-        CertAct::List { state, person } => {
+        CertAct::List { state, person, search, sort } => {
             let mut path = String::from("/api/v1/certificates?limit=200");
             if let Some(state) = state {
                 path.push_str(&format!("&state={state}"));
@@ -327,14 +344,24 @@ fn certificates(act: CertAct) -> anyhow::Result<Call> {
             if let Some(person) = person {
                 path.push_str(&format!("&person_id={person}"));
             }
+            for (name, value) in [("search", search), ("sort", sort)] {
+                if let Some(value) = value {
+                    let value =
+                        percent_encoding::utf8_percent_encode(&value, percent_encoding::NON_ALPHANUMERIC);
+                    path.push_str(&format!("&{name}={value}"));
+                }
+            }
             Call::get(path, &["serial", "state", "subject", "device_name", "not_after"])
         }
         CertAct::Show { serial } => Call::get(format!("/api/v1/certificates/{serial}"), &[]),
-        CertAct::Revoke { serial, reason } => Call::post(
-            format!("/api/v1/certificates/{serial}/revocation"),
-            Some(json!({ "reason": reason })),
-            "",
-        ),
+        CertAct::Revoke { serial, reason, invalid_since } => {
+            let mut body = json!({ "reason": reason });
+            if let Some(since) = invalid_since {
+                body["invalid_since"] = json!(since);
+            }
+            Call::post(format!("/api/v1/certificates/{serial}/revocation"), Some(body), "")
+        }
+        CertAct::Release { serial } => Call::post(format!("/api/v1/certificates/{serial}/release"), None, ""),
         CertAct::Issue(_) => anyhow::bail!("issuing is more than one request"),
     })
 }

@@ -1,9 +1,11 @@
 //! Everything a running installation is asked for: people, devices' certificates, sites, routes, jobs.
 //! Each subcommand is one or two requests to the API, so it can do exactly what a token can.
 
+mod apply;
 mod authorities;
 mod client;
 mod commands;
+mod health;
 mod issue;
 mod table;
 
@@ -21,6 +23,11 @@ pub(super) async fn run(command: Command, client: &Client, output: Output) -> an
     if let Command::Ca { act } = command {
         return authorities::run(act, client, output).await;
     }
+    let command = match command {
+        Command::Apply(arguments) => return apply::apply(arguments, client, output).await,
+        Command::Export(arguments) => return apply::export(arguments, client, output).await,
+        other => other,
+    };
     let call = command.call()?;
     let etag = match &call.version_of {
         // An edit names the version it was made from; here that is the one that stands now.

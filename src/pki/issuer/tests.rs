@@ -148,6 +148,7 @@ proptest! {
             not_before,
             not_after: not_before.plus(Duration::from_secs(lasts)),
             crl_urls: &[],
+            ocsp_urls: &[],
             issuer_urls: &[],
         };
         match prepare_client(&issuing.certificate, &leaf) {

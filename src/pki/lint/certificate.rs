@@ -15,6 +15,7 @@ use crate::pki::authority::AuthorityCertificate;
 use crate::pki::cross::CROSS_PATH_LEN;
 use crate::pki::issuer::ROOT_PATH_LEN;
 use crate::pki::key_policy::{KeyPolicy, PublicKey};
+use crate::pki::ocsp::MAX_SIGNER_LIFETIME;
 use crate::pki::oid;
 use crate::pki::read::{Extension, Tbs};
 
@@ -55,6 +56,25 @@ pub fn lint_server(tbs: &[u8]) -> Vec<Finding> {
             oid::KEY_USAGE,
             oid::EXTENDED_KEY_USAGE,
             oid::SUBJECT_ALT_NAME,
+        ]);
+    })
+}
+
+/// Rules for the delegate that signs OCSP answers (RFC 6960 §4.2.2.2).
+pub fn lint_ocsp_signer(tbs: &[u8]) -> Vec<Finding> {
+    lint(tbs, |c| {
+        c.leaf(oid::KP_OCSP_SIGNING);
+        let nocheck = c.tbs.extension(oid::OCSP_NOCHECK);
+        let right = nocheck.is_some_and(|nocheck| !nocheck.critical && nocheck.value == [0x05, 0x00]);
+        c.must(right, "nocheck", "RFC 6960 §4.2.2.2.1", "absent, critical or not NULL");
+        let short = c.tbs.not_after.since(c.tbs.not_before) <= MAX_SIGNER_LIFETIME;
+        c.must(short, "signer_lifetime", "RFC 6960 §4.2.2.2.1", "lives too long for one that nobody checks");
+        c.only(&[
+            oid::AUTHORITY_KEY_IDENTIFIER,
+            oid::SUBJECT_KEY_IDENTIFIER,
+            oid::KEY_USAGE,
+            oid::EXTENDED_KEY_USAGE,
+            oid::OCSP_NOCHECK,
         ]);
     })
 }
@@ -328,12 +348,17 @@ impl Check<'_> {
         let Some(critical) = self.criticality(oid::AUTHORITY_INFO_ACCESS) else { return };
         let access = self.value::<AuthorityInfoAccessSyntax>(oid::AUTHORITY_INFO_ACCESS);
         let right = access.is_some_and(|access| {
-            let issuers = |d: &x509_cert::ext::pkix::AccessDescription| {
-                d.access_method == oid::AD_CA_ISSUERS && http(&d.access_location)
+            let known = |d: &x509_cert::ext::pkix::AccessDescription| {
+                [oid::AD_OCSP, oid::AD_CA_ISSUERS].contains(&d.access_method) && http(&d.access_location)
             };
-            !access.0.is_empty() && access.0.iter().all(issuers)
+            !access.0.is_empty() && access.0.iter().all(known)
         });
-        self.must(!critical && right, "issuer_urls", "§4.2.2.1", "not only caIssuers with http URLs");
+        self.must(
+            !critical && right,
+            "access_urls",
+            "§4.2.2.1",
+            "not only OCSP and caIssuers with http URLs",
+        );
     }
 
     /// No extension but these.

@@ -72,7 +72,7 @@ fn client(issuing: &Authority) -> Draft {
             ext::extended_key_usage(oid::KP_CLIENT_AUTH),
             ext::subject_alt_name(&[names::email("anna@example.com").unwrap()]).unwrap(),
             ext::crl_distribution_points(&url).unwrap().unwrap(),
-            ext::authority_info_access(&url).unwrap().unwrap(),
+            ext::authority_info_access(&url, &url).unwrap().unwrap(),
         ],
     }
 }
@@ -163,9 +163,10 @@ const OF_URLS: &[Fault] = &[
         let points = encode::sequence(&[&encode::sequence(&[&point])]);
         d.set(oid::CRL_DISTRIBUTION_POINTS, ext::plain(oid::CRL_DISTRIBUTION_POINTS, &points));
     }),
-    ("issuer_urls", |d| {
-        let ocsp = der::asn1::ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1");
-        let access = encode::sequence(&[&encode::oid(ocsp), &encode::context(6, b"http://localhost/x")]);
+    ("access_urls", |d| {
+        let time_stamping = der::asn1::ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.3");
+        let access =
+            encode::sequence(&[&encode::oid(time_stamping), &encode::context(6, b"http://localhost/x")]);
         d.set(
             oid::AUTHORITY_INFO_ACCESS,
             ext::plain(oid::AUTHORITY_INFO_ACCESS, &encode::sequence(&[&access])),
@@ -207,6 +208,29 @@ fn every_rule_of_a_server_leaf_speaks() {
     let authority = fixtures::self_signed(crate::pki::AuthorityKind::LocalServer, "Local");
     let nameless: &[Fault] = &[("alternative_names", |d| d.drop(oid::SUBJECT_ALT_NAME))];
     check(|| server(&authority), lint_server, &[OF_ANY_CERTIFICATE, OF_A_LEAF, nameless]);
+}
+
+#[test]
+fn every_rule_of_an_ocsp_signer_speaks() {
+    let issuing = fixtures::issuing_under(&root());
+    let lawful = || {
+        let mut draft = client(&issuing);
+        for id in [oid::SUBJECT_ALT_NAME, oid::CRL_DISTRIBUTION_POINTS, oid::AUTHORITY_INFO_ACCESS] {
+            draft.drop(id);
+        }
+        draft.set(oid::EXTENDED_KEY_USAGE, ext::extended_key_usage(oid::KP_OCSP_SIGNING));
+        draft.extensions.push(ext::plain(oid::OCSP_NOCHECK, &encode::null()));
+        draft.to = encode::time(START.plus(std::time::Duration::from_secs(14 * 86_400)));
+        draft
+    };
+    let own: &[Fault] = &[
+        ("nocheck", |d| d.drop(oid::OCSP_NOCHECK)),
+        ("nocheck", |d| d.set(oid::OCSP_NOCHECK, ext::critical(oid::OCSP_NOCHECK, &encode::null()))),
+        ("signer_lifetime", |d| d.to = encode::time(END)),
+        ("purpose", |d| d.set(oid::EXTENDED_KEY_USAGE, ext::extended_key_usage(oid::KP_CLIENT_AUTH))),
+        ("extension_unknown", |d| d.extensions.extend(ext::subject_alt_name(&[names::host("a.b").unwrap()]))),
+    ];
+    check(lawful, lint_ocsp_signer, &[OF_ANY_CERTIFICATE, &OF_A_LEAF[..2], own]);
 }
 
 #[test]

@@ -20,6 +20,7 @@ use wicketgate::admin::{
     Patience, Rooms, Stream, create_setup_token, create_token_for,
 };
 use wicketgate::ca::Ca;
+use wicketgate::ca::health::{Health, of_authorities};
 use wicketgate::clock::{Clock, ManualClock, SharedClock};
 use wicketgate::domain::{Actor, PersonId, Role, Secret};
 use wicketgate::jobs::clean_up::CleanUp;
@@ -236,6 +237,7 @@ impl App {
         );
         ca.init("Test", clock.now()).await.unwrap();
         let metrics = Metrics::new(clock.now()).unwrap();
+        let health = Health::new(of_authorities(&store, &ca));
         let mailer = Mailer::new(
             Outbox::new(store.clone(), vaults),
             None,
@@ -261,6 +263,7 @@ impl App {
                 enforce: refresh,
                 jobs,
                 mailer,
+                health,
             },
             AdminSettings {
                 console_origin: CONSOLE.to_owned(),

@@ -1,12 +1,15 @@
 //! The admin server from outside: over its own streams, with a real authority behind it.
 
+mod apply;
 mod authorities;
 mod configuration;
 mod connections;
 mod enrolment;
-mod fixture;
+pub(crate) mod fixture;
+mod inventory;
 mod openapi;
 mod requests;
 mod roles;
 mod secrets;
 mod sign_in;
+mod traces;

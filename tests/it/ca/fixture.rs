@@ -39,7 +39,18 @@ impl World {
 
     /// The world over a migrated database that may have seen an earlier one.
     pub(crate) async fn with(store: Store, key: &Secret<String>) -> Self {
-        let clock = ManualClock::at("2026-11-23T12:00:00Z".parse().unwrap());
+        Self::at(store, key, "2026-11-23T12:00:00Z".parse().unwrap()).await
+    }
+
+    /// The same at another time.
+    pub(crate) async fn at(store: Store, key: &Secret<String>, now: UtcTime) -> Self {
+        let world = Self::bare(store, key, now).await;
+        world.furnish().await
+    }
+
+    /// The authority alone: nothing is made that is not there.
+    pub(crate) async fn bare(store: Store, key: &Secret<String>, now: UtcTime) -> Self {
+        let clock = ManualClock::at(now);
         let shared: SharedClock = clock.clone();
         let vaults = vaults(key);
         store.open_vaults(&vaults, &SystemEntropy, clock.now()).await.unwrap();
@@ -55,13 +66,17 @@ impl World {
             Activation::new("publish_crls"),
             "http://door.example.com".to_owned(),
         );
-        ca.init("Test", clock.now()).await.unwrap();
-        let mut world = Self { store, ca, holder, clock, anna: PersonId::new() };
-        match world.store.person_by_email("anna@example.com").await.unwrap() {
-            Some(known) => world.anna = known.id,
-            None => world.add_anna().await,
+        Self { store, ca, holder, clock, anna: PersonId::new() }
+    }
+
+    /// With its authorities and its person.
+    async fn furnish(mut self) -> Self {
+        self.ca.init("Test", self.now()).await.unwrap();
+        match self.store.person_by_email("anna@example.com").await.unwrap() {
+            Some(known) => self.anna = known.id,
+            None => self.add_anna().await,
         }
-        world
+        self
     }
 
     async fn add_anna(&self) {

@@ -1,7 +1,8 @@
 //! The gate and what surrounds it, on both databases.
 
+mod backup;
 mod crash;
-pub mod fixture;
+pub(crate) mod fixture;
 mod gate;
 mod lists;
 mod profiles;

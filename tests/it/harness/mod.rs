@@ -3,10 +3,12 @@
 
 pub mod database;
 pub mod guarded;
+pub mod log;
 pub mod pebble;
 pub mod peers;
 pub mod postgres;
 pub mod smtp;
+pub mod smtp_tls;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};

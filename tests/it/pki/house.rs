@@ -37,6 +37,7 @@ pub struct House {
 }
 
 const ROOT_CRL: &str = "http://pki.example.com/pki/root-g1.crl";
+pub const OCSP: &str = "http://pki.example.com/pki/ocsp";
 pub const ISSUING_CRL: &str = "http://pki.example.com/pki/issuing-g1.crl";
 const ROOT_CER: &str = "http://pki.example.com/pki/root-g1.cer";
 const ISSUING_CER: &str = "http://pki.example.com/pki/issuing-g1.cer";
@@ -92,6 +93,7 @@ impl House {
             not_before: from,
             not_after: to,
             crl_urls: &crl_urls,
+            ocsp_urls: &[OCSP.to_owned()],
             issuer_urls: &issuer_urls,
         };
         self.issuing.sign(prepare_client(&self.issuing.certificate, &leaf).unwrap())

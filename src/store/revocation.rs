@@ -1,0 +1,220 @@
+//! What taking certificates back and giving them back does to rows, and what rows say of a serial.
+
+use entity::{blocked_key, certificate, crl_head, intent, internal_certificate};
+use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter,
+    QueryOrder, QuerySelect,
+};
+
+use super::certificates::{Certificate, IntentOutcome, read};
+use super::{Store, StoreError, Transaction, at, named};
+use crate::domain::{DeviceId, RevocationReason, Serial, Slug, UtcTime};
+use crate::pki::ocsp::CertStatus;
+
+/// What is on record of a serial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SerialStatus {
+    /// As OCSP tells it.
+    pub status: CertStatus,
+    /// Whether the register says when it changes, so that whoever keeps it hears of it.
+    pub followed: bool,
+}
+
+impl Store {
+    /// What is on record of a serial at one authority. `Good` only for a certificate that is on record;
+    /// an issuance that came to nothing counts as revoked, as on the list; one under way is unknown.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn certificate_status(
+        &self,
+        authority: &Slug,
+        serial: Serial,
+    ) -> Result<SerialStatus, StoreError> {
+        type Row = (Option<i64>, Option<i64>);
+        let (name, number) = (authority.to_string(), serial.to_string());
+        let client = certificate::Entity::find_by_id(&number)
+            .select_only()
+            .columns([certificate::Column::RevokedAt, certificate::Column::RevocationReason])
+            .filter(certificate::Column::Authority.eq(&name))
+            .into_tuple::<Row>();
+        if let Some((when, reason)) = client.one(self.reader()).await? {
+            return Ok(SerialStatus { status: status(when, reason)?, followed: true });
+        }
+        let internal = internal_certificate::Entity::find_by_id(&number)
+            .select_only()
+            .columns([
+                internal_certificate::Column::RevokedAt,
+                internal_certificate::Column::RevocationReason,
+            ])
+            .filter(internal_certificate::Column::Authority.eq(&name))
+            .into_tuple::<Row>();
+        if let Some((when, reason)) = internal.one(self.reader()).await? {
+            return Ok(SerialStatus { status: status(when, reason)?, followed: false });
+        }
+        let abandoned = intent::Entity::find_by_id(&number)
+            .select_only()
+            .column(intent::Column::ResolvedAt)
+            .filter(intent::Column::Authority.eq(&name))
+            .filter(intent::Column::Outcome.eq(IntentOutcome::Abandoned.name()))
+            .into_tuple::<Option<i64>>();
+        let status = match abandoned.one(self.reader()).await? {
+            Some(when) => {
+                let at = when.map_or(UtcTime::EPOCH, at);
+                CertStatus::Revoked { at, reason: RevocationReason::CessationOfOperation }
+            }
+            None => CertStatus::Unknown,
+        };
+        Ok(SerialStatus { status, followed: false })
+    }
+
+    /// Whether this key is known to be in other hands. Once blocked, a key stays so.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_key_compromised(&self, spki_sha256: &str) -> Result<bool, StoreError> {
+        is_blocked(self.reader(), spki_sha256).await
+    }
+}
+
+impl Transaction {
+    /// The certificate with this serial, as this transaction sees it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn certificate(&self, serial: Serial) -> Result<Option<Certificate>, StoreError> {
+        let row = certificate::Entity::find_by_id(serial.to_string()).one(self.connection()).await?;
+        row.map(read).transpose()
+    }
+
+    /// Whether this key is known to be in other hands, as this transaction sees it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_key_compromised(&self, spki_sha256: &str) -> Result<bool, StoreError> {
+        is_blocked(self.connection(), spki_sha256).await
+    }
+
+    /// Every certificate with this key, as this transaction sees them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn certificates_with_key(&self, spki_sha256: &str) -> Result<Vec<Certificate>, StoreError> {
+        let query = certificate::Entity::find()
+            .filter(certificate::Column::SpkiSha256.eq(spki_sha256))
+            .order_by_asc(certificate::Column::Serial);
+        query.all(self.connection()).await?.into_iter().map(read).collect()
+    }
+
+    /// Certificates of a device that have not ended and are active or on hold, as this transaction sees
+    /// them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn revocable_certificates_of(
+        &self,
+        device: DeviceId,
+        now: UtcTime,
+    ) -> Result<Vec<Certificate>, StoreError> {
+        let hold = i64::from(RevocationReason::CertificateHold.code());
+        let not_final = Condition::any()
+            .add(certificate::Column::RevokedAt.is_null())
+            .add(certificate::Column::RevocationReason.eq(hold));
+        let query = certificate::Entity::find()
+            .filter(certificate::Column::DeviceId.eq(device.to_string()))
+            .filter(certificate::Column::NotAfter.gte(now.as_unix()))
+            .filter(not_final)
+            .order_by_asc(certificate::Column::Serial);
+        query.all(self.connection()).await?.into_iter().map(read).collect()
+    }
+
+    /// Records since when the key of a revoked certificate is thought to be in other hands.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_invalid_since(&self, serial: Serial, since: UtcTime) -> Result<(), StoreError> {
+        certificate::Entity::update_many()
+            .col_expr(certificate::Column::InvalidSince, Expr::value(since.as_unix()))
+            .filter(certificate::Column::Serial.eq(serial.to_string()))
+            .exec(self.connection())
+            .await?;
+        self.count_list_change(serial).await
+    }
+
+    /// Lifts the hold of a certificate. Returns whether it was on hold: every other reason is final.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn release_certificate(&self, serial: Serial) -> Result<bool, StoreError> {
+        let hold = i64::from(RevocationReason::CertificateHold.code());
+        let nothing = || Expr::value(Option::<i64>::None);
+        let update = certificate::Entity::update_many()
+            .col_expr(certificate::Column::RevokedAt, nothing())
+            .col_expr(certificate::Column::RevocationReason, nothing())
+            .col_expr(certificate::Column::InvalidSince, nothing())
+            .filter(certificate::Column::Serial.eq(serial.to_string()))
+            .filter(certificate::Column::RevocationReason.eq(hold));
+        let released = update.exec(self.connection()).await?.rows_affected == 1;
+        if released {
+            self.count_list_change(serial).await?;
+        }
+        Ok(released)
+    }
+
+    /// Blocks the key of a certificate for ever.
+    pub(super) async fn block_key_of(&self, serial: Serial, now: UtcTime) -> Result<(), StoreError> {
+        let key = certificate::Entity::find_by_id(serial.to_string())
+            .select_only()
+            .column(certificate::Column::SpkiSha256)
+            .into_tuple::<String>()
+            .one(self.connection())
+            .await?;
+        let row = blocked_key::ActiveModel {
+            spki_sha256: Set(key.ok_or(StoreError::Missing { what: "certificate" })?),
+            blocked_at: Set(now.as_unix()),
+        };
+        blocked_key::Entity::insert(row)
+            .on_conflict(OnConflict::column(blocked_key::Column::SpkiSha256).do_nothing().to_owned())
+            .exec_without_returning(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Counts a change of what the list must name that covers this serial: the next look at that list
+    /// finds it due.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] when nothing was ever to be signed under this serial.
+    pub async fn count_list_change(&self, serial: Serial) -> Result<(), StoreError> {
+        let authority = intent::Entity::find_by_id(serial.to_string())
+            .select_only()
+            .column(intent::Column::Authority)
+            .into_tuple::<String>()
+            .one(self.connection())
+            .await?;
+        let row = crl_head::ActiveModel {
+            authority: Set(authority.ok_or(StoreError::Missing { what: "intent" })?),
+            changes: Set(1),
+            published: Set(0),
+            published_changes: Set(0),
+        };
+        let changes = Expr::col((crl_head::Entity, crl_head::Column::Changes));
+        let one_more = OnConflict::column(crl_head::Column::Authority)
+            .value(crl_head::Column::Changes, changes.add(1))
+            .to_owned();
+        crl_head::Entity::insert(row).on_conflict(one_more).exec_without_returning(self.connection()).await?;
+        Ok(())
+    }
+}
+
+async fn is_blocked(connection: &impl ConnectionTrait, spki_sha256: &str) -> Result<bool, StoreError> {
+    Ok(blocked_key::Entity::find_by_id(spki_sha256).one(connection).await?.is_some())
+}
+
+fn status(revoked_at: Option<i64>, reason: Option<i64>) -> Result<CertStatus, StoreError> {
+    let Some(when) = revoked_at else { return Ok(CertStatus::Good) };
+    let known = reason.and_then(|code| u8::try_from(code).ok()).and_then(RevocationReason::from_code);
+    let reason = named("a revocation reason", &format!("{reason:?}"), known)?;
+    Ok(CertStatus::Revoked { at: at(when), reason })
+}
