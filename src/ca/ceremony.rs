@@ -14,6 +14,7 @@ use crate::domain::{AuthorityKind, AuthorityState, Delta, Enforced, Fingerprint,
 use crate::keys::KeyFault;
 use crate::pki::AuthorityCertificate;
 use crate::pki::ceremony::{CeremonyError, IssuingPlan, KeyChoice, ListPlan, Plan, RevokedPlan, RootPlan};
+use crate::pki::issuer::{ISSUING_PATH_LEN, ROOT_PATH_LEN};
 use crate::store::StoreError;
 use crate::store::authorities::{Authority, SigningKey};
 use crate::store::crls::{Crl, Revocation};
@@ -226,6 +227,7 @@ impl Ca {
             not_before: now.minus(BACK_DATE),
             not_after: now.plus(DAY * ROOT_DAYS),
             key: KeyChoice::P256,
+            path_length: ROOT_PATH_LEN,
             certificate_sha256: None,
         })
     }
@@ -245,6 +247,7 @@ impl Ca {
             serial: self.reserve_serial("authority", now).await?,
             not_before: now.minus(BACK_DATE).max(root.not_before),
             not_after: now.plus(DAY * ISSUING_DAYS),
+            path_length: ISSUING_PATH_LEN,
             public_key: STANDARD.encode(&key.spki),
             public_key_sha256: Fingerprint::of(&key.spki).to_string(),
             crl_url: self.crl_url(&root.name),
@@ -286,6 +289,7 @@ fn known_root(root: &Authority) -> Result<RootPlan, StoreError> {
         not_before: root.not_before,
         not_after: root.not_after,
         key: KeyChoice::P256,
+        path_length: ROOT_PATH_LEN,
         certificate_sha256: Some(parse_issuer(root)?.fingerprint().to_string()),
     })
 }

@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::authority::{AuthorityCertificate, AuthorityError};
 use super::crl::{Crl, PreparedCrl, RevokedEntry, prepare_crl};
-use super::issuer::{AuthorityKind, AuthorityTemplate, PrepareError, prepare_authority, prepare_root};
+use super::issuer::{
+    AuthorityKind, AuthorityTemplate, ISSUING_PATH_LEN, PrepareError, ROOT_PATH_LEN, prepare_authority,
+    prepare_root,
+};
 use super::prepared::{AssembleError, Certificate, Prepared};
 use super::read::Signed;
 use crate::domain::{Fingerprint, RevocationReason, Serial, Slug, UtcTime};
@@ -54,6 +57,8 @@ pub struct RootPlan {
     pub not_after: UtcTime,
     /// What key it has.
     pub key: KeyChoice,
+    /// How many authorities may stand below it; always [`ROOT_PATH_LEN`].
+    pub path_length: u8,
     /// SHA-256 of its certificate if it was made before; absent when this ceremony makes it.
     pub certificate_sha256: Option<String>,
 }
@@ -80,6 +85,8 @@ pub struct IssuingPlan {
     pub not_before: UtcTime,
     /// End of validity, inclusive.
     pub not_after: UtcTime,
+    /// How many authorities may stand below it; always [`ISSUING_PATH_LEN`].
+    pub path_length: u8,
     /// Its public key, SubjectPublicKeyInfo DER in base64.
     pub public_key: String,
     /// SHA-256 of that DER, to compare by eye.
@@ -181,6 +188,12 @@ impl Plan {
         let plan: Self = toml::from_str(text).map_err(|error| CeremonyError::Plan(error.to_string()))?;
         if plan.format != FORMAT {
             return Err(CeremonyError::Format(plan.format));
+        }
+        // They are there to be reviewed; what is made has these and no others.
+        let issuing_length = plan.issuing.as_ref().map_or(ISSUING_PATH_LEN, |issuing| issuing.path_length);
+        if (plan.root.path_length, issuing_length) != (ROOT_PATH_LEN, ISSUING_PATH_LEN) {
+            let must = format!("path_length must be {ROOT_PATH_LEN} for a root, {ISSUING_PATH_LEN} below it");
+            return Err(CeremonyError::Plan(must));
         }
         if let Some(issuing) = &plan.issuing {
             issuing.spki()?;
@@ -319,78 +332,4 @@ fn same(prepared: Prepared, der: &[u8], what: &'static str) -> Result<Certificat
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pki::fixtures::{END, START, serial};
-    use crate::pki::keygen;
-
-    fn plan(spki: &[u8]) -> Plan {
-        let root = RootPlan {
-            name: "client-root-g1".parse().unwrap(),
-            common_name: "Test Client Root G1".to_owned(),
-            serial: serial(1),
-            not_before: START,
-            not_after: END,
-            key: KeyChoice::P256,
-            certificate_sha256: None,
-        };
-        let issuing = IssuingPlan {
-            name: "client-issuing-g1".parse().unwrap(),
-            common_name: "Test Client Issuing G1".to_owned(),
-            serial: serial(2),
-            not_before: START,
-            not_after: END,
-            public_key: STANDARD.encode(spki),
-            public_key_sha256: Fingerprint::of(spki).to_string(),
-            crl_url: "http://localhost/pki/client-root-g1.crl".to_owned(),
-            issuer_url: "http://localhost/pki/client-root-g1.cer".to_owned(),
-        };
-        let list = ListPlan { number: 1, this_update: START, next_update: END, revoked: Vec::new() };
-        Plan::new("Test".to_owned(), START, root, Some(issuing), list)
-    }
-
-    #[test]
-    fn a_plan_reads_back_as_it_was_written_and_a_changed_key_is_noticed() {
-        let plan = plan(&keygen::generate_p256().1);
-        let text = plan.to_text().unwrap();
-        assert_eq!(Plan::from_text(&text).unwrap(), plan);
-        let digest = &plan.issuing.as_ref().unwrap().public_key_sha256;
-        let changed = text.replace(digest.as_str(), &Plan::sha256("another"));
-        assert!(matches!(Plan::from_text(&changed), Err(CeremonyError::PublicKey)));
-        let unknown = format!("extra = 1\n{text}");
-        assert!(matches!(Plan::from_text(&unknown), Err(CeremonyError::Plan(_))));
-        let newer = text.replace("format = 1", "format = 2");
-        assert!(matches!(Plan::from_text(&newer), Err(CeremonyError::Format(2))));
-    }
-
-    #[test]
-    fn only_what_the_plan_leads_to_is_taken() {
-        let (_, issuing_spki) = keygen::generate_p256();
-        let plan = plan(&issuing_spki);
-        let (key, spki) = keygen::generate_p256();
-        let sign = |tbs: &[u8]| keygen::sign_p256(key.expose(), tbs).unwrap();
-        let prepared = plan.prepare_root(&spki).unwrap();
-        let signature = sign(prepared.tbs());
-        let root_der = prepared.assemble(&signature).unwrap().der().to_vec();
-        let root = plan.take_root(&root_der).unwrap();
-        let prepared = plan.prepare_issuing(&root).unwrap().unwrap();
-        let signature = sign(prepared.tbs());
-        let issuing = prepared.assemble(&signature).unwrap().der().to_vec();
-        assert!(plan.take_issuing(&root, Some(&issuing)).unwrap().is_some());
-        assert!(plan.take_issuing(&root, None).is_err());
-
-        let mut other = plan.clone();
-        other.root.not_after = END.minus(std::time::Duration::from_secs(1));
-        assert!(matches!(other.take_root(&root_der), Err(CeremonyError::Differs { what: "root" })));
-        other.root.not_after = END;
-        other.issuing.as_mut().unwrap().crl_url.push('x');
-        assert!(other.take_issuing(&root, Some(&issuing)).is_err());
-
-        let list = plan.prepare_list(&root).unwrap();
-        let signature = sign(list.tbs());
-        let list = list.assemble(&signature).unwrap().der().to_vec();
-        assert_eq!(plan.take_list(&root, &list).unwrap().number(), 1);
-        other.list.number = 2;
-        assert!(other.take_list(&root, &list).is_err());
-    }
-}
+mod tests;

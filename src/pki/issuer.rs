@@ -66,7 +66,9 @@ pub struct AuthorityTemplate<'a> {
 
 /// How many authorities may stand below a root: another root that it vouches for, and that one's
 /// issuing authority.
-pub(super) const ROOT_PATH_LEN: u8 = 2;
+pub const ROOT_PATH_LEN: u8 = 2;
+/// Below an issuing authority stand leaves alone.
+pub const ISSUING_PATH_LEN: u8 = 0;
 
 /// Prepares a client certificate: clientAuth only, digitalSignature only.
 ///
@@ -223,7 +225,7 @@ fn authority_extensions(
 ) -> Result<Vec<Vec<u8>>, NameError> {
     let (path_len, purpose) = match template.kind {
         AuthorityKind::Root => (ROOT_PATH_LEN, None),
-        AuthorityKind::Issuing => (0, Some(oid::KP_CLIENT_AUTH)),
+        AuthorityKind::Issuing => (ISSUING_PATH_LEN, Some(oid::KP_CLIENT_AUTH)),
         AuthorityKind::LocalServer => (0, Some(oid::KP_SERVER_AUTH)),
     };
     let mut extensions = Vec::new();

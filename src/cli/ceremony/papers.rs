@@ -18,7 +18,7 @@ pub(super) fn transcript(
 ) -> String {
     let mut text = String::new();
     let mut line = |label: &str, value: &str| {
-        let _ = writeln!(text, "{label:<22} {value}");
+        let _ = writeln!(text, "{label:<26} {value}");
     };
     line("step", step);
     line("at (this machine)", &now.to_string());
@@ -61,18 +61,18 @@ pub(super) fn recovery_sheet(
          Passphrase, envelope 2   kept at ________________________  by ________________________\n\n\
          This sheet holds no secret. Never keep a medium and a passphrase in one place.\n\n\
          To see that a medium still opens (yearly; prints the public key, nothing else):\n\
-           openssl pkey -in root.key.pem -pubout -outform DER | sha256sum\n\
+         \x20 openssl pkey -in root.key.pem -pubout -outform DER | sha256sum\n\
          The result must be the public key SHA-256 above.\n\n\
          To sign a new revocation list, before {list_ends}, or a new issuing authority:\n\
-           1. running system:  wicketgate ca ceremony plan [--issuing]\n\
-           2. review the plan; note its SHA-256 on paper\n\
-           3. offline machine, with root.key.pem and root.pem in one directory:\n\
-              wicketgate ca ceremony sign --plan ceremony.toml --plan-sha256 <from paper>\n\
-           4. running system:  wicketgate ca ceremony import --plan ceremony.toml outcome.pem\n\n\
+         \x20 1. running system:  wicketgate ca ceremony plan [--issuing]\n\
+         \x20 2. review the plan; note its SHA-256 on paper\n\
+         \x20 3. offline machine, with root.key.pem and root.pem in one directory:\n\
+         \x20    wicketgate ca ceremony sign --plan ceremony.toml --plan-sha256 <from paper>\n\
+         \x20 4. running system:  wicketgate ca ceremony import --plan ceremony.toml outcome.pem\n\n\
          If the key is lost: certificates go on passing until their issuing authority ends. Plan a new root\n\
-           in good time (wicketgate ca ceremony plan --new-root) and roll over to it.\n\
+         \x20 in good time (wicketgate ca ceremony plan --new-root) and roll over to it.\n\
          If the key or a passphrase may be in other hands: the same, at once, then archive the old root\n\
-           (wicketgate ca archive {name}).\n",
+         \x20 (wicketgate ca archive {name}).\n",
         installation = plan.installation,
         name = plan.root.name,
         common_name = plan.root.common_name,

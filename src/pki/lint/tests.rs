@@ -266,7 +266,8 @@ fn every_rule_of_a_cross_certificate_speaks() {
     };
     let lint = |draft: &Draft| broken(lint_cross(&draft.tbs(), &new.certificate));
     assert_eq!(lint(&draft()), Vec::<&str>::new());
-    let faults: &[(&str, &dyn Fn(&mut Draft))] = &[
+    type Fault<'a> = (&'a str, &'a dyn Fn(&mut Draft));
+    let faults: &[Fault<'_>] = &[
         ("self_issued", &|d| d.issuer = d.subject.clone()),
         ("purpose", &|d| d.drop(oid::EXTENDED_KEY_USAGE)),
         ("constraints", &|d| d.set(oid::BASIC_CONSTRAINTS, ext::basic_constraints(2))),

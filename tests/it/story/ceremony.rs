@@ -106,7 +106,14 @@ fn a_root_made_elsewhere_stands_behind_a_leaf_that_openssl_verifies_with_lists()
 
     let sha256 = plan(&house, &vault, &[]);
     let text = std::fs::read_to_string(folder.path().join("ceremony.toml")).unwrap();
-    for line in ["client-root-g1", "client-issuing-g1", "public_key_sha256", "next_update", "EC P-256"] {
+    for line in [
+        "client-root-g1",
+        "client-issuing-g1",
+        "public_key_sha256",
+        "next_update",
+        "EC P-256",
+        "path_length = 2",
+    ] {
         assert!(text.contains(line), "{line} is not in the plan:\n{text}");
     }
     // Another plan than the reviewed one stops the ceremony.
