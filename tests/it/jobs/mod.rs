@@ -2,4 +2,5 @@
 
 mod expiry;
 mod leases;
+mod orphans;
 mod runs;

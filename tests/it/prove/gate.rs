@@ -87,8 +87,11 @@ async fn compare(proof: &Proof, database: &TestDatabase, each: u64, worker: u64)
                     first = Some((path.name(), verdict));
                 }
                 Some((name, other)) if *other != verdict => {
-                    seen.differences
-                        .push(format!("{asked:?}: {name} says {other:?}, {} says {verdict:?}", path.name()));
+                    let (kind, who, path) = (asked.kind, asked.who, path.name());
+                    let more = (asked.profile, asked.device);
+                    seen.differences.push(format!(
+                        "{kind} of {who:?} {more:?}: {name} says {other:?}, {path} says {verdict:?}"
+                    ));
                 }
                 Some(_) => {}
             }

@@ -24,7 +24,7 @@ impl Who {
 }
 
 /// One request, however it travels.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Asked {
     pub(super) who: Who,
     /// What kind of signing request, in a word.

@@ -23,7 +23,11 @@ impl Verdict {
         let code = body["code"].as_str().unwrap_or("no code");
         let errors = body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
         let part = |error: &Value, name: &str| error[name].as_str().unwrap_or_default().to_owned();
-        let say = |error: &Value| format!("{} {}", part(error, "pointer"), part(error, "detail"));
+        let say = |error: &Value| match part(error, "pointer") {
+            // An invitation names its profile, so it has other words for the same rule.
+            profile if profile == "/profile" => profile,
+            pointer => format!("{pointer} {}", part(error, "detail")),
+        };
         let errors: Vec<_> = errors.iter().map(say).collect();
         Self::Refused(format!("{status} {code} {}", errors.join("; ")).trim_end().to_owned())
     }
