@@ -16,8 +16,10 @@ use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSch
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
 
-use crate::ca::{IssueError, RevokeError, ServerLeafError};
+use crate::ca::{EditProfileError, IssueError, RevokeError, ServerLeafError};
+use crate::domain::Slug;
 use crate::live::ConfigurationFault;
+use crate::pki::profile::{Rule, RuleFault, Ruling};
 use crate::store::StoreError;
 
 /// One value of a request that cannot be taken.
@@ -296,6 +298,9 @@ impl From<IssueError> for Problem {
             IssueError::Gate(GateError::BlockedKey) => {
                 Self::field("/csr", "key_blocked", sentence(&error.to_string()))
             }
+            IssueError::Gate(GateError::Policy { ref profile, ref ruling }) => {
+                refused_by_profile(profile, ruling)
+            }
             IssueError::Revoked | IssueError::Gate(GateError::PredecessorRevoked) => {
                 Self::conflict("certificate_revoked", sentence(&error.to_string()))
             }
@@ -314,6 +319,36 @@ impl From<IssueError> for Problem {
             }
             IssueError::Gate(GateError::Compare(_)) => Self::internal(&chain(&error)),
             IssueError::Gate(_) => Self::unavailable(&error),
+        }
+    }
+}
+
+/// Which rule of which profile refused, at the field that it is about.
+fn refused_by_profile(profile: &Slug, ruling: &Ruling) -> Problem {
+    let pointer = match ruling.rule {
+        Rule::BlockedKey | Rule::KeyReuse | Rule::KeyType | Rule::RenewalKey => "/csr",
+        Rule::Requester | Rule::Group | Rule::DevicesPerPerson => "/profile",
+        Rule::DnsNames => "/dns_names",
+    };
+    let fault = FieldFault::new(pointer, ruling.rule.name(), sentence(&ruling.because));
+    let mut problem = Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "refused_by_profile",
+        format!("Profile {profile} refuses: {}", sentence(&ruling.because)),
+    );
+    problem.errors.push(fault);
+    problem
+}
+
+impl From<EditProfileError> for Problem {
+    fn from(error: EditProfileError) -> Self {
+        match error {
+            EditProfileError::Store(cause) => cause.into(),
+            EditProfileError::Faults(faults) => {
+                let fault =
+                    |fault: RuleFault| FieldFault::new(fault.pointer, "out_of_bounds", sentence(&fault.must));
+                Self::fields(StatusCode::UNPROCESSABLE_ENTITY, faults.into_iter().map(fault).collect())
+            }
         }
     }
 }

@@ -171,7 +171,12 @@ operations! {
     GET "/authorities" listAuthorities Enrolment;
     GET "/authorities/{name}" getAuthority Enrolment;
     GET "/profiles" listProfiles Enrolment;
+    POST "/profiles" addProfile Administrator audit("profile.add");
     GET "/profiles/{name}" getProfile Enrolment;
+    PATCH "/profiles/{name}" editProfile Administrator audit("profile.edit", "profile");
+    GET "/profiles/{name}/versions" listProfileVersions Administrator;
+    POST "/profiles/{name}/explanation" explainProfile Administrator audit("profile.explain", "profile");
+    POST "/profiles/{name}/rehearsal" rehearseProfile Administrator audit("profile.rehearse", "profile");
 
     GET "/sites" listSites Administrator;
     POST "/sites" addSite Administrator audit("site.add");

@@ -14,6 +14,7 @@ use crate::jobs::expiry_alerts::ExpiryAlerts;
 use crate::jobs::publish_crls::PublishCrls;
 use crate::jobs::renew_server_certificates::RenewServerCertificates;
 use crate::jobs::send_mail::SendMail;
+use crate::jobs::supersede_certificates::SupersedeCertificates;
 use crate::jobs::{Job, Jobs};
 use crate::mail::smtp::Smtp;
 use crate::mail::{Carrier, Mailer};
@@ -58,6 +59,7 @@ pub(super) async fn start_jobs(
         own(Arc::new(renewals)),
         own(Arc::new(ExpiryAlerts::new(store.clone(), mailer.clone(), parts.metrics.validity.clone()))),
         own(Arc::new(CloseOrphans::new(store.clone(), ca.clone()))),
+        own(Arc::new(SupersedeCertificates::new(ca.clone()))),
         own(Arc::new(CleanUp::new(store.clone(), sweeps(store)))),
     ];
     Ok(Jobs::start(store.clone(), parts.clock.clone(), replica, parts.metrics.jobs.clone(), jobs).await?)

@@ -171,6 +171,7 @@ pub(super) async fn start(
     if start == Start::CreateIfMissing {
         initialise(&store, vaults, &ca, config, clock.now()).await?;
     } else {
+        ca.ensure_profiles(clock.now()).await?;
         ensure_door(&store, &ca, config, clock.now()).await?;
     }
     // None of these may keep the console away, from which they can be mended; jobs will try again.

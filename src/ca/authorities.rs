@@ -51,6 +51,7 @@ impl Ca {
     /// # Errors
     /// As [`InitError`] says; repeating continues where it stopped.
     pub async fn init(&self, organisation: &str, now: UtcTime) -> Result<(), InitError> {
+        self.ensure_profiles(now).await?;
         for kind in [AuthorityKind::Root, AuthorityKind::Issuing, AuthorityKind::LocalServer] {
             if self.0.store.signing_authority(kind).await?.is_none() {
                 self.make_authority(kind, organisation, now).await?;

@@ -5,12 +5,18 @@
 //! nothing but a used-up serial, or an intent that [`Ca::resolve_intents`](super::Ca::resolve_intents)
 //! closes and whose serial goes on the revocation list.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::policy::Question;
 use super::{Ca, SignerError};
 use crate::crash;
 use crate::domain::audit::{self, Act, Outcome};
-use crate::domain::{AuthorityKind, Delta, LineageId, Serial, UtcTime};
+use crate::domain::{AuthorityKind, AuthorityState, Delta, Hostname, LineageId, Serial, Slug, UtcTime};
 use crate::pki::issuer::{ClientLeaf, PrepareError, prepare_client};
 use crate::pki::prepared::{AssembleError, Certificate as SignedCertificate};
+use crate::pki::profile::{CommonName, Outliving, Ruling};
 use crate::pki::{AuthorityCertificate, Prepared, Profile, PublicKey};
 use crate::store::authorities::Authority;
 use crate::store::certificates::{Certificate, Intent, IntentOutcome, IntentPurpose};
@@ -19,8 +25,11 @@ use crate::store::{StoreError, Transaction};
 
 /// How often a serial is drawn before we stop believing in chance.
 const SERIAL_TRIES: usize = 4;
+/// How far the clock may stand before the last recorded act. Replicas' clocks differ, and certificates
+/// are back-dated by as much.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
-/// What the gate is asked for, after identity, key and policy have been checked.
+/// What the gate is asked for. Identity and proof of possession have been checked; the rest is judged here.
 pub(super) struct Order<'a> {
     pub(super) person: &'a Person,
     pub(super) device: &'a Device,
@@ -29,7 +38,17 @@ pub(super) struct Order<'a> {
     pub(super) profile: &'a Profile,
     pub(super) public_key: &'a PublicKey,
     pub(super) lineage: LineageId,
-    pub(super) replaces: Option<Serial>,
+    pub(super) predecessor: Option<&'a Certificate>,
+    pub(super) dns_names: &'a BTreeSet<Hostname>,
+}
+
+/// What came out.
+pub(super) struct Passed {
+    pub(super) certificate: Certificate,
+    /// What a client sends behind it, DER.
+    pub(super) chain: Vec<Vec<u8>>,
+    /// Whether it ends before its profile's lifetime does, with its issuer.
+    pub(super) is_capped: bool,
 }
 
 /// Why the gate did not open.
@@ -44,7 +63,7 @@ pub enum GateError {
     )]
     OutlivesAuthority {
         /// Which authority.
-        authority: crate::domain::Slug,
+        authority: Slug,
         /// When it ends.
         ends: UtcTime,
         /// When the certificate would.
@@ -61,7 +80,7 @@ pub enum GateError {
     Sign(#[from] SignerError),
     /// The authority's row holds a certificate that is not of its key. Nothing was signed. -> 503
     #[error("the certificate in the row of authority {0} is not of its key: the row was changed")]
-    ForeignCertificate(crate::domain::Slug),
+    ForeignCertificate(Slug),
     /// What was signed is not what was recorded. Nothing of it is given out. -> 500
     #[error("the signed certificate is not the recorded one")]
     Compare(#[from] AssembleError),
@@ -71,6 +90,25 @@ pub enum GateError {
     /// The certificate that was to be renewed was revoked meanwhile. -> 409
     #[error("a revoked certificate cannot be renewed: enrol the device again")]
     PredecessorRevoked,
+    /// A rule of the profile speaks against it. -> 422
+    #[error("profile {profile} refuses: {} (rule {})", .ruling.because, .ruling.rule.name())]
+    Policy {
+        /// Which profile.
+        profile: Slug,
+        /// What its rule says.
+        ruling: Box<Ruling>,
+    },
+    /// The clock stands before what was recorded last; times in certificates would lie. -> 503
+    #[error("the clock stands at {now}, before the last recorded act at {last}: set it right first")]
+    ClockWentBack {
+        /// What the clock says.
+        now: UtcTime,
+        /// When something was recorded last.
+        last: UtcTime,
+    },
+    /// The authority was taken out of service while the certificate was being made. -> 503
+    #[error("authority {0} was taken out of service meanwhile: ask again")]
+    AuthorityLeft(Slug),
     /// The key is known to be in other hands. -> 422
     #[error("this key belonged to a certificate that was revoked for keyCompromise: make a new key")]
     BlockedKey,
@@ -80,64 +118,67 @@ pub enum GateError {
 }
 
 impl Ca {
-    /// Opens the gate once. `act` is closed as succeeded with the certificate; on an error the caller closes it.
+    /// Opens the gate once: judged, prepared, linted, recorded, signed, compared, stored. `act` is closed
+    /// as succeeded with the certificate; on an error the caller closes it.
     pub(super) async fn pass_gate(
         &self,
         order: &Order<'_>,
         act: &Act,
         now: UtcTime,
-    ) -> Result<(Certificate, Vec<Vec<u8>>), GateError> {
+    ) -> Result<Passed, GateError> {
         let store = &self.0.store;
-        if store.is_key_compromised(&hex(&order.public_key.sha256())).await? {
-            return Err(GateError::BlockedKey);
-        }
+        self.check_clock(now).await?;
         let authority =
             store.signing_authority(AuthorityKind::Issuing).await?.ok_or(GateError::NoAuthority)?;
         let issuer = parse_issuer(&authority)?;
-        let chain: Vec<Vec<u8>> = authority.certificate.iter().cloned().collect();
-        let serial = Serial::random(&*self.0.entropy);
         crash::reach("ca.after_serial");
+        // Outside the transaction, which everybody waits for; its failure counts only if the rules admit.
+        let prepared = self.prepare_leaf(order, &authority, &issuer, now);
+        if let Ok(prepared) = &prepared {
+            self.check_key(&authority, prepared).await?;
+        }
 
-        let (not_before, not_after) = order.profile.validity(now);
-        let leaf = ClientLeaf {
-            serial,
+        let transaction = store.begin().await?;
+        let question = Question {
+            person: order.person,
+            profile: order.profile,
             public_key: order.public_key,
-            common_name: &order.person.name,
-            email: Some(&order.person.email),
-            uris: &[format!("urn:uuid:{}", order.person.id)],
-            not_before: not_before.max(issuer.not_before()),
-            not_after,
-            crl_urls: &[self.crl_url(&authority.name)],
-            issuer_urls: &[self.issuer_url(&authority.name)],
+            lineage: order.lineage,
+            predecessor: order.predecessor,
+            dns_names: order.dns_names,
         };
-        let prepared = prepare_client(&issuer, &leaf).map_err(|error| match error {
-            PrepareError::OutlivesAuthority { ends, wanted } => {
-                GateError::OutlivesAuthority { authority: authority.name.clone(), ends, wanted }
+        let admitted = question.decide(&transaction, &act.actor, now).await?;
+        let prepared = match admitted.and(prepared) {
+            Ok(prepared) => prepared,
+            Err(refused) => {
+                transaction.commit().await?;
+                return Err(refused);
             }
-            other => GateError::Prepare(other),
-        })?;
+        };
         let purpose = IntentPurpose::Client {
             person: order.person.id,
             device: order.device.id,
             profile: order.profile.name.clone(),
             lineage: order.lineage,
         };
-        let (not_before, not_after) = (prepared.not_before(), prepared.not_after());
-        let signed = self.sign_on_record(&authority, prepared, purpose, now).await?;
+        put_on_record(&transaction, &authority, &prepared, purpose, now).await?;
+        transaction.commit().await?;
 
+        let (not_before, not_after) = (prepared.not_before(), prepared.not_after());
+        let signed = self.sign_recorded(&authority, prepared).await?;
         let certificate = Certificate {
-            serial,
+            serial: signed.serial(),
             authority: authority.name,
             person: order.person.id,
             device: order.device.id,
             profile: order.profile.name.clone(),
-            profile_version: 0,
+            profile_version: order.profile.version,
             lineage: order.lineage,
-            replaces: order.replaces,
+            replaces: order.predecessor.map(|old| old.serial),
             fingerprint: signed.fingerprint(),
             spki_sha256: hex(&order.public_key.sha256()),
-            subject: order.person.name.clone(),
-            email: Some(order.person.email.clone()),
+            subject: common_name(order),
+            email: order.profile.rules.names.email.then(|| order.person.email.clone()),
             not_before,
             not_after,
             issued_at: now,
@@ -151,7 +192,73 @@ impl Ca {
         crash::reach("ca.before_commit");
         transaction.commit().await?;
         crash::reach("ca.after_commit");
-        Ok((certificate, chain))
+        let is_capped = not_after < order.profile.validity(now).1;
+        Ok(Passed { certificate, chain: authority.certificate.into_iter().collect(), is_capped })
+    }
+
+    /// The bytes to be signed, if no rule of the lint speaks against them.
+    fn prepare_leaf(
+        &self,
+        order: &Order<'_>,
+        authority: &Authority,
+        issuer: &AuthorityCertificate,
+        now: UtcTime,
+    ) -> Result<Prepared, GateError> {
+        let names = &order.profile.rules.names;
+        let (not_before, wanted) = order.profile.validity(now);
+        let not_after = match order.profile.rules.outliving {
+            Outliving::Refuse => wanted,
+            Outliving::Cap => wanted.min(issuer.not_after()),
+        };
+        let uris: Vec<String> = [
+            names.person_uri.then(|| format!("urn:uuid:{}", order.person.id)),
+            names.device_uri.then(|| format!("urn:uuid:{}", order.device.id)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let leaf = ClientLeaf {
+            serial: Serial::random(&*self.0.entropy),
+            public_key: order.public_key,
+            common_name: &common_name(order),
+            email: names.email.then_some(order.person.email.as_str()),
+            uris: &uris,
+            dns_names: order.dns_names,
+            not_before: not_before.max(issuer.not_before()),
+            not_after,
+            crl_urls: &[self.crl_url(&authority.name)],
+            issuer_urls: &[self.issuer_url(&authority.name)],
+        };
+        prepare_client(issuer, &leaf).map_err(|error| match error {
+            PrepareError::OutlivesAuthority { ends, wanted } => {
+                GateError::OutlivesAuthority { authority: authority.name.clone(), ends, wanted }
+            }
+            other => GateError::Prepare(other),
+        })
+    }
+
+    /// Refuses to sign while the clock stands before what was recorded last, by more than clocks of
+    /// replicas may differ: notBefore, revocation times and list numbers would contradict each other.
+    pub(super) async fn check_clock(&self, now: UtcTime) -> Result<(), GateError> {
+        let last = match self.0.last_recorded.load(Ordering::Acquire) {
+            0 => self.0.store.last_audited().await?.unwrap_or(UtcTime::EPOCH),
+            seconds => UtcTime::from_unix(seconds),
+        };
+        if last.since(now) > CLOCK_TOLERANCE {
+            return Err(GateError::ClockWentBack { now, last });
+        }
+        self.0.last_recorded.fetch_max(now.max(last).as_unix(), Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Refuses what would be signed with another key than the authority's certificate is of: somebody
+    /// changed its row.
+    async fn check_key(&self, authority: &Authority, prepared: &Prepared) -> Result<(), GateError> {
+        let signer = self.signer(&authority.key_id).await?;
+        match signer.public_key() == prepared.issuer_spki() {
+            true => Ok(()),
+            false => Err(GateError::ForeignCertificate(authority.name.clone())),
+        }
     }
 
     /// Puts a prepared certificate on record and signs it: serial and intent committed together, signed
@@ -164,14 +271,22 @@ impl Ca {
         purpose: IntentPurpose,
         now: UtcTime,
     ) -> Result<SignedCertificate, GateError> {
-        let signer = self.signer(&authority.key_id).await?;
-        if signer.public_key() != prepared.issuer_spki() {
-            return Err(GateError::ForeignCertificate(authority.name.clone()));
-        }
+        self.check_clock(now).await?;
+        self.check_key(authority, &prepared).await?;
         let transaction = self.0.store.begin().await?;
         put_on_record(&transaction, authority, &prepared, purpose, now).await?;
         transaction.commit().await?;
+        self.sign_recorded(authority, prepared).await
+    }
+
+    /// Signs what is on record, once, and compares.
+    async fn sign_recorded(
+        &self,
+        authority: &Authority,
+        prepared: Prepared,
+    ) -> Result<SignedCertificate, GateError> {
         crash::reach("ca.after_intent");
+        let signer = self.signer(&authority.key_id).await?;
         let signature = signer.sign(prepared.tbs()).await.map_err(SignerError::from)?;
         crash::reach("ca.after_signing");
         Ok(prepared.assemble(&signature)?)
@@ -187,8 +302,15 @@ impl Ca {
     ) -> Result<(), GateError> {
         // From here to the commit nobody is disabled and nothing is revoked behind our back.
         transaction.lock_register().await?;
-        if let Some(old) = order.replaces
-            && transaction.is_revoked(old).await?
+        if !transaction
+            .authority_state(&certificate.authority)
+            .await?
+            .is_some_and(AuthorityState::is_in_force)
+        {
+            return Err(GateError::AuthorityLeft(certificate.authority.clone()));
+        }
+        if let Some(old) = order.predecessor
+            && transaction.is_revoked(old.serial).await?
         {
             return Err(GateError::PredecessorRevoked);
         }
@@ -204,6 +326,10 @@ impl Ca {
             transaction.insert_device(order.device).await?;
         }
         transaction.insert_certificate(certificate).await?;
+        if let (Some(_), Some(overlap)) = (order.predecessor, order.profile.rules.renewal.overlap_seconds) {
+            let when = now.plus(Duration::from_secs(overlap));
+            transaction.supersede(certificate.lineage, certificate.serial, when).await?;
+        }
         let deltas = [Delta::Person(person.record()), Delta::Certificate(certificate.record())];
         transaction.append_changes(&deltas, now).await?;
         let detail = audit::issued(certificate.serial);
@@ -222,6 +348,15 @@ impl Ca {
                 Ok(()) => return Ok(serial),
             }
         }
+    }
+}
+
+/// What stands in the common name.
+fn common_name(order: &Order<'_>) -> String {
+    match order.profile.rules.names.common_name {
+        CommonName::PersonName => order.person.name.clone(),
+        CommonName::DeviceName => order.device.name.clone(),
+        CommonName::PersonId => order.person.id.to_string(),
     }
 }
 

@@ -9,20 +9,23 @@ pub mod health;
 mod intents;
 mod issue;
 mod people;
+mod policy;
+mod profiles;
 mod revoke;
 mod server_leaves;
+mod supersede;
 #[cfg(feature = "test-util")]
 mod witness;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use parking_lot::Mutex;
 
 use crate::activate::{Activation, Enforce};
 use crate::domain::{AuthorityKind, Entropy, Slug};
 use crate::keys::{KeyId, SealedSigner, SignError, Signer, Vaults};
-use crate::pki::Profile;
 use crate::store::authorities::{Authority, SigningKey};
 use crate::store::{Store, StoreError};
 
@@ -31,6 +34,7 @@ pub use crls::CrlError;
 pub use gate::GateError;
 pub use issue::{DeviceChoice, IssueError, IssueRequest, Issued};
 pub use people::EditPersonError;
+pub use profiles::{EditProfileError, Explained, Rehearsal, RehearsedRequest};
 pub use revoke::{RevokeError, Revoked};
 pub use server_leaves::ServerLeafError;
 #[cfg(feature = "test-util")]
@@ -46,7 +50,8 @@ struct Inner {
     entropy: Arc<dyn Entropy>,
     enforce: Arc<dyn Enforce>,
     publish_crls: Activation,
-    profiles: Vec<Profile>,
+    /// Unix seconds of the newest act known to this process; 0 before the database was asked.
+    last_recorded: AtomicI64,
     /// What stands in front of `/pki/…` in certificates, without a slash at its end.
     base_url: String,
     signers: Mutex<HashMap<KeyId, Arc<dyn Signer>>>,
@@ -82,7 +87,6 @@ impl Ca {
         publish_crls: Activation,
         base_url: String,
     ) -> Self {
-        let profiles = vec![Profile::device()];
         Self(Arc::new(Inner {
             #[cfg(feature = "test-util")]
             witness: Witness::new(store.clone()),
@@ -91,20 +95,10 @@ impl Ca {
             entropy,
             enforce,
             publish_crls,
-            profiles,
+            last_recorded: AtomicI64::new(0),
             base_url,
             signers: Mutex::default(),
         }))
-    }
-
-    /// What client certificates may be.
-    pub fn profiles(&self) -> &[Profile] {
-        &self.0.profiles
-    }
-
-    /// The profile of this name.
-    pub fn profile(&self, name: &Slug) -> Option<&Profile> {
-        self.0.profiles.iter().find(|profile| profile.name == *name)
     }
 
     /// Every authority, oldest first.

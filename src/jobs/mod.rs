@@ -13,6 +13,7 @@ pub mod publish_crls;
 pub mod refresh_live;
 pub mod renew_server_certificates;
 pub mod send_mail;
+pub mod supersede_certificates;
 
 mod cron;
 mod runner;

@@ -1,6 +1,8 @@
 //! Builds the to-be-signed bytes of every certificate of the house, lints them and hands them out as
 //! [`Prepared`]. Called by `ca`; the signature is made elsewhere (file, PKCS#11, Vault).
 
+use std::collections::BTreeSet;
+
 use super::authority::AuthorityCertificate;
 use super::extensions as ext;
 use super::key_policy::{KeyPolicy, KeyRefused, PublicKey};
@@ -9,7 +11,7 @@ use super::names::{self, NameError};
 use super::prepared::{Body, Prepared, signature_algorithm};
 use super::{encode, oid};
 pub use crate::domain::AuthorityKind;
-use crate::domain::{Serial, UtcTime};
+use crate::domain::{Hostname, Serial, UtcTime};
 
 /// What a client certificate says. Everything comes from the authenticated person and the profile;
 /// only the key is the requester's.
@@ -25,6 +27,8 @@ pub struct ClientLeaf<'a> {
     pub email: Option<&'a str>,
     /// For URI names, `urn:uuid:<person id>`.
     pub uris: &'a [String],
+    /// For DNS names, given by an administrator.
+    pub dns_names: &'a BTreeSet<Hostname>,
     /// First second of validity.
     pub not_before: UtcTime,
     /// Last second of validity.
@@ -73,6 +77,9 @@ pub fn prepare_client(
     }
     for uri in leaf.uris {
         names.push(names::uri(uri, &["urn", "https"], "scheme urn or https")?);
+    }
+    for name in leaf.dns_names {
+        names.push(names::host(name.as_str())?);
     }
     let mut extensions = vec![
         ext::authority_key_identifier(issuer.key_id()),

@@ -58,6 +58,20 @@ impl Store {
         finish(self.writer(), act, outcome, detail, now).await
     }
 
+    /// When the newest act was recorded: no later act may happen before it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn last_audited(&self) -> Result<Option<UtcTime>, StoreError> {
+        // By id, which is ordered by time and indexed.
+        let query = audit_event::Entity::find()
+            .select_only()
+            .column(audit_event::Column::At)
+            .order_by_desc(audit_event::Column::Id)
+            .into_tuple::<i64>();
+        Ok(query.one(self.reader()).await?.map(UtcTime::from_unix))
+    }
+
     /// The newest events first, at most `limit`.
     ///
     /// # Errors
@@ -90,18 +104,6 @@ impl Store {
             .filter(audit_event::Column::Phase.eq("finished"));
         let found = query.one(self.reader()).await?;
         Ok(found.map(|row| (row.outcome.unwrap_or_default(), row.detail.unwrap_or_default())))
-    }
-
-    /// When the newest event was written; nothing before the first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn newest_event_at(&self) -> Result<Option<UtcTime>, StoreError> {
-        let query = audit_event::Entity::find()
-            .select_only()
-            .column_as(audit_event::Column::At.max(), "at")
-            .into_tuple::<Option<i64>>();
-        Ok(query.one(self.reader()).await?.flatten().map(UtcTime::from_unix))
     }
 
     /// Closes, as `unknown`, acts that were started before `before` and never finished. Returns how many.

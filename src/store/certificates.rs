@@ -1,8 +1,10 @@
 //! Client certificates: what we are about to sign, what we signed, what we took back.
 
+use std::collections::BTreeSet;
+
 use entity::{certificate, intent};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{Store, StoreError, Transaction, at, named, parse};
 use crate::domain::{
@@ -208,6 +210,24 @@ impl Store {
         query.all(self.reader()).await?.into_iter().map(read).collect()
     }
 
+    /// Certificates whose overlap with their successor is over at `now`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn superseded_certificates(
+        &self,
+        now: UtcTime,
+        limit: u64,
+    ) -> Result<Vec<Certificate>, StoreError> {
+        let query = certificate::Entity::find()
+            .filter(certificate::Column::SupersedeAt.lte(now.as_unix()))
+            .filter(certificate::Column::RevokedAt.is_null())
+            .filter(certificate::Column::NotAfter.gte(now.as_unix()))
+            .order_by_asc(certificate::Column::SupersedeAt)
+            .limit(limit);
+        query.all(self.reader()).await?.into_iter().map(read).collect()
+    }
+
     /// Whether a certificate with this key was revoked for keyCompromise: such a key is blocked.
     ///
     /// # Errors
@@ -347,6 +367,88 @@ impl Transaction {
     /// [`StoreError`].
     pub async fn is_key_compromised(&self, spki_sha256: &str) -> Result<bool, StoreError> {
         Ok(compromised(spki_sha256).one(self.connection()).await?.is_some())
+    }
+
+    /// Whether this key is in a certificate of another lineage than `lineage`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_key_in_other_lineage(
+        &self,
+        spki_sha256: &str,
+        lineage: LineageId,
+    ) -> Result<bool, StoreError> {
+        let query = certificate::Entity::find()
+            .select_only()
+            .column(certificate::Column::Serial)
+            .filter(certificate::Column::SpkiSha256.eq(spki_sha256))
+            .filter(certificate::Column::Lineage.ne(lineage.to_string()))
+            .into_tuple::<String>();
+        Ok(query.one(self.connection()).await?.is_some())
+    }
+
+    /// How many lineages other than `lineage` the person has under `profile`: with a certificate that is
+    /// neither revoked nor expired at `now`, or with one that is being made.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn other_lineages(
+        &self,
+        person: PersonId,
+        profile: &Slug,
+        lineage: LineageId,
+        now: UtcTime,
+    ) -> Result<u32, StoreError> {
+        let living = certificate::Entity::find()
+            .select_only()
+            .column(certificate::Column::Lineage)
+            .filter(certificate::Column::PersonId.eq(person.to_string()))
+            .filter(certificate::Column::Profile.eq(profile.to_string()))
+            .filter(certificate::Column::RevokedAt.is_null())
+            .filter(certificate::Column::NotAfter.gte(now.as_unix()))
+            .into_tuple::<String>()
+            .all(self.connection())
+            .await?;
+        let under_way = intent::Entity::find()
+            .select_only()
+            .column(intent::Column::Lineage)
+            .filter(intent::Column::PersonId.eq(person.to_string()))
+            .filter(intent::Column::Profile.eq(profile.to_string()))
+            .filter(intent::Column::ResolvedAt.is_null())
+            .filter(intent::Column::Lineage.is_not_null())
+            .into_tuple::<String>()
+            .all(self.connection())
+            .await?;
+        let own = lineage.to_string();
+        let others: BTreeSet<String> =
+            living.into_iter().chain(under_way).filter(|other| *other != own).collect();
+        Ok(u32::try_from(others.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Says that every older certificate of the lineage is taken back at `when`, unless it is sooner.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn supersede(
+        &self,
+        lineage: LineageId,
+        successor: Serial,
+        when: UtcTime,
+    ) -> Result<(), StoreError> {
+        use certificate::Column;
+        certificate::Entity::update_many()
+            .col_expr(Column::SupersedeAt, Expr::value(when.as_unix()))
+            .filter(Column::Lineage.eq(lineage.to_string()))
+            .filter(Column::Serial.ne(successor.to_string()))
+            .filter(Column::RevokedAt.is_null())
+            .filter(
+                Condition::any()
+                    .add(Column::SupersedeAt.is_null())
+                    .add(Column::SupersedeAt.gt(when.as_unix())),
+            )
+            .exec(self.connection())
+            .await?;
+        Ok(())
     }
 
     /// Active certificates of a device, as this transaction sees them.

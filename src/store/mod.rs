@@ -22,6 +22,7 @@ pub mod leases;
 pub mod outbox;
 pub mod passwords;
 pub mod people;
+pub mod profiles;
 pub mod register;
 pub mod sessions;
 pub mod settings;

@@ -123,6 +123,19 @@ impl Store {
 }
 
 impl Transaction {
+    /// Locks a person's row until commit: whoever counts what is theirs does it alone.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn lock_person(&self, id: PersonId) -> Result<(), StoreError> {
+        person::Entity::update_many()
+            .col_expr(person::Column::Version, Expr::col(person::Column::Version))
+            .filter(person::Column::Id.eq(id.to_string()))
+            .exec(self.connection())
+            .await?;
+        Ok(())
+    }
+
     /// Adds a person.
     ///
     /// # Errors

@@ -62,6 +62,12 @@ pub struct Certificate {
     pem: String,
     /// What a client sends behind it.
     chain_pem: String,
+    /// When it is taken back because its renewal took over.
+    supersede_at: Option<When>,
+    /// The version of the profile that it was issued under.
+    profile_version: u64,
+    /// Present when it ends before its profile says, because its authority does.
+    capped_by_authority: Option<bool>,
     enforced: Option<Enforced>,
 }
 
@@ -92,6 +98,9 @@ struct NewCertificate {
     /// Under which profile; `device` if absent.
     #[oai(validator(max_length = 63))]
     profile: Option<String>,
+    /// DNS names for it, given by an administrator below the profile's suffixes.
+    #[oai(validator(max_items = 64))]
+    dns_names: Option<Vec<String>>,
 }
 
 /// A request for the successor of a certificate.
@@ -252,7 +261,8 @@ impl Api {
     async fn created(&self, call: &Call, issued: Issued) -> Outcome<Created<Certificate>> {
         call.closed();
         let location = format!("/api/v1/certificates/{}", issued.certificate.serial);
-        let shown = self.look(issued.certificate, call.now, Some(issued.enforced.into())).await?;
+        let mut shown = self.look(issued.certificate, call.now, Some(issued.enforced.into())).await?;
+        shown.capped_by_authority = issued.is_capped.then_some(true);
         Ok(Created::at(location, shown))
     }
 
@@ -285,6 +295,9 @@ impl Api {
             revoked_at: row.revoked.map(|(at, _)| at.into()),
             revocation_reason: row.revoked.map(|(_, reason)| reason.into()),
             lineage: row.lineage.to_string(),
+            supersede_at: row.supersede_at.filter(|_| row.revoked.is_none()).map(Into::into),
+            profile_version: row.profile_version,
+            capped_by_authority: None,
             sha256: row.fingerprint.to_string(),
             pem: pem::block("CERTIFICATE", &row.der),
             chain_pem: chain.iter().map(|der| pem::block("CERTIFICATE", der)).collect(),
@@ -308,6 +321,7 @@ fn read_request(
     let device = faults.take_if("/device_id", body.device_id.as_deref().map(str::parse::<DeviceId>));
     let name = faults.take_if("/device_name", body.device_name.as_deref().map(fields::name));
     let profile = faults.take_if("/profile", body.profile.as_deref().map(str::parse::<Slug>));
+    let dns_names = fields::parsed(body.dns_names.as_deref().unwrap_or_default(), "/dns_names", &mut faults);
     if body.csr.len() > MAX_CSR {
         faults.add("/csr", "too_long", "The signing request is too long.");
     }
@@ -348,5 +362,5 @@ fn read_request(
         (None, Some(invitation)) => invitation.profile.clone(),
         (None, None) => crate::pki::Profile::device().name,
     };
-    Ok(IssueRequest { person, device, profile, csr_pem: body.csr })
+    Ok(IssueRequest { person, device, profile, csr_pem: body.csr, dns_names })
 }

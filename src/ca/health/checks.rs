@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use super::{CheckError, Finding, HealthCheck, Severity};
 use crate::ca::Ca;
 use crate::domain::{AuthorityKind, AuthorityState, UtcTime};
+use crate::pki::Profile;
 use crate::store::Store;
 
 /// A list that should have been followed by the next one this long ago will not be by itself.
@@ -41,7 +42,7 @@ impl HealthCheck for AuthoritiesEnding {
     }
 
     async fn look(&self, now: UtcTime) -> Result<Vec<Finding>, CheckError> {
-        let longest = self.ca.profiles().iter().map(|profile| profile.lifetime).max().unwrap_or_default();
+        let longest = self.ca.profiles().await?.iter().map(Profile::lifetime).max().unwrap_or_default();
         let mut findings = Vec::new();
         for authority in self.store.authorities().await? {
             if !authority.state.is_in_force() {
@@ -150,7 +151,7 @@ impl HealthCheck for ClockSetBack {
     }
 
     async fn look(&self, now: UtcTime) -> Result<Vec<Finding>, CheckError> {
-        let Some(seen) = self.0.newest_event_at().await? else { return Ok(Vec::new()) };
+        let Some(seen) = self.0.last_audited().await? else { return Ok(Vec::new()) };
         if now.plus(CLOCK_DIFFERENCE) >= seen {
             return Ok(Vec::new());
         }

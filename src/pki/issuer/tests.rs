@@ -144,6 +144,7 @@ proptest! {
             common_name: &common_name,
             email: email.as_deref(),
             uris: &uris,
+            dns_names: &Default::default(),
             not_before,
             not_after: not_before.plus(Duration::from_secs(lasts)),
             crl_urls: &[],

@@ -12,7 +12,7 @@ use x509_cert::time::Time;
 use super::{Finding, Report};
 use crate::domain::Serial;
 use crate::pki::authority::AuthorityCertificate;
-use crate::pki::key_policy::{KeyPolicy, PublicKey, RSA_FLOOR_BITS};
+use crate::pki::key_policy::{KeyPolicy, PublicKey};
 use crate::pki::oid;
 use crate::pki::read::{Extension, Tbs};
 
@@ -21,7 +21,12 @@ pub fn lint_client(tbs: &[u8]) -> Vec<Finding> {
     lint(tbs, |c| {
         c.leaf(oid::KP_CLIENT_AUTH);
         c.alternative_names(false, |name| {
-            matches!(name, GeneralName::Rfc822Name(_) | GeneralName::UniformResourceIdentifier(_))
+            matches!(
+                name,
+                GeneralName::Rfc822Name(_)
+                    | GeneralName::UniformResourceIdentifier(_)
+                    | GeneralName::DnsName(_)
+            )
         });
         c.crl_distribution_points();
         c.authority_info_access();
@@ -177,7 +182,7 @@ impl Check<'_> {
 
     /// Key, usage and purpose of a leaf, which is never an authority.
     fn leaf(&mut self, purpose: ObjectIdentifier) {
-        let every = KeyPolicy { p256: true, p384: true, ed25519: true, rsa_min_bits: Some(RSA_FLOOR_BITS) };
+        let every = KeyPolicy::ANY;
         if let Err(refused) = PublicKey::from_spki_der(self.tbs.spki, &every) {
             self.report.add("public_key", "§4.1.2.7", refused.to_string());
         }
@@ -224,7 +229,7 @@ impl Check<'_> {
 
     fn subject_key_identifier(&mut self) {
         let plain = self.criticality(oid::SUBJECT_KEY_IDENTIFIER) == Some(false);
-        let every = KeyPolicy { p256: true, p384: true, ed25519: true, rsa_min_bits: Some(RSA_FLOOR_BITS) };
+        let every = KeyPolicy::ANY;
         let wanted = PublicKey::from_spki_der(self.tbs.spki, &every).map(|key| key.key_id());
         let value = self.tbs.extension(oid::SUBJECT_KEY_IDENTIFIER).map(|extension| extension.value);
         let found =

@@ -104,8 +104,13 @@ impl World {
     }
 
     pub(crate) async fn try_issue(&self, device: DeviceChoice) -> Result<Issued, IssueError> {
-        let request =
-            IssueRequest { person: self.anna, device, profile: "device".parse().unwrap(), csr_pem: csr() };
+        let request = IssueRequest {
+            person: self.anna,
+            device,
+            profile: "device".parse().unwrap(),
+            csr_pem: csr(),
+            dns_names: Default::default(),
+        };
         let act = self.act("certificate.issue").await;
         self.ca.issue(&request, &act, self.now()).await
     }

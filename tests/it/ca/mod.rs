@@ -4,3 +4,4 @@ mod crash;
 pub(crate) mod fixture;
 mod gate;
 mod lists;
+mod profiles;

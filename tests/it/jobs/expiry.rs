@@ -152,7 +152,7 @@ on_both_databases! {
         let csr_pem = keygen::client_csr_pem(key.expose(), "x").unwrap();
         let act = world.store.begin_act(Actor::System("test"), "certificate.issue", None, None, now).await.unwrap();
         let device = DeviceChoice::New { name: "phone".to_owned() };
-        let request = IssueRequest { person: world.anna, device, profile: "device".parse().unwrap(), csr_pem };
+        let request = IssueRequest { person: world.anna, device, profile: "device".parse().unwrap(), csr_pem, dns_names: Default::default() };
         let issued = world.ca.issue(&request, &act, now).await.unwrap();
         assert!(world.tick().await.is_empty());
         let ends = issued.certificate.not_after;

@@ -71,6 +71,7 @@ impl House {
             common_name: "Änna Example",
             email,
             uris: &["urn:uuid:01890a5d-ac96-774b-bcce-b302099a8057".to_owned()],
+            dns_names: &Default::default(),
             not_before: from,
             not_after: to,
             crl_urls: &crl_urls,
