@@ -11,10 +11,8 @@ pub(crate) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let add = Table::alter()
-            .table(Alias::new("idempotency_key"))
-            .add_column(&mut text_or_null("act"))
-            .to_owned();
+        let add =
+            Table::alter().table(Alias::new("idempotency_key")).add_column(text_or_null("act")).to_owned();
         manager.alter_table(add).await
     }
 }

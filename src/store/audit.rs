@@ -107,18 +107,6 @@ impl Store {
         Ok(found.map(|row| (row.outcome.unwrap_or_default(), row.detail.unwrap_or_default())))
     }
 
-    /// When the newest event was written; nothing before the first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn newest_event_at(&self) -> Result<Option<UtcTime>, StoreError> {
-        let query = audit_event::Entity::find()
-            .select_only()
-            .column_as(audit_event::Column::At.max(), "at")
-            .into_tuple::<Option<i64>>();
-        Ok(query.one(self.reader()).await?.flatten().map(UtcTime::from_unix))
-    }
-
     /// Closes, as `unknown`, acts that were started before `before` and never finished. Returns how many.
     ///
     /// # Errors

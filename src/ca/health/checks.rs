@@ -151,7 +151,7 @@ impl HealthCheck for ClockSetBack {
     }
 
     async fn look(&self, now: UtcTime) -> Result<Vec<Finding>, CheckError> {
-        let Some(seen) = self.0.newest_event_at().await? else { return Ok(Vec::new()) };
+        let Some(seen) = self.0.last_audited().await? else { return Ok(Vec::new()) };
         if now.plus(CLOCK_DIFFERENCE) >= seen {
             return Ok(Vec::new());
         }

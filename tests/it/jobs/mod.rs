@@ -2,5 +2,6 @@
 
 mod expiry;
 mod leases;
+mod orphans;
 mod refresh;
 mod runs;

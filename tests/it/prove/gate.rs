@@ -13,7 +13,7 @@ use verdict::Verdict;
 
 use super::Proof;
 use super::seed::Seed;
-use crate::admin::fixture::App;
+use crate::admin::fixture::{App, csr};
 use crate::harness::database::TestDatabase;
 
 /// What one worker saw.
@@ -63,11 +63,20 @@ async fn one_gate() {
     proof.end(least, ok, &measured);
 }
 
+/// A signing request with whose key somebody else has a certificate.
+async fn used(app: &App) -> String {
+    let (_, token) = app.member("Zoe First").await;
+    let csr = csr();
+    let body = serde_json::json!({ "csr": csr, "device_name": "phone" });
+    app.post("/api/v1/certificates", &body).token(&token).send().await.expect(201);
+    csr
+}
+
 /// Sends generated requests down every path that can express them until each has had `each`.
 async fn compare(proof: &Proof, database: &TestDatabase, each: u64, worker: u64) -> Seen {
     let app = App::over(database).await;
-    let pool = Pool::new();
     let mut paths = paths(&app).await;
+    let pool = Pool::new(used(&app).await);
     let mut counts = vec![0; paths.len()];
     let mut seen = Seen::default();
     let mut number = 0;
@@ -75,8 +84,8 @@ async fn compare(proof: &Proof, database: &TestDatabase, each: u64, worker: u64)
         let asked = Asked::choose(&pool, &mut Seed::of(worker << 40 | number));
         number += 1;
         let mut first: Option<(&'static str, Verdict)> = None;
-        for (path, count) in paths.iter_mut().zip(&mut counts) {
-            let Some(verdict) = path.submit(&asked).await else { continue };
+        for (at, (path, count)) in paths.iter_mut().zip(&mut counts).enumerate() {
+            let Some(verdict) = path.submit(&asked, at).await else { continue };
             *count += 1;
             match &first {
                 None => {
@@ -87,8 +96,11 @@ async fn compare(proof: &Proof, database: &TestDatabase, each: u64, worker: u64)
                     first = Some((path.name(), verdict));
                 }
                 Some((name, other)) if *other != verdict => {
-                    seen.differences
-                        .push(format!("{asked:?}: {name} says {other:?}, {} says {verdict:?}", path.name()));
+                    let (kind, who, path) = (asked.kind, asked.who, path.name());
+                    let more = (asked.profile, asked.device);
+                    seen.differences.push(format!(
+                        "{kind} of {who:?} {more:?}: {name} says {other:?}, {path} says {verdict:?}"
+                    ));
                 }
                 Some(_) => {}
             }

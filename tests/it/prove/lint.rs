@@ -19,7 +19,7 @@ async fn lint() {
     let proof = Proof::of("lint");
     let folder = tempfile::tempdir().unwrap();
     artefacts::write_all(folder.path());
-    for round in 0..proof.size(1, 6) {
+    for round in 0..proof.size(1, 3) {
         house(folder.path(), round, if super::is_full() { 8 } else { 2 }).await;
     }
     if peer("lint_pkix_cert").is_none() {

@@ -48,7 +48,6 @@ const OF_THE_AUTHORITY: &[(&str, Trial)] = &[
         Box::pin(an_unstored_certificate_is_known(w))
     }),
     ("step-ca, OpenBao: a serial is written over", |w| Box::pin(no_serial_twice(w))),
-    ("step-ca: a leaf outlives its issuer", |w| Box::pin(no_leaf_outlives_its_issuer(w))),
     ("step-ca, OpenBao: leaves are for servers, too", |w| Box::pin(client_auth_alone(w))),
     ("step-ca: two replicas publish lists of one number", |w| Box::pin(no_list_number_twice(w))),
     ("step-ca: an entry ends before it was on a list", |w| Box::pin(an_ended_entry_is_listed_once(w))),
@@ -60,6 +59,8 @@ const OF_THE_AUTHORITY: &[(&str, Trial)] = &[
     ("OpenBao GHSA-59w7-v8rr-pr4p: patterns in a name are patterns", |w| Box::pin(patterns_are_letters(w))),
     ("many: a key that was compromised is certified again", |w| Box::pin(a_compromised_key_is_blocked(w))),
     ("OpenBao: a reason changes after the fact", |w| Box::pin(reasons_are_final(w))),
+    // Years later: the clock is not set back after it.
+    ("step-ca: a leaf outlives its issuer", |w| Box::pin(no_leaf_outlives_its_issuer(w))),
 ];
 
 async fn issue(world: &World, csr_pem: String) -> Result<wicketgate::ca::Issued, IssueError> {
@@ -79,7 +80,8 @@ async fn renewal_takes_no_weak_key(world: &World) -> bool {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let weak = rcgen::CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
     let act = world.act("certificate.renew").await;
-    matches!(world.ca.renew(first.serial, &weak, &act, world.now()).await, Err(IssueError::Csr(_)))
+    let renewed = world.ca.renew(first.serial, &weak, &act, world.now()).await;
+    matches!(renewed, Err(IssueError::Csr(_) | IssueError::Gate(GateError::Policy { .. })))
 }
 
 async fn renewal_of_the_disabled(world: &World) -> bool {
@@ -115,10 +117,8 @@ async fn no_serial_twice(world: &World) -> bool {
 }
 
 async fn no_leaf_outlives_its_issuer(world: &World) -> bool {
-    let now = world.now();
-    world.clock.advance(Duration::from_secs((10 * 365 - 60) * 86_400));
+    world.clock.set("2036-10-20T12:00:00Z".parse().unwrap());
     let refused = issue(world, csr()).await;
-    world.clock.set(now);
     matches!(refused, Err(IssueError::Gate(GateError::OutlivesAuthority { .. })))
 }
 

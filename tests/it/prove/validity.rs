@@ -18,8 +18,8 @@ use crate::harness::database::TestDatabase;
 use crate::pki::peers::{Peer, openssl};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Of the profile `device`.
-const LIFE: Duration = Duration::from_secs(90 * 86_400);
+/// Of the profile `device`: its first and last second count.
+const LIFE: Duration = Duration::from_secs(90 * 86_400 - 1);
 const BACK_DATE: Duration = Duration::from_secs(300);
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
@@ -29,9 +29,9 @@ const TABLE: &[(&str, u8, u8)] = &[
     ("2026-11-23T12:00:00Z", UTC_TIME, UTC_TIME),
     ("2028-02-29T23:59:59Z", UTC_TIME, UTC_TIME),
     // Ends in the last second of 2049.
-    ("2049-10-02T23:59:59Z", UTC_TIME, UTC_TIME),
+    ("2049-10-03T00:00:00Z", UTC_TIME, UTC_TIME),
     // Ends in the first second of 2050.
-    ("2049-10-03T00:00:00Z", UTC_TIME, GENERALIZED_TIME),
+    ("2049-10-03T00:00:01Z", UTC_TIME, GENERALIZED_TIME),
     ("2049-12-31T23:59:59Z", UTC_TIME, GENERALIZED_TIME),
     // Begins in the last second of 2049.
     ("2050-01-01T00:04:59Z", UTC_TIME, GENERALIZED_TIME),

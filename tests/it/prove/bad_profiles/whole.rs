@@ -2,11 +2,31 @@
 
 use wicketgate::ca::{DeviceChoice, IssueRequest};
 use wicketgate::domain::{Actor, DeviceId, PersonId, Role};
+use wicketgate::pki::KeyPolicy;
+use wicketgate::pki::profile::Rules;
 use wicketgate::store::people::Person;
 
 use super::bytes;
 use crate::ca::fixture::{World, csr};
 use crate::harness::database::TestDatabase;
+
+/// Profiles whose rules cannot be.
+const PROFILES: &[(&str, fn(&mut Rules))] = &[
+    ("a profile without a lifetime", |rules| rules.lifetime_seconds = 0),
+    ("a profile for a minute", |rules| rules.lifetime_seconds = 60),
+    ("a profile for ten years", |rules| rules.lifetime_seconds = 10 * 365 * 86_400),
+    ("a profile that begins a day ago", |rules| rules.back_date_seconds = 86_400),
+    ("a profile that takes no key", |rules| {
+        rules.keys = KeyPolicy { p256: false, p384: false, ed25519: false, rsa_min_bits: None };
+    }),
+    ("a profile that takes RSA with 1024 bits", |rules| rules.keys.rsa_min_bits = Some(1024)),
+    ("a profile that asks for RSA with 8192 bits", |rules| rules.keys.rsa_min_bits = Some(8192)),
+    ("an overlap longer than the life", |rules| rules.renewal.overlap_seconds = Some(91 * 86_400)),
+    ("a profile for no device", |rules| rules.devices_per_person = Some(0)),
+    ("a profile for a hundred groups", |rules| {
+        rules.groups = (0..100).map(|number| format!("group-{number}").parse().unwrap()).collect();
+    }),
+];
 
 /// How many were tried, and how often the key was used.
 pub(super) struct Through {
@@ -51,6 +71,14 @@ pub(super) async fn every_bad_request(wrong: &mut Vec<String>) -> Through {
     let renewed = world.ca.renew(first.serial, &csr(), &act, world.now()).await;
     expect("a revoked predecessor", "revoked certificate cannot be renewed", renewed.map(drop).map_err(text));
 
+    for (what, spoil) in PROFILES {
+        let mut rules = Rules::device();
+        spoil(&mut rules);
+        let act = world.act("profile.add").await;
+        let made = world.ca.create_profile("bad".parse().unwrap(), rules, &act, world.now()).await;
+        expect(what, "out of bounds", made.map(drop).map_err(text));
+    }
+
     // An authority's row that somebody changed who has the database in hand.
     let issuing = "client-issuing-g1".parse().unwrap();
     let own = world.store.authority(&issuing).await.unwrap().unwrap().certificate.unwrap();
@@ -94,13 +122,8 @@ fn text(error: impl std::error::Error) -> String {
 
 async fn issue(world: &World, person: PersonId, profile: &str, csr_pem: String) -> Result<(), String> {
     let device = DeviceChoice::New { name: "phone".to_owned() };
-    let request = IssueRequest {
-        person,
-        device,
-        profile: profile.parse().unwrap(),
-        csr_pem,
-        dns_names: Default::default(),
-    };
+    let profile = profile.parse().unwrap();
+    let request = IssueRequest { person, device, profile, csr_pem, dns_names: Default::default() };
     let act = world.act("certificate.issue").await;
     world.ca.issue(&request, &act, world.now()).await.map(drop).map_err(text)
 }

@@ -33,6 +33,8 @@ pub(super) enum Blow {
 pub(super) struct Series {
     row: Row,
     database: Arc<TestDatabase>,
+    /// Migrated and empty, for acts that need it so.
+    empty: Option<TestDatabase>,
     key: Secret<String>,
     now: UtcTime,
     ledger: Ledger,
@@ -40,9 +42,10 @@ pub(super) struct Series {
 
 impl Series {
     pub(super) async fn begin(row: Row, database: TestDatabase) -> Self {
-        let series = Self {
+        let mut series = Self {
             row,
             database: Arc::new(database),
+            empty: None,
             key: Kek::fresh_text(&SystemEntropy),
             now: "2026-11-23T12:00:00Z".parse().unwrap(),
             ledger: Ledger::default(),
@@ -52,6 +55,10 @@ impl Series {
         if row.act != Act::MakeAuthorities {
             let world = World::at(store, &series.key, series.now).await;
             world.issue("first").await;
+        } else {
+            store.close().await;
+            series.empty =
+                Arc::into_inner(std::mem::replace(&mut series.database, Arc::new(TestDatabase::sqlite())));
         }
         series
     }
@@ -92,7 +99,7 @@ impl Series {
     pub(super) async fn run(&mut self, blow: Blow, seed: &mut Seed, found: &mut Found) {
         if self.row.act == Act::MakeAuthorities {
             // Authorities are made in an empty house.
-            self.start_anew().await;
+            self.start_anew();
         }
         let world = self.open().await;
         world.ca.witness().watch();
@@ -172,16 +179,11 @@ impl Series {
     }
 
     /// A new, migrated database in the place of this one.
-    pub(super) async fn start_anew(&mut self) {
-        let fresh = match &*self.database {
-            TestDatabase::Sqlite(_) => TestDatabase::sqlite(),
-            TestDatabase::Postgres(_) => TestDatabase::postgres().unwrap(),
-        };
-        self.database = Arc::new(fresh);
-        self.ledger = Ledger::default();
-        let store = Store::create(&self.url(), 5).await.unwrap();
-        store.migrate(None).await.unwrap();
-        store.close().await;
+    pub(super) fn start_anew(&mut self) {
+        if let Some(empty) = &self.empty {
+            self.database = Arc::new(empty.twin());
+            self.ledger = Ledger::default();
+        }
     }
 
     fn blow(&self, blow: Blow) -> crash::Blow {

@@ -24,18 +24,22 @@ impl Who {
 }
 
 /// One request, however it travels.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Asked {
     pub(super) who: Who,
     /// What kind of signing request, in a word.
     pub(super) kind: &'static str,
-    pub(super) csr: String,
+    /// One for each path: a key belongs to one lineage.
+    csrs: Vec<String>,
     /// Not the one profile that there is, if present.
     pub(super) profile: Option<&'static str>,
     pub(super) device: &'static str,
 }
 
-/// Signing requests that are costly to make, made once.
+/// How many paths there are at most.
+const PATHS: usize = 8;
+
+/// Signing requests that are the same for every path.
 pub(super) struct Pool {
     kept: Vec<(&'static str, String)>,
 }
@@ -78,13 +82,12 @@ fn changed(change: impl FnOnce(&mut Vec<u8>)) -> String {
 }
 
 impl Pool {
-    pub(super) fn new() -> Self {
+    /// * `used` — a signing request with whose key a certificate is on record already.
+    pub(super) fn new(used: String) -> Self {
         let huge = format!("-----BEGIN CERTIFICATE REQUEST-----\n{}", "A".repeat(17 * 1024));
         let kept = vec![
-            ("p384", by_rcgen(&rcgen::PKCS_ECDSA_P384_SHA384)),
+            ("used", used),
             ("ed25519", by_rcgen(&rcgen::PKCS_ED25519)),
-            ("rsa", by_rcgen(&rcgen::PKCS_RSA_SHA256)),
-            ("wishful", wishful()),
             ("nothing", String::new()),
             ("no PEM", "hello".to_owned()),
             ("a certificate", fresh().replace("CERTIFICATE REQUEST", "CERTIFICATE")),
@@ -107,15 +110,27 @@ impl Pool {
 impl Asked {
     pub(super) fn choose(pool: &Pool, seed: &mut Seed) -> Self {
         let who = if seed.below(3) == 0 { *seed.one_of(&Who::ALL) } else { Who::Good };
-        let (kind, csr) = match seed.below(4) {
-            0 => ("p256", fresh()),
-            _ => seed.one_of(&pool.kept).clone(),
+        let each = |kind, make: fn() -> String| (kind, (0..PATHS).map(|_| make()).collect());
+        let (kind, csrs) = match seed.below(64) {
+            0 => each("rsa", || by_rcgen(&rcgen::PKCS_RSA_SHA256)),
+            1..4 => each("p384", || by_rcgen(&rcgen::PKCS_ECDSA_P384_SHA384)),
+            4..8 => each("wishful", wishful),
+            8..22 => each("p256", fresh),
+            _ => {
+                let (kind, csr) = seed.one_of(&pool.kept).clone();
+                (kind, vec![csr; PATHS])
+            }
         };
         let profile = (seed.below(8) == 0).then_some("other");
         // One fault of form at a time: a path that reads its body first names it before who it is for.
         let well_formed = profile.is_some() || who == Who::Disabled || seed.below(10) != 0;
         let device = if well_formed { "phone" } else { *seed.one_of(&["", "   ", "a\nb", "a\u{0}b"]) };
-        Self { who, kind, csr, profile, device }
+        Self { who, kind, csrs, profile, device }
+    }
+
+    /// The signing request for the path of this number.
+    pub(super) fn csr(&self, path: usize) -> &str {
+        &self.csrs[path]
     }
 
     /// Whether there is nothing about it that only some paths can say.

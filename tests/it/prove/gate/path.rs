@@ -15,7 +15,9 @@ pub(super) trait Path: Send {
     fn name(&self) -> &'static str;
 
     /// What it says; nothing when it has no words for what is asked.
-    async fn submit(&mut self, asked: &Asked) -> Option<Verdict>;
+    ///
+    /// * `number` — its own, among the paths.
+    async fn submit(&mut self, asked: &Asked, number: usize) -> Option<Verdict>;
 }
 
 /// A person of each standing, and what stood before they came to stand so.
@@ -99,17 +101,17 @@ impl Path for Api<'_> {
         self.name
     }
 
-    async fn submit(&mut self, asked: &Asked) -> Option<Verdict> {
+    async fn submit(&mut self, asked: &Asked, number: usize) -> Option<Verdict> {
         let person = self.people.iter().find(|(who, _)| *who == asked.who).unwrap().1;
-        let mut body = new(asked);
+        let mut body = new(asked, number);
         body["person_id"] = json!(person.to_string());
         let reply = self.line.post("/api/v1/certificates", &self.who, &body).await;
         Some(Verdict::of(reply.status, &reply.body))
     }
 }
 
-fn new(asked: &Asked) -> Value {
-    let mut body = json!({ "csr": asked.csr, "device_name": asked.device });
+fn new(asked: &Asked, number: usize) -> Value {
+    let mut body = json!({ "csr": asked.csr(number), "device_name": asked.device });
     if let Some(profile) = asked.profile {
         body["profile"] = json!(profile);
     }
@@ -128,13 +130,13 @@ impl Path for Renewal<'_> {
         "renewal"
     }
 
-    async fn submit(&mut self, asked: &Asked) -> Option<Verdict> {
+    async fn submit(&mut self, asked: &Asked, number: usize) -> Option<Verdict> {
         if !asked.is_about_key_and_person_alone() {
             return None;
         }
         let serial = &self.serials.iter().find(|(who, _)| *who == asked.who).unwrap().1;
         let path = format!("/api/v1/certificates/{serial}/renewal");
-        let reply = self.line.post(&path, &As::Nobody, &json!({ "csr": asked.csr })).await;
+        let reply = self.line.post(&path, &As::Nobody, &json!({ "csr": asked.csr(number) })).await;
         Some(Verdict::of(reply.status, &reply.body))
     }
 }
@@ -152,13 +154,14 @@ impl Path for Invitation<'_> {
         "invitation"
     }
 
-    async fn submit(&mut self, asked: &Asked) -> Option<Verdict> {
+    async fn submit(&mut self, asked: &Asked, number: usize) -> Option<Verdict> {
         let at = self.people.iter().position(|one| one.who == asked.who).unwrap();
         let cookie = match self.people[at].cookie.clone() {
             Some(cookie) => cookie,
             None => self.enrol(self.people[at].person).await,
         };
-        let reply = self.door.post("/api/v1/certificates", &As::Cookie(cookie.clone()), &new(asked)).await;
+        let reply =
+            self.door.post("/api/v1/certificates", &As::Cookie(cookie.clone()), &new(asked, number)).await;
         // What was refused did not use the invitation up.
         self.people[at].cookie = (reply.status != 201).then_some(cookie);
         // Whoever is disabled is not even let in here: the same rule at an earlier place.
