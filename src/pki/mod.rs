@@ -9,6 +9,8 @@
 pub mod authority;
 pub mod chain;
 pub mod challenge;
+pub mod cms;
+pub mod continuity;
 pub mod crl;
 pub mod csr;
 pub mod issuer;
@@ -20,6 +22,7 @@ pub mod pkcs12;
 pub mod prepared;
 pub mod profile;
 pub mod server_leaf;
+pub mod transfer;
 
 mod encode;
 mod extensions;
