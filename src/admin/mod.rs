@@ -9,6 +9,7 @@ mod auth;
 mod body;
 mod document;
 mod error;
+mod est;
 mod fields;
 mod guard;
 mod idempotency;
@@ -16,6 +17,7 @@ mod listener;
 mod operations;
 mod page;
 mod patience;
+mod presented;
 mod resources;
 mod services;
 mod settings;
@@ -33,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 pub use auth::limits::{Allowance, Allowances};
 pub use document::openapi_document;
 pub use listener::{AdminSocket, DoorStream, Entrance, Listeners, Stream};
-pub use operations::{Access, Audited, Budget, OPERATIONS, Operation};
+pub use operations::{Access, Audited, Budget, EST_OPERATIONS, OPERATIONS, Operation};
 pub use patience::Patience;
 pub use resources::setup::{SetupError, create_token as create_setup_token};
 pub use resources::tokens::{NewAdminToken, create_for as create_token_for};
@@ -42,22 +44,28 @@ pub use settings::AdminSettings;
 pub use sweeps::sweeps;
 
 use error::Problem;
-use guard::Guard;
+use est::Est;
+use guard::{API, EST, Guard};
 use listener::Visitor;
+use presented::Presented;
 use services::Services;
 
 /// The admin server.
 pub struct AdminServer {
     app: App,
     patience: Patience,
+    presented: Presented,
 }
 
 impl AdminServer {
     /// A server over these rooms. It listens nowhere yet.
     pub fn new(rooms: Rooms, settings: AdminSettings) -> Self {
-        let services = Services::new(rooms, settings);
+        let presented = Presented::default();
+        let services = Services::new(rooms, settings, presented.clone());
         let api = OpenApiService::new(resources::api(&services), "Wicketgate", env!("CARGO_PKG_VERSION"));
-        Self { app: App { api: Guard::new(api.into_endpoint(), services) }, patience: Patience::default() }
+        let est = Guard::new(Est(services.clone()), services.clone(), EST);
+        let app = App { api: Guard::new(api.into_endpoint(), services, API), est };
+        Self { app, patience: Patience::default(), presented }
     }
 
     /// With other deadlines for connections.
@@ -76,7 +84,7 @@ impl AdminServer {
         stop: CancellationToken,
         drain: Duration,
     ) -> io::Result<()> {
-        let arrivals = listeners.start(self.patience, &stop);
+        let arrivals = listeners.start(self.patience, self.presented, &stop);
         Server::new_with_acceptor(arrivals)
             .name("admin")
             .idle_timeout(self.patience.idle)
@@ -85,9 +93,10 @@ impl AdminServer {
     }
 }
 
-/// API and pages behind one another.
+/// API, EST and pages behind one another.
 struct App {
     api: Guard<BoxEndpoint<'static>>,
+    est: Guard<Est>,
 }
 
 impl Endpoint for App {
@@ -98,9 +107,12 @@ impl Endpoint for App {
             return Ok(Problem::internal("a request without an entrance").into_response());
         };
         let path = request.uri().path();
-        let mut response = match path.starts_with("/api/") {
-            true => self.api.call(request).await?,
-            false => assets::serve(visitor.entrance, request.method(), path),
+        let mut response = if path.starts_with("/api/") {
+            self.api.call(request).await?
+        } else if visitor.entrance == Entrance::Door && path.starts_with("/.well-known/est/") {
+            self.est.call(request).await?
+        } else {
+            assets::serve(visitor.entrance, request.method(), path)
         };
         assets::protect(visitor.entrance, &mut response);
         Ok(response)

@@ -91,6 +91,7 @@ impl Bound {
             enforce,
             jobs: jobs.clone(),
             mailer: mailer.clone(),
+            register: parts.holder.register().clone(),
         };
         let console_origin = origin(config.admin.host.as_str(), self.address.port());
         let settings = AdminSettings {
@@ -124,7 +125,8 @@ fn hand_over(
             // The edge keeps its end of the queue while it drains, so the server's end says when to stop.
             let arrived = tokio::select! { arrived = from.recv() => arrived, () = sender.closed() => return };
             let Some(connection) = arrived else { return };
-            let door = DoorStream { stream: Box::new(connection.stream), peer: connection.peer };
+            let (peer, leaf) = (connection.peer, connection.leaf());
+            let door = DoorStream { stream: Box::new(connection.stream), peer, leaf };
             if sender.send(door).await.is_err() {
                 return;
             }

@@ -131,6 +131,9 @@ pub struct CertificateFilter {
     pub after: Option<Serial>,
 }
 
+/// Certificates of one key that are looked at; renewals mostly bring new keys.
+const MOST_WITH_ONE_KEY: u64 = 20;
+
 impl Store {
     /// The certificate with this serial.
     ///
@@ -171,6 +174,23 @@ impl Store {
         if let Some(after) = filter.after {
             query = query.filter(Column::Serial.gt(after.to_string()));
         }
+        query.all(self.reader()).await?.into_iter().map(read).collect()
+    }
+
+    /// The certificates of a person with this key, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn certificates_with_key(
+        &self,
+        person: PersonId,
+        spki_sha256: &str,
+    ) -> Result<Vec<Certificate>, StoreError> {
+        let query = certificate::Entity::find()
+            .filter(certificate::Column::SpkiSha256.eq(spki_sha256))
+            .filter(certificate::Column::PersonId.eq(person.to_string()))
+            .order_by_desc(certificate::Column::IssuedAt)
+            .limit(MOST_WITH_ONE_KEY);
         query.all(self.reader()).await?.into_iter().map(read).collect()
     }
 

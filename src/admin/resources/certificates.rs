@@ -185,6 +185,8 @@ impl Api {
     }
 
     /// Issues the successor of a certificate, under today's policy
+    ///
+    /// At the door a device may ask without signing in, by presenting the certificate that it renews.
     #[oai(path = "/certificates/:serial/renewal", method = "post", operation_id = "renewCertificate")]
     async fn renew(
         &self,
@@ -193,6 +195,7 @@ impl Api {
         body: Body<Renewal>,
     ) -> Outcome<Created<Certificate>> {
         let certificate = self.reach(&call, &serial).await?;
+        call.caller()?.reach_renewal(certificate.person, certificate.serial)?;
         let renewed = self.0.ca().renew(certificate.serial, &body.0.csr, call.act()?, call.now).await?;
         self.created(&call, renewed).await
     }
