@@ -24,6 +24,8 @@ pub struct Model {
     pub revoked_at: Option<i64>,
     pub revocation_reason: Option<i64>,
     pub invalid_since: Option<i64>,
+    pub profile_version: i64,
+    pub supersede_at: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

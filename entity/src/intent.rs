@@ -16,6 +16,8 @@ pub struct Model {
     pub created_at: i64,
     pub resolved_at: Option<i64>,
     pub outcome: Option<String>,
+    pub purpose: String,
+    pub lineage: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

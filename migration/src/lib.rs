@@ -7,6 +7,7 @@ use sea_orm_migration::prelude::*;
 mod m0001_core;
 mod m0002_access;
 mod m0003_automation;
+mod m0004_gate;
 mod m0007_est;
 mod table;
 
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_core::Migration),
             Box::new(m0002_access::Migration),
             Box::new(m0003_automation::Migration),
+            Box::new(m0004_gate::Migration),
             Box::new(m0007_est::Migration),
         ]
     }

@@ -10,10 +10,10 @@ use crate::crash;
 use crate::domain::audit::{Act, Outcome};
 use crate::domain::{AuthorityKind, Delta, LineageId, Serial, UtcTime};
 use crate::pki::issuer::{ClientLeaf, PrepareError, prepare_client};
-use crate::pki::prepared::AssembleError;
-use crate::pki::{AuthorityCertificate, Profile, PublicKey};
+use crate::pki::prepared::{AssembleError, Certificate as SignedCertificate};
+use crate::pki::{AuthorityCertificate, Prepared, Profile, PublicKey};
 use crate::store::authorities::Authority;
-use crate::store::certificates::{Certificate, Intent, IntentOutcome};
+use crate::store::certificates::{Certificate, Intent, IntentOutcome, IntentPurpose};
 use crate::store::people::{Device, Person};
 use crate::store::{StoreError, Transaction};
 
@@ -92,7 +92,7 @@ impl Ca {
             store.signing_authority(AuthorityKind::Issuing).await?.ok_or(GateError::NoAuthority)?;
         let issuer = parse_issuer(&authority)?;
         let chain: Vec<Vec<u8>> = authority.certificate.iter().cloned().collect();
-        let serial = self.reserve_serial("client certificate", now).await?;
+        let serial = Serial::random(&*self.0.entropy);
         crash::reach("ca.after_serial");
 
         let (not_before, not_after) = order.profile.validity(now);
@@ -113,25 +113,14 @@ impl Ca {
             }
             other => GateError::Prepare(other),
         })?;
-
-        let intent = Intent {
-            serial,
-            authority: authority.name.clone(),
-            tbs: prepared.tbs().to_vec(),
+        let purpose = IntentPurpose::Client {
             person: order.person.id,
             device: order.device.id,
             profile: order.profile.name.clone(),
-            not_after,
-            created_at: now,
+            lineage: order.lineage,
         };
-        store.record_intent(&intent).await?;
-        crash::reach("ca.after_intent");
-
-        let signature =
-            self.signer(&authority.key_id).await?.sign(prepared.tbs()).await.map_err(SignerError::from)?;
-        crash::reach("ca.after_signing");
         let (not_before, not_after) = (prepared.not_before(), prepared.not_after());
-        let signed = prepared.assemble(&signature)?;
+        let signed = self.sign_on_record(&authority, prepared, purpose, now).await?;
 
         let certificate = Certificate {
             serial,
@@ -139,6 +128,7 @@ impl Ca {
             person: order.person.id,
             device: order.device.id,
             profile: order.profile.name.clone(),
+            profile_version: 0,
             lineage: order.lineage,
             replaces: order.replaces,
             fingerprint: signed.fingerprint(),
@@ -151,6 +141,7 @@ impl Ca {
             der: signed.der().to_vec(),
             revoked: None,
             invalid_since: None,
+            supersede_at: None,
         };
         let transaction = store.begin().await?;
         self.store_certificate(&transaction, order, &certificate, act, now).await?;
@@ -158,6 +149,26 @@ impl Ca {
         transaction.commit().await?;
         crash::reach("ca.after_commit");
         Ok((certificate, chain))
+    }
+
+    /// Puts a prepared certificate on record and signs it: serial and intent committed together, signed
+    /// once, compared. The caller stores the certificate and closes the intent in one transaction; if
+    /// it does not, a job closes the intent and the serial goes on the revocation list.
+    pub(super) async fn sign_on_record(
+        &self,
+        authority: &Authority,
+        prepared: Prepared,
+        purpose: IntentPurpose,
+        now: UtcTime,
+    ) -> Result<SignedCertificate, GateError> {
+        let transaction = self.0.store.begin().await?;
+        put_on_record(&transaction, authority, &prepared, purpose, now).await?;
+        transaction.commit().await?;
+        crash::reach("ca.after_intent");
+        let signer = self.signer(&authority.key_id).await?;
+        let signature = signer.sign(prepared.tbs()).await.map_err(SignerError::from)?;
+        crash::reach("ca.after_signing");
+        Ok(prepared.assemble(&signature)?)
     }
 
     async fn store_certificate(
@@ -206,6 +217,27 @@ impl Ca {
             }
         }
     }
+}
+
+/// Takes the serial and records the intent of a prepared certificate, in the caller's transaction.
+async fn put_on_record(
+    transaction: &Transaction,
+    authority: &Authority,
+    prepared: &Prepared,
+    purpose: IntentPurpose,
+    now: UtcTime,
+) -> Result<(), StoreError> {
+    let serial = prepared.serial();
+    transaction.reserve_serial(serial, purpose.name(), now).await?;
+    let intent = Intent {
+        serial,
+        authority: authority.name.clone(),
+        tbs: prepared.tbs().to_vec(),
+        purpose,
+        not_after: prepared.not_after(),
+        created_at: now,
+    };
+    transaction.record_intent(&intent).await
 }
 
 /// Reads the authority's own certificate.

@@ -99,7 +99,26 @@ impl Store {
         let row = row.ok_or(StoreError::Missing { what: "signing key" })?;
         Ok(SigningKey { id: id.clone(), spki: row.spki, sealed: row.sealed })
     }
+}
 
+impl Store {
+    /// As [`Transaction::reserve_serial`], in a transaction of its own.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when it was handed out before: draw another.
+    pub async fn reserve_serial(
+        &self,
+        serial: Serial,
+        purpose: &str,
+        now: UtcTime,
+    ) -> Result<(), StoreError> {
+        let transaction = self.begin().await?;
+        transaction.reserve_serial(serial, purpose, now).await?;
+        transaction.commit().await
+    }
+}
+
+impl Transaction {
     /// Takes a serial for `purpose`; from here on it is never handed out again, used or not.
     ///
     /// # Errors
@@ -115,12 +134,10 @@ impl Store {
             purpose: Set(purpose.to_owned()),
             reserved_at: Set(now.as_unix()),
         };
-        let inserted = serial::Entity::insert(row).exec_without_returning(self.writer()).await;
+        let inserted = serial::Entity::insert(row).exec_without_returning(self.connection()).await;
         inserted.map(drop).map_err(|error| StoreError::unique(error, "the serial number"))
     }
-}
 
-impl Transaction {
     /// Adds a signing key.
     ///
     /// # Errors

@@ -19,17 +19,47 @@ pub struct Intent {
     pub authority: Slug,
     /// The exact bytes to be signed.
     pub tbs: Vec<u8>,
-    /// For whom.
-    pub person: PersonId,
-    /// For which device.
-    pub device: DeviceId,
-    /// Under which profile.
-    pub profile: Slug,
+    /// What the certificate is for.
+    pub purpose: IntentPurpose,
     /// Until when the certificate would be valid.
     pub not_after: UtcTime,
     /// When it was recorded.
     pub created_at: UtcTime,
 }
+
+/// What a certificate is about to be made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IntentPurpose {
+    /// A person's device.
+    Client {
+        /// For whom.
+        person: PersonId,
+        /// For which device.
+        device: DeviceId,
+        /// Under which profile.
+        profile: Slug,
+        /// In which lineage.
+        lineage: LineageId,
+    },
+    /// The delegate that signs OCSP responses of the authority.
+    OcspSigner,
+    /// Another authority's key, for those who trust only this one.
+    CrossCertificate,
+}
+
+impl IntentPurpose {
+    /// The name in rows.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Client { .. } => "client",
+            Self::OcspSigner => OCSP_SIGNER,
+            Self::CrossCertificate => CROSS_CERTIFICATE,
+        }
+    }
+}
+
+const OCSP_SIGNER: &str = "ocsp_signer";
+const CROSS_CERTIFICATE: &str = "cross_certificate";
 
 /// How an intent ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +94,8 @@ pub struct Certificate {
     pub device: DeviceId,
     /// Under which profile.
     pub profile: Slug,
+    /// Which version of it; 0 for certificates of before profiles had versions.
+    pub profile_version: u64,
     /// The lineage it belongs to.
     pub lineage: LineageId,
     /// The certificate of the lineage that it renews.
@@ -88,6 +120,8 @@ pub struct Certificate {
     pub revoked: Option<(UtcTime, RevocationReason)>,
     /// Since when the key is thought to be in other hands (RFC 5280 §5.3.2).
     pub invalid_since: Option<UtcTime>,
+    /// When it is taken back because its successor took over, if it has one and overlaps end.
+    pub supersede_at: Option<UtcTime>,
 }
 
 impl Certificate {
@@ -213,30 +247,38 @@ impl Store {
             .order_by_asc(intent::Column::CreatedAt);
         query.all(self.reader()).await?.into_iter().map(read_intent).collect()
     }
+}
 
+impl Transaction {
     /// Records what is about to be signed.
     ///
     /// # Errors
     /// [`StoreError`]; then nothing must be signed.
     pub async fn record_intent(&self, new: &Intent) -> Result<(), StoreError> {
-        let row = intent::ActiveModel {
+        let mut row = intent::ActiveModel {
             serial: Set(new.serial.to_string()),
             authority: Set(new.authority.to_string()),
             tbs: Set(new.tbs.clone()),
-            person_id: Set(new.person.to_string()),
-            device_id: Set(new.device.to_string()),
-            profile: Set(new.profile.to_string()),
+            person_id: Set(String::new()),
+            device_id: Set(String::new()),
+            profile: Set(String::new()),
             not_after: Set(new.not_after.as_unix()),
             created_at: Set(new.created_at.as_unix()),
             resolved_at: Set(None),
             outcome: Set(None),
+            purpose: Set(new.purpose.name().to_owned()),
+            lineage: Set(None),
         };
-        intent::Entity::insert(row).exec_without_returning(self.writer()).await?;
+        if let IntentPurpose::Client { person, device, profile, lineage } = &new.purpose {
+            row.person_id = Set(person.to_string());
+            row.device_id = Set(device.to_string());
+            row.profile = Set(profile.to_string());
+            row.lineage = Set(Some(lineage.to_string()));
+        }
+        intent::Entity::insert(row).exec_without_returning(self.connection()).await?;
         Ok(())
     }
-}
 
-impl Transaction {
     /// Adds a signed certificate.
     ///
     /// # Errors
@@ -261,6 +303,8 @@ impl Transaction {
             revoked_at: Set(None),
             revocation_reason: Set(None),
             invalid_since: Set(None),
+            profile_version: Set(i64::try_from(new.profile_version).unwrap_or(i64::MAX)),
+            supersede_at: Set(None),
         };
         certificate::Entity::insert(row).exec_without_returning(self.connection()).await?;
         Ok(())
@@ -362,6 +406,7 @@ pub(in crate::store) fn read(row: certificate::Model) -> Result<Certificate, Sto
         person: parse("a certificate's person", &row.person_id)?,
         device: parse("a certificate's device", &row.device_id)?,
         profile: parse("a certificate's profile", &row.profile)?,
+        profile_version: u64::try_from(row.profile_version).unwrap_or(0),
         lineage: parse("a certificate's lineage", &row.lineage)?,
         replaces: row.replaces.map(|serial| parse("a certificate's predecessor", &serial)).transpose()?,
         fingerprint: parse("a certificate's fingerprint", &row.fingerprint)?,
@@ -374,17 +419,31 @@ pub(in crate::store) fn read(row: certificate::Model) -> Result<Certificate, Sto
         der: row.der,
         revoked,
         invalid_since: row.invalid_since.map(at),
+        supersede_at: row.supersede_at.map(at),
     })
 }
 
 fn read_intent(row: intent::Model) -> Result<Intent, StoreError> {
+    let purpose = match row.purpose.as_str() {
+        "client" => IntentPurpose::Client {
+            person: parse("an intent's person", &row.person_id)?,
+            device: parse("an intent's device", &row.device_id)?,
+            profile: parse("an intent's profile", &row.profile)?,
+            // Intents of before this column was there began lineages that nobody knows.
+            lineage: match &row.lineage {
+                Some(lineage) => parse("an intent's lineage", lineage)?,
+                None => LineageId::new(),
+            },
+        },
+        OCSP_SIGNER => IntentPurpose::OcspSigner,
+        CROSS_CERTIFICATE => IntentPurpose::CrossCertificate,
+        other => return named("an intent's purpose", other, None),
+    };
     Ok(Intent {
         serial: parse("an intent's serial", &row.serial)?,
         authority: parse("an intent's authority", &row.authority)?,
         tbs: row.tbs,
-        person: parse("an intent's person", &row.person_id)?,
-        device: parse("an intent's device", &row.device_id)?,
-        profile: parse("an intent's profile", &row.profile)?,
+        purpose,
         not_after: at(row.not_after),
         created_at: at(row.created_at),
     })

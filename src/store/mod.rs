@@ -13,6 +13,7 @@ pub mod configuration;
 pub mod crls;
 pub mod data_keys;
 pub mod idempotency;
+pub mod internal_certificates;
 pub mod invitations;
 pub mod jobs;
 pub mod leases;

@@ -62,17 +62,17 @@ on_both_databases! {
     async fn an_intent_that_came_to_nothing_is_closed_and_its_serial_listed(database) {
         let world = world(database).await;
         let serial = "11223344556677889900aabbccddeeff".parse().unwrap();
-        world.store.reserve_serial(serial, "test", world.now()).await.unwrap();
-        world.store.record_intent(&wicketgate::store::certificates::Intent {
+        let transaction = world.store.begin().await.unwrap();
+        transaction.reserve_serial(serial, "test", world.now()).await.unwrap();
+        transaction.record_intent(&wicketgate::store::certificates::Intent {
             serial,
             authority: "client-issuing-g1".parse().unwrap(),
             tbs: vec![1],
-            person: world.anna,
-            device: wicketgate::domain::DeviceId::new(),
-            profile: "device".parse().unwrap(),
+            purpose: wicketgate::store::certificates::IntentPurpose::OcspSigner,
             not_after: world.now().plus(Duration::from_secs(86_400)),
             created_at: world.now(),
         }).await.unwrap();
+        transaction.commit().await.unwrap();
         assert_eq!(world.ca.resolve_intents(world.now()).await.unwrap(), 0, "its owner may still be at work");
         world.clock.advance(Duration::from_secs(31));
         assert_eq!(world.ca.resolve_intents(world.now()).await.unwrap(), 1);
