@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. Speaks to people in sentences, and with `--output json` to
 //! programs in objects. Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.
 
+mod agent;
 mod check;
 mod config_schema;
 mod demo;
@@ -58,6 +59,9 @@ enum Command {
     Openapi,
     /// Wrap all data keys under the newest key-encryption keys, while running
     Rewrap,
+    /// Enrol this machine and keep its key and certificate fresh
+    #[command(subcommand)]
+    Agent(agent::Agent),
     #[command(flatten)]
     Remote(remote::Command),
     /// About the configuration file
@@ -103,6 +107,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::SetupLink => setup_link::run(&load()?, cli.output).await,
         Command::Openapi => output::print(&crate::admin::openapi_document()),
         Command::Rewrap => rewrap::run(&load()?, cli.output).await,
+        Command::Agent(agent) => Box::pin(agent::run(agent, cli.output)).await,
         Command::Remote(command) => {
             let client = remote::Client::new(&cli.reach, || Ok(load()?))?;
             remote::run(command, &client, cli.output).await

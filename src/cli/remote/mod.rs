@@ -6,7 +6,7 @@ mod commands;
 mod issue;
 mod table;
 
-pub(super) use client::{Client, Reach};
+pub(super) use client::{Client, Reach, client_tls};
 pub(super) use commands::Command;
 
 use super::output::Output;
