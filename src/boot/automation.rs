@@ -13,6 +13,7 @@ use crate::jobs::close_orphans::CloseOrphans;
 use crate::jobs::expiry_alerts::ExpiryAlerts;
 use crate::jobs::publish_crls::PublishCrls;
 use crate::jobs::renew_server_certificates::RenewServerCertificates;
+use crate::jobs::rotate_client_certificates::RotateClientCertificates;
 use crate::jobs::send_mail::SendMail;
 use crate::jobs::{Job, Jobs};
 use crate::mail::smtp::Smtp;
@@ -56,6 +57,7 @@ pub(super) async fn start_jobs(
         (publish_crls, Arc::new(PublishCrls::new(ca.clone()))),
         (mailer.activation().clone(), Arc::new(SendMail::new(mailer.clone()))),
         own(Arc::new(renewals)),
+        own(Arc::new(RotateClientCertificates::new(store.clone(), mailer.clone()))),
         own(Arc::new(ExpiryAlerts::new(store.clone(), mailer.clone(), parts.metrics.validity.clone()))),
         own(Arc::new(CloseOrphans::new(store.clone(), ca.clone()))),
         own(Arc::new(CleanUp::new(store.clone(), sweeps(store)))),

@@ -1,5 +1,7 @@
 //! Warns before something ends: at 1/3, 1/6 and 1/12 of its lifetime left, each once a certificate.
 //! Device owners are told of their client certificates, administrators of everything, in one letter.
+//! At 1/3 left a client certificate's renewal opens, which is `rotate_client_certificates`' letter to its
+//! owner; it is heard of here, with the administrators, only when nobody has renewed it since.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Job, JobContext, JobError, JobReport};
-use crate::domain::{Role, UtcTime};
+use crate::domain::{Role, UtcTime, renewal};
 use crate::mail::{EndingItem, Letter, MailError, Mailer, Recipient};
 use crate::store::alerts::{NewAlert, Severity};
 use crate::store::outbox::SealedMail;
@@ -16,7 +18,9 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::ValidityMetrics;
 
 /// A warning goes out when at most one part in this many of the lifetime is left; the most urgent first.
-const THRESHOLDS: [i64; 3] = [12, 6, 3];
+const THRESHOLDS: [i64; 3] = [12, 6, renewal::OPENS_WITH_LEFT];
+/// Those at which client certificates are warned about here.
+const OF_CLIENTS: [i64; 2] = [12, 6];
 /// Client certificates warned about in one transaction.
 const BATCH: u64 = 100;
 /// People read at a time.
@@ -214,7 +218,7 @@ impl Job for ExpiryAlerts {
         }
         let administrators = administrators(&self.store).await?;
         let mut warned = self.warn(ours, &administrators, now).await?;
-        for threshold in THRESHOLDS {
+        for threshold in OF_CLIENTS {
             loop {
                 let endings = self.clients(threshold, now).await?;
                 if endings.is_empty() || context.stop.is_cancelled() {
@@ -244,7 +248,7 @@ pub(super) async fn administrators(store: &Store) -> Result<Vec<Person>, StoreEr
 }
 
 /// The most urgent threshold that was passed at `now`, if any.
-fn threshold(not_before: UtcTime, not_after: UtcTime, now: UtcTime) -> Option<i64> {
+pub(super) fn threshold(not_before: UtcTime, not_after: UtcTime, now: UtcTime) -> Option<i64> {
     let lifetime = not_after.as_unix() - not_before.as_unix();
     let left = (not_after.as_unix() - now.as_unix()).max(0);
     THRESHOLDS.into_iter().find(|divisor| left.saturating_mul(*divisor) <= lifetime)

@@ -12,6 +12,7 @@ pub mod expiry_alerts;
 pub mod publish_crls;
 pub mod refresh_live;
 pub mod renew_server_certificates;
+pub mod rotate_client_certificates;
 pub mod send_mail;
 
 mod cron;
