@@ -23,8 +23,10 @@ pub enum Budget {
     SignIn,
     /// The setup link.
     Setup,
-    /// Opening invitations, and EST.
+    /// Opening invitations, in the portal or by EST.
     Acceptance,
+    /// Renewals by certificate.
+    Renewal,
 }
 
 /// How an operation stands in the audit.
@@ -219,7 +221,7 @@ operations! { EST_OPERATIONS "/.well-known/est"
     GET "/cacerts" estCaCerts Public;
     GET "/csrattrs" estCsrAttrs Public;
     POST "/simpleenroll" estSimpleEnroll Public audit("certificate.issue") budget(Acceptance);
-    POST "/simplereenroll" estSimpleReenroll Member audit("certificate.renew") budget(Acceptance) by(certificate);
+    POST "/simplereenroll" estSimpleReenroll Member audit("certificate.renew") budget(Renewal) by(certificate);
 }
 
 #[cfg(test)]

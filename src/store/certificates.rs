@@ -228,6 +228,20 @@ impl Store {
         query.all(self.reader()).await?.into_iter().map(read).collect()
     }
 
+    /// The newest unrevoked certificate of the same lineage that ends later, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn successor_of(&self, certificate: &Certificate) -> Result<Option<Serial>, StoreError> {
+        let query = certificate::Entity::find()
+            .filter(certificate::Column::Lineage.eq(certificate.lineage.to_string()))
+            .filter(certificate::Column::NotAfter.gt(certificate.not_after.as_unix()))
+            .filter(certificate::Column::RevokedAt.is_null())
+            .order_by_desc(certificate::Column::NotAfter);
+        let found = query.one(self.reader()).await?;
+        found.map(|row| parse("a certificate's serial", &row.serial)).transpose()
+    }
+
     /// Whether a certificate with this key was revoked for keyCompromise: such a key is blocked.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::admin::page::{Page, filter, parameter};
 use crate::admin::services::Services;
 use crate::admin::values::{Enforced, Revocation, RevocationReason, When};
 use crate::ca::{DeviceChoice, IssueRequest, Issued};
-use crate::domain::{DeviceId, InvitationId, PersonId, Serial, Slug, UtcTime};
+use crate::domain::{DeviceId, InvitationId, PersonId, Serial, Slug, UtcTime, renewal};
 use crate::pki::pem;
 use crate::store::certificates::{self as rows, CertificateFilter, Standing};
 use crate::store::invitations::Invitation;
@@ -57,6 +57,12 @@ struct Certificate {
     revocation_reason: Option<RevocationReason>,
     /// What a certificate and its renewals have in common.
     lineage: String,
+    /// The newest certificate of the lineage that ends later and was not revoked.
+    replaced_by: Option<String>,
+    /// From when on its holder is asked to renew: a fraction of the lifetime before its end.
+    renewal_opens_at: When,
+    /// Whether it is to be renewed now: active, past that time, and without a successor.
+    renewal_due: bool,
     /// Of the DER encoding.
     sha256: String,
     pem: String,
@@ -256,6 +262,9 @@ impl Api {
             None if row.not_after < now => CertificateState::Expired,
             None => CertificateState::Active,
         };
+        let replaced_by = self.0.store().successor_of(&row).await?;
+        let opens_at = renewal::opens_at(row.not_before, row.not_after);
+        let is_active = state == CertificateState::Active;
         Ok(Certificate {
             serial: row.serial.to_string(),
             state,
@@ -272,6 +281,9 @@ impl Api {
             revoked_at: row.revoked.map(|(at, _)| at.into()),
             revocation_reason: row.revoked.map(|(_, reason)| reason.into()),
             lineage: row.lineage.to_string(),
+            replaced_by: replaced_by.map(|serial| serial.to_string()),
+            renewal_opens_at: opens_at.into(),
+            renewal_due: is_active && replaced_by.is_none() && opens_at <= now,
             sha256: row.fingerprint.to_string(),
             pem: pem::block("CERTIFICATE", &row.der),
             chain_pem: chain.iter().map(|der| pem::block("CERTIFICATE", der)).collect(),

@@ -188,6 +188,7 @@ pub fn generous() -> Allowances {
         sign_in_by_account: much,
         setup: much,
         acceptance: much,
+        renewal: much,
         bad_tokens: much,
     }
 }
