@@ -46,7 +46,8 @@ pub(crate) struct Enrol {
     #[arg(long, value_name = "URL")]
     door: Option<Url>,
     /// The invitation: its link, its token, or @FILE with either; `ps` shows what is not in a file
-    #[arg(long, value_name = "TOKEN|URL|@FILE")]
+    // One token in 64 begins with a hyphen.
+    #[arg(long, value_name = "TOKEN|URL|@FILE", allow_hyphen_values = true)]
     invitation: String,
     /// What the device is called
     #[arg(long)]

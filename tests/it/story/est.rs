@@ -64,12 +64,14 @@ impl<'a> Machine<'a> {
 
     /// Makes `<name>.key` and a request that repeats the names of the certificate `of`.
     fn renewal(&self, name: &str, of: &str) -> String {
-        let [key, der, req] = ["key", "der", "req"].map(|kind| self.file(&format!("{name}.{kind}")));
+        let [key, csr, der, req] =
+            ["key", "csr", "der", "req"].map(|kind| self.file(&format!("{name}.{kind}")));
         let certificate = self.file(&format!("{of}.pem"));
         self.openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", &key]);
         let copy =
             ["x509", "-x509toreq", "-in", &certificate, "-signkey", &key, "-copy_extensions", "copyall"];
-        self.openssl(&[&copy[..], &["-outform", "DER", "-out", &der]].concat());
+        self.openssl(&[&copy[..], &["-out", &csr]].concat());
+        self.openssl(&["req", "-in", &csr, "-outform", "DER", "-out", &der]);
         self.openssl(&["base64", "-in", &der, "-out", &req]);
         req
     }
@@ -233,9 +235,10 @@ fn est_with_curl_and_openssl() {
         "{}",
         wishes.head
     );
-    let wishes_file = machine.file("wishes.b64");
-    std::fs::write(&wishes_file, &wishes.body).unwrap();
-    let wishes = machine.openssl(&["asn1parse", "-inform", "B64", "-in", &wishes_file]);
+    let [b64, der] = ["b64", "der"].map(|kind| machine.file(&format!("wishes.{kind}")));
+    std::fs::write(&b64, &wishes.body).unwrap();
+    machine.openssl(&["base64", "-d", "-in", &b64, "-out", &der]);
+    let wishes = machine.openssl(&["asn1parse", "-inform", "DER", "-in", &der]);
     assert!(wishes.contains("id-ecPublicKey") && wishes.contains("prime256v1"), "{wishes}");
 
     // A first certificate, once.
