@@ -94,6 +94,7 @@ async fn open(url: &str, folder: &Path) -> Result<(Inside, Ready)> {
     let journal = Journal::at(folder, "local", Arc::new(kek(Purpose::Server)?));
     let holder = Holder::restore(TlsPolicy::modern(), clock.clone(), journal)?;
     let feed = Feed::new();
+    let register = holder.register().clone();
     feed.connect(holder);
     let refresh = RefreshLive::new(store.clone(), vaults.clone(), feed, clock.clone(), None, 0);
     let publish_crls = Activation::new("publish_crls");
@@ -136,6 +137,7 @@ async fn open(url: &str, folder: &Path) -> Result<(Inside, Ready)> {
         jobs,
         mailer,
         health: Health::new(of_authorities(&store, &ca)),
+        register,
     };
     let settings = AdminSettings {
         console_origin: "https://localhost".to_owned(),

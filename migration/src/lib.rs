@@ -10,6 +10,7 @@ mod m0003_automation;
 mod m0004_gate;
 mod m0005_audit_chain;
 mod m0006_revocation;
+mod m0007_est;
 mod m0008_rollover;
 mod m0010_inventory;
 mod m0011_prove;
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_gate::Migration),
             Box::new(m0005_audit_chain::Migration),
             Box::new(m0006_revocation::Migration),
+            Box::new(m0007_est::Migration),
             Box::new(m0008_rollover::Migration),
             Box::new(m0010_inventory::Migration),
             Box::new(m0011_prove::Migration),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use poem::http::Method;
 use poem::{Endpoint, Request, Response};
 
-use super::operations::{Found, find};
+use super::operations::{EST_OPERATIONS, Found, OPERATIONS, find};
 use crate::telemetry::metrics::AdminMetrics;
 use crate::telemetry::metrics::instruments::Gauge;
 
@@ -43,10 +43,12 @@ impl<E: Endpoint<Output = Response>> Endpoint for Counted<E> {
 }
 
 fn operation(method: &Method, path: &str) -> &'static str {
-    if !path.starts_with("/api/") {
-        return PAGE;
-    }
-    match find(method, path) {
+    let table = match path {
+        path if path.starts_with("/api/") => OPERATIONS,
+        path if path.starts_with("/.well-known/est") => EST_OPERATIONS,
+        _ => return PAGE,
+    };
+    match find(table, method, path) {
         Found::Operation(operation, _) => operation.id,
         Found::OtherMethods(_) | Found::Nothing => NONE,
     }

@@ -153,6 +153,30 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something failed here. It is in the log.")
     }
 
+    /// The same as a sentence of plain text, as RFC 7030 §4.2.3 wants it, asking for the secret of an
+    /// invitation where one is missing.
+    pub fn into_text(self) -> Response {
+        let mut response = self.as_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            let challenge = "Basic realm=\"enrolment\", charset=\"UTF-8\"";
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        response.set_body(format!("{}\n", self.detail));
+        response
+    }
+
+    /// With another status, where a protocol has its own.
+    pub fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// The stable name.
     pub fn code(&self) -> &'static str {
         self.code

@@ -98,6 +98,7 @@ fn scope(caller: Option<&Caller>, operation: &str) -> String {
             None => "session".to_owned(),
         },
         Proof::Token(_) => "token".to_owned(),
+        Proof::Certificate(identity) => format!("certificate {}", identity.serial()),
         Proof::Host { .. } => "host".to_owned(),
     };
     format!("{} {proof} {operation}", caller.actor())

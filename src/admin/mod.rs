@@ -10,6 +10,7 @@ mod body;
 mod counted;
 mod document;
 mod error;
+mod est;
 mod fields;
 mod guard;
 mod host_checks;
@@ -20,6 +21,7 @@ mod operations;
 mod page;
 mod patience;
 mod plan;
+mod presented;
 mod resources;
 mod services;
 mod settings;
@@ -40,7 +42,7 @@ pub use document::openapi_document;
 pub use host_checks::{KeyFileModes, LEAST_FREE_BYTES, LowDisk, of_host};
 pub use listener::{AdminSocket, DoorStream, Entrance, Listeners, Stream};
 pub use ocsp::{OcspDesk, OcspLimits};
-pub use operations::{Access, Audited, Budget, OPERATIONS, Operation};
+pub use operations::{Access, Audited, Budget, EST_OPERATIONS, OPERATIONS, Operation};
 pub use patience::Patience;
 pub use resources::setup::{SetupError, create_token as create_setup_token};
 pub use resources::tokens::{NewAdminToken, create_for as create_token_for};
@@ -50,8 +52,10 @@ pub use sweeps::sweeps;
 
 use counted::Counted;
 use error::Problem;
-use guard::Guard;
+use est::Est;
+use guard::{API, EST, Guard};
 use listener::Visitor;
+use presented::Presented;
 use services::Services;
 
 use crate::telemetry::metrics::AdminMetrics;
@@ -61,15 +65,18 @@ pub struct AdminServer {
     app: App,
     patience: Patience,
     metrics: Arc<AdminMetrics>,
+    presented: Presented,
 }
 
 impl AdminServer {
     /// A server over these rooms. It listens nowhere yet.
     pub fn new(rooms: Rooms, settings: AdminSettings) -> Self {
-        let services = Services::new(rooms, settings);
+        let presented = Presented::default();
+        let services = Services::new(rooms, settings, presented.clone());
         let api = OpenApiService::new(resources::api(&services), "Wicketgate", env!("CARGO_PKG_VERSION"));
-        let app = App { api: Guard::new(api.into_endpoint(), services) };
-        Self { app, patience: Patience::default(), metrics: Arc::default() }
+        let est = Guard::new(Est(services.clone()), services.clone(), EST);
+        let app = App { api: Guard::new(api.into_endpoint(), services, API), est };
+        Self { app, patience: Patience::default(), metrics: Arc::default(), presented }
     }
 
     /// Counting into these numbers.
@@ -94,7 +101,7 @@ impl AdminServer {
         stop: CancellationToken,
         drain: Duration,
     ) -> io::Result<()> {
-        let arrivals = listeners.start(self.patience, &stop);
+        let arrivals = listeners.start(self.patience, self.presented, &stop);
         Server::new_with_acceptor(arrivals)
             .name("admin")
             .idle_timeout(self.patience.idle)
@@ -107,9 +114,10 @@ impl AdminServer {
     }
 }
 
-/// API and pages behind one another.
+/// API, EST and pages behind one another.
 struct App {
     api: Guard<BoxEndpoint<'static>>,
+    est: Guard<Est>,
 }
 
 impl Endpoint for App {
@@ -120,9 +128,12 @@ impl Endpoint for App {
             return Ok(Problem::internal("a request without an entrance").into_response());
         };
         let path = request.uri().path();
-        let mut response = match path.starts_with("/api/") {
-            true => self.api.call(request).await?,
-            false => assets::serve(visitor.entrance, request.method(), path),
+        let mut response = if path.starts_with("/api/") {
+            self.api.call(request).await?
+        } else if visitor.entrance == Entrance::Door && path.starts_with("/.well-known/est/") {
+            self.est.call(request).await?
+        } else {
+            assets::serve(visitor.entrance, request.method(), path)
         };
         assets::protect(visitor.entrance, &mut response);
         Ok(response)

@@ -18,6 +18,7 @@ use crate::jobs::expiry_alerts::ExpiryAlerts;
 use crate::jobs::publish_crls::PublishCrls;
 use crate::jobs::renew_ocsp_signers::RenewOcspSigners;
 use crate::jobs::renew_server_certificates::RenewServerCertificates;
+use crate::jobs::rotate_client_certificates::RotateClientCertificates;
 use crate::jobs::send_mail::SendMail;
 use crate::jobs::supersede_certificates::SupersedeCertificates;
 use crate::jobs::{Job, Jobs};
@@ -67,6 +68,7 @@ pub(super) async fn start_jobs(
         (mailer.activation().clone(), Arc::new(SendMail::new(mailer.clone()))),
         own(Arc::new(renewals)),
         own(Arc::new(RenewOcspSigners::new(ca.clone()))),
+        own(Arc::new(RotateClientCertificates::new(store.clone(), mailer.clone()))),
         own(Arc::new(ExpiryAlerts::new(store.clone(), mailer.clone(), parts.metrics.validity.clone()))),
         own(Arc::new(AuthorityAlarms::new(store.clone(), ca.clone(), mailer.clone()))),
         own(Arc::new(ChainAudit::new(store.clone(), ca.clone(), parts.metrics.jobs.clone()))),

@@ -95,6 +95,7 @@ impl Bound {
             jobs: jobs.clone(),
             mailer: mailer.clone(),
             health: Health::new(of_authorities(store, ca).into_iter().chain(of_host(config)).collect()),
+            register: parts.holder.register().clone(),
         };
         let console_origin = origin(config.admin.host.as_str(), self.address.port());
         let settings = AdminSettings {
@@ -128,7 +129,8 @@ fn hand_over(
             // The edge keeps its end of the queue while it drains, so the server's end says when to stop.
             let arrived = tokio::select! { arrived = from.recv() => arrived, () = sender.closed() => return };
             let Some(connection) = arrived else { return };
-            let door = DoorStream { stream: Box::new(connection.stream), peer: connection.peer };
+            let (peer, leaf) = (connection.peer, connection.leaf());
+            let door = DoorStream { stream: Box::new(connection.stream), peer, leaf };
             if sender.send(door).await.is_err() {
                 return;
             }

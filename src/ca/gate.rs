@@ -249,16 +249,6 @@ impl Ca {
         Ok(())
     }
 
-    /// Refuses what would be signed with another key than the authority's certificate is of: somebody
-    /// changed its row.
-    async fn check_key(&self, authority: &Authority, prepared: &Prepared) -> Result<(), GateError> {
-        let signer = self.signer(&authority.key_id).await?;
-        match signer.public_key() == prepared.issuer_spki() {
-            true => Ok(()),
-            false => Err(GateError::ForeignCertificate(authority.name.clone())),
-        }
-    }
-
     /// Puts a prepared certificate on record and signs it: serial and intent committed together, signed
     /// once, compared. The caller stores the certificate and closes the intent in one transaction; if
     /// it does not, a job closes the intent and the serial goes on the revocation list.

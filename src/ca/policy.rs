@@ -24,8 +24,12 @@ pub(super) struct Question<'a> {
 /// Who asks, seen from the person it is for.
 fn requester(actor: &Actor, person: PersonId) -> Requester {
     match actor {
-        Actor::Person(id) | Actor::Token { person: id, .. } if *id == person => Requester::Owner,
-        Actor::Person(_) | Actor::Token { .. } => Requester::Administrator,
+        Actor::Person(id) | Actor::Token { person: id, .. } | Actor::Device { person: id, .. }
+            if *id == person =>
+        {
+            Requester::Owner
+        }
+        Actor::Person(_) | Actor::Token { .. } | Actor::Device { .. } => Requester::Administrator,
         Actor::Host { .. } | Actor::System(_) => Requester::System,
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. Speaks to people in sentences, and with `--output json` to
 //! programs in objects. Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.
 
+mod agent;
 mod audit;
 mod backup;
 mod ceremony;
@@ -70,6 +71,9 @@ enum Command {
         #[command(subcommand)]
         act: audit::Act,
     },
+    /// Enrol this machine and keep its key and certificate fresh
+    #[command(subcommand)]
+    Agent(agent::Agent),
     #[command(flatten)]
     Remote(remote::Command),
     /// About the configuration file
@@ -125,6 +129,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             let client = || remote::Client::new(&cli.reach, || Ok(load()?));
             audit::run(act, client, cli.output).await
         }
+        Command::Agent(agent) => Box::pin(agent::run(agent, cli.output)).await,
         Command::Remote(command) => {
             let client = remote::Client::new(&cli.reach, || Ok(load()?))?;
             remote::run(command, &client, cli.output).await

@@ -10,6 +10,7 @@ pub mod fingerprint;
 pub mod hostname;
 pub mod id;
 pub mod register;
+pub mod renewal;
 pub mod revocation;
 pub mod seal;
 pub mod secret;

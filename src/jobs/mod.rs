@@ -16,6 +16,7 @@ pub mod publish_crls;
 pub mod refresh_live;
 pub mod renew_ocsp_signers;
 pub mod renew_server_certificates;
+pub mod rotate_client_certificates;
 pub mod send_mail;
 pub mod supersede_certificates;
 

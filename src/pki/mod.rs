@@ -11,6 +11,8 @@ pub mod authority;
 pub mod ceremony;
 pub mod chain;
 pub mod challenge;
+pub mod cms;
+pub mod continuity;
 pub mod crl;
 pub mod cross;
 pub mod csr;
@@ -25,6 +27,7 @@ pub mod prepared;
 pub mod profile;
 pub mod sealed_key;
 pub mod server_leaf;
+pub mod transfer;
 
 mod encode;
 mod extensions;

@@ -1,6 +1,6 @@
 //! Client certificates: what we are about to sign, what we signed, what we took back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use entity::{certificate, intent};
 use sea_orm::sea_query::{Expr, Func};
@@ -168,6 +168,9 @@ pub struct CertificateFilter {
     pub after: Option<Serial>,
 }
 
+/// Certificates of one key that are looked at; renewals mostly bring new keys.
+const MOST_WITH_ONE_KEY: u64 = 20;
+
 impl Store {
     /// The certificate with this serial.
     ///
@@ -209,6 +212,61 @@ impl Store {
             query = query.filter(Column::Serial.gt(after.to_string()));
         }
         query.all(self.reader()).await?.into_iter().map(read).collect()
+    }
+
+    /// The certificates of a person with this key, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn certificates_with_key(
+        &self,
+        person: PersonId,
+        spki_sha256: &str,
+    ) -> Result<Vec<Certificate>, StoreError> {
+        let query = certificate::Entity::find()
+            .filter(certificate::Column::SpkiSha256.eq(spki_sha256))
+            .filter(certificate::Column::PersonId.eq(person.to_string()))
+            .order_by_desc(certificate::Column::IssuedAt)
+            .limit(MOST_WITH_ONE_KEY);
+        query.all(self.reader()).await?.into_iter().map(read).collect()
+    }
+
+    /// For each of these certificates that has one: the newest unrevoked certificate of its lineage that
+    /// ends later.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn successors(
+        &self,
+        of: impl IntoIterator<Item = &Certificate>,
+    ) -> Result<HashMap<Serial, Serial>, StoreError> {
+        let of: Vec<&Certificate> = of.into_iter().collect();
+        let lineages: BTreeSet<String> = of.iter().map(|one| one.lineage.to_string()).collect();
+        if lineages.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows = certificate::Entity::find()
+            .select_only()
+            .columns([
+                certificate::Column::Lineage,
+                certificate::Column::Serial,
+                certificate::Column::NotAfter,
+            ])
+            .filter(certificate::Column::Lineage.is_in(lineages))
+            .filter(certificate::Column::RevokedAt.is_null())
+            .order_by_desc(certificate::Column::NotAfter)
+            .into_tuple::<(String, String, i64)>()
+            .all(self.reader())
+            .await?;
+        let mut found = HashMap::new();
+        for one in of {
+            let lineage = one.lineage.to_string();
+            let later = |row: &&(String, String, i64)| row.0 == lineage && row.2 > one.not_after.as_unix();
+            if let Some((_, serial, _)) = rows.iter().find(later) {
+                found.insert(one.serial, parse("a certificate's serial", serial)?);
+            }
+        }
+        Ok(found)
     }
 
     /// Certificates whose overlap with their successor is over at `now`, at most `limit`.

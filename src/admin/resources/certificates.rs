@@ -15,7 +15,7 @@ use crate::admin::page::{Page, filter, parameter};
 use crate::admin::services::Services;
 use crate::admin::values::{Enforced, RevocationReason, When};
 use crate::ca::{DeviceChoice, Grounds, IssueRequest, Issued};
-use crate::domain::{DeviceId, InvitationId, PersonId, Serial, Slug, UtcTime};
+use crate::domain::{DeviceId, InvitationId, PersonId, Serial, Slug, UtcTime, renewal};
 use crate::pki::pem;
 use crate::store::certificates::{self as rows, Standing};
 use crate::store::inventory::{Inquiry, Listed, Place};
@@ -63,6 +63,12 @@ pub struct Certificate {
     invalid_since: Option<When>,
     /// What a certificate and its renewals have in common.
     lineage: String,
+    /// The newest certificate of the lineage that ends later and was not revoked.
+    replaced_by: Option<String>,
+    /// From when on its holder is asked to renew: a fraction of the lifetime before its end.
+    renewal_opens_at: When,
+    /// Whether it is to be renewed now: active, past that time, and without a successor.
+    renewal_due: bool,
     /// Of the DER encoding.
     sha256: String,
     pem: String,
@@ -172,6 +178,7 @@ impl Api {
         }
         let fetched = self.0.store().inventory(&inquiry, page.fetch(), call.now).await?;
         let (listed, next_cursor) = page.cut(fetched, |listed| listed.place.to_string());
+        let successors = self.0.store().successors(listed.iter().map(|listed| &listed.certificate)).await?;
         let mut chains = HashMap::new();
         let mut items = Vec::with_capacity(listed.len());
         for Listed { certificate, device_name, .. } in listed {
@@ -181,7 +188,8 @@ impl Api {
                 None => chain_pem(&self.0.ca().chain_of(&authority).await?),
             };
             chains.entry(authority).or_insert_with(|| chain.clone());
-            items.push(show(certificate, device_name, chain, call.now, None));
+            let successor = successors.get(&certificate.serial).copied();
+            items.push(show(certificate, device_name, successor, chain, call.now, None));
         }
         Ok(Shown::new(CertificateList { items, next_cursor }))
     }
@@ -243,6 +251,8 @@ impl Api {
     }
 
     /// Issues the successor of a certificate, under today's policy
+    ///
+    /// At the door a device may ask without signing in, by presenting the certificate that it renews.
     #[oai(path = "/certificates/:serial/renewal", method = "post", operation_id = "renewCertificate")]
     async fn renew(
         &self,
@@ -251,6 +261,7 @@ impl Api {
         body: Body<Renewal>,
     ) -> Outcome<Created<Certificate>> {
         let certificate = self.reach(&call, &serial).await?;
+        call.caller()?.reach_renewal(certificate.person, certificate.serial)?;
         let renewed = self.0.ca().renew(certificate.serial, &body.0.csr, call.act()?, call.now).await?;
         self.created(&call, renewed).await
     }
@@ -324,7 +335,8 @@ impl Api {
         let device = self.0.store().device(row.device).await?;
         let chain = self.0.ca().chain_of(&row.authority).await?;
         let device_name = device.map(|device| device.name).unwrap_or_default();
-        Ok(show(row, device_name, chain_pem(&chain), now, enforced))
+        let successor = self.0.store().successors([&row]).await?.get(&row.serial).copied();
+        Ok(show(row, device_name, successor, chain_pem(&chain), now, enforced))
     }
 }
 
@@ -335,6 +347,7 @@ fn chain_pem(chain: &[Vec<u8>]) -> String {
 fn show(
     row: rows::Certificate,
     device_name: String,
+    replaced_by: Option<Serial>,
     chain_pem: String,
     now: UtcTime,
     enforced: Option<Enforced>,
@@ -344,6 +357,8 @@ fn show(
         None if row.not_after < now => CertificateState::Expired,
         None => CertificateState::Active,
     };
+    let opens_at = renewal::opens_at(row.not_before, row.not_after);
+    let is_active = state == CertificateState::Active;
     Certificate {
         serial: row.serial.to_string(),
         state,
@@ -361,6 +376,9 @@ fn show(
         revocation_reason: row.revoked.map(|(_, reason)| reason.into()),
         invalid_since: row.invalid_since.map(When),
         lineage: row.lineage.to_string(),
+        replaced_by: replaced_by.map(|serial| serial.to_string()),
+        renewal_opens_at: opens_at.into(),
+        renewal_due: is_active && replaced_by.is_none() && opens_at <= now,
         supersede_at: row.supersede_at.filter(|_| row.revoked.is_none()).map(Into::into),
         profile_version: row.profile_version,
         capped_by_authority: None,

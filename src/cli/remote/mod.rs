@@ -10,7 +10,7 @@ mod issue;
 pub(super) mod table;
 
 pub(super) use authorities::CaAct;
-pub(super) use client::{Client, Reach};
+pub(super) use client::{Client, Reach, client_tls};
 pub(super) use commands::Command;
 
 use super::output::Output;

@@ -2,9 +2,11 @@
 
 mod apply;
 mod authorities;
+mod by_certificate;
 mod configuration;
 mod connections;
 mod enrolment;
+mod est;
 pub(crate) mod fixture;
 mod inventory;
 mod openapi;

@@ -47,8 +47,6 @@ fn bad_profiles() {
     proof.end(tried, ok, &measured);
 }
 
-static NO_NAMES: std::collections::BTreeSet<wicketgate::domain::Hostname> = std::collections::BTreeSet::new();
-
 /// A client certificate that is right in all but what `spoil` does.
 fn client(house: &House, spoil: fn(&mut ClientLeaf<'_>)) -> Attempt {
     let (_, spki) = generate_p256();
@@ -63,7 +61,6 @@ fn client_of(house: &House, spki: &[u8], spoil: fn(&mut ClientLeaf<'_>)) -> Atte
         common_name: "Anna Example",
         email: Some("anna@example.com"),
         uris: &[],
-        dns_names: &NO_NAMES,
         not_before: NOW,
         not_after: NOW.plus(DAY * 90),
         crl_urls: &[],
@@ -90,7 +87,6 @@ fn uris(house: &House, all: Vec<String>) -> Attempt {
         common_name: "Anna Example",
         email: None,
         uris: all,
-        dns_names: &NO_NAMES,
         not_before: NOW,
         not_after: NOW.plus(DAY),
         crl_urls: &[],
