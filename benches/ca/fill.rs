@@ -60,11 +60,13 @@ const POSTGRESQL: Words = Words {
     padded: |number| format!("lpad(({number})::text, 12, '0')"),
 };
 
-/// That many revoked certificates of one person.
+/// That many revoked certificates.
 pub(crate) async fn revoked(inside: &Inside, count: usize) -> Result<()> {
-    people(inside, 1, 1).await?;
+    let (people_count, devices) = (count.div_ceil(OF_ONE_PERSON), count.div_ceil(OF_ONE_DEVICE));
+    people(inside, people_count, devices).await?;
     for done in (0..count).step_by(PART) {
-        certificates(inside, PART.min(count - done), 1, 1, Share { revoked: 1, of: 1 }).await?;
+        let share = Share { revoked: 1, of: 1 };
+        certificates(inside, PART.min(count - done), people_count, devices, share).await?;
     }
     settle(&inside.store).await
 }

@@ -74,6 +74,11 @@ impl House {
         Ok(Self { name, place, token, process, ends, postmaster })
     }
 
+    /// Whether it is measured through its API.
+    pub(crate) fn is_by_api(&self) -> bool {
+        self.name.ends_with("by API")
+    }
+
     /// Has the house do something, and waits for what it says of it.
     pub(crate) fn ask<T: DeserializeOwned>(&self, command: &str) -> Result<T> {
         let mut ends = self.ends.borrow_mut();

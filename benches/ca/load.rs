@@ -36,6 +36,9 @@ impl Sample {
     }
 }
 
+/// How many exchanges failed; the first says why.
+static FAILED: AtomicUsize = AtomicUsize::new(0);
+
 /// Lets every worker take the next index below `count` until none is left.
 pub(crate) async fn run<W, Fut>(count: usize, workers: Vec<W>) -> Sample
 where
@@ -59,7 +62,7 @@ where
                     match worker(index).await {
                         Ok(()) => took.push(milliseconds(began.elapsed())),
                         Err(error) => {
-                            if errors == 0 {
+                            if FAILED.fetch_add(1, Ordering::Relaxed) == 0 {
                                 eprintln!("an exchange failed: {error:#}");
                             }
                             errors += 1;

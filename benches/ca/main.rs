@@ -45,35 +45,38 @@ fn measure() -> Result<()> {
     let rounds: usize = number("BENCH_ROUNDS", 5)?;
     let count: usize = number("BENCH_COUNT", 2_000)?;
     let folder = tempfile::tempdir()?;
-    // Round 0 warms up.
-    eprintln!("making {} signing requests", (rounds + 1) * count);
-    let requests = material::requests(folder.path(), (rounds + 1) * count)?;
+    // Round 0 warms up; the last ones are for revocation.
+    eprintln!("making {} signing requests", (rounds + 2) * count);
+    let requests = material::requests(folder.path(), (rounds + 2) * count)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let postgres = harness::postgres::Server::start(harness::postgres::Durability::Full);
     let mut report = Report::new(rounds, count);
 
-    let sqlite = House::start(folder.path(), "SQLite", None)?;
-    let database = postgres.as_ref().map(harness::postgres::Server::database);
-    let on_postgres = match &database {
-        Some(database) => {
-            // A process of the server's, to find the first one by.
-            let process =
-                database.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'");
-            let place = (&*database.url(), process.parse()?);
-            Some(House::start(folder.path(), "PostgreSQL", Some(place))?)
+    // A key is certified once in a house, so each way in has a house of its own.
+    let mut databases = Vec::new();
+    let mut houses = Vec::new();
+    for (name, by_api) in [("SQLite", "SQLite by API"), ("PostgreSQL", "PostgreSQL by API")] {
+        for name in [name, by_api] {
+            if name.starts_with("SQLite") {
+                houses.push(House::start(folder.path(), name, None)?);
+            } else if let Some(postgres) = &postgres {
+                let database = postgres.database();
+                // A process of the server's, to find the first one by.
+                let process = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'";
+                let process = database.sql(process).parse()?;
+                houses.push(House::start(folder.path(), name, Some((&database.url(), process)))?);
+                databases.push(database);
+            }
         }
-        None => None,
-    };
+    }
     let step = peers::StepCa::start(folder.path(), &requests)?;
-    let houses: Vec<&House> = std::iter::once(&sqlite).chain(&on_postgres).collect();
     issue(&runtime, &mut report, &houses, &step, &requests, rounds, count)?;
     drop(step);
-    for house in &houses {
-        revocation::measure(&mut report, house)?;
-    }
-    for house in houses {
+    for house in houses.iter().filter(|house| !house.is_by_api()) {
+        revocation::measure(&mut report, house, (rounds + 1) * count, count)?;
         inventory::measure(&runtime, &mut report, house)?;
     }
+    drop(houses);
     std::fs::write(
         "benches/RESULTS.md",
         report.markdown(&std::fs::read_to_string("benches/RESULTS.md").unwrap_or_default()),
@@ -86,7 +89,7 @@ fn measure() -> Result<()> {
 fn issue(
     runtime: &tokio::runtime::Runtime,
     report: &mut Report,
-    houses: &[&House],
+    houses: &[House],
     step: &peers::StepCa,
     requests: &[String],
     rounds: usize,
@@ -95,8 +98,7 @@ fn issue(
     for (round, requests) in requests.chunks(count).take(rounds + 1).enumerate() {
         let mut turns: Vec<Turn<'_>> = Vec::new();
         for house in houses {
-            turns.push(Turn::Library(house));
-            turns.push(Turn::Api(house));
+            turns.push(if house.is_by_api() { Turn::Api(house) } else { Turn::Library(house) });
         }
         turns.push(Turn::StepCa(step));
         // Neighbours on the machine drift; alternating and reversing spreads that evenly.
@@ -136,13 +138,16 @@ impl Turn<'_> {
     ) -> Result<(String, Sample)> {
         Ok(match self {
             Self::Library(house) => {
-                (house.name.clone(), house.ask(&format!("issue {from} {}", requests.len()))?)
+                let before = house.cpu_seconds()?;
+                let mut sample: Sample = house.ask(&format!("issue {from} {}", requests.len()))?;
+                sample.cpu_seconds = house.cpu_seconds()? - before;
+                (house.name.clone(), sample)
             }
             Self::Api(house) => {
                 let before = house.cpu_seconds()?;
                 let mut sample = runtime.block_on(client::issue_by_api(house, requests))?;
                 sample.cpu_seconds = house.cpu_seconds()? - before;
-                (format!("{} by API", house.name), sample)
+                (house.name.clone(), sample)
             }
             Self::StepCa(step) => {
                 let before = step.cpu_seconds()?;

@@ -7,7 +7,8 @@ use super::load::Sample;
 use super::number;
 use super::report::{Measured, Report};
 
-pub(crate) fn measure(report: &mut Report, house: &House) -> Result<()> {
+/// `count` certificates, of the requests from `from` on, are revoked one by one.
+pub(crate) fn measure(report: &mut Report, house: &House, from: usize, count: usize) -> Result<()> {
     let on_record: usize = number("BENCH_REVOKED", 100_000)?;
     eprintln!("{}: putting {on_record} revoked certificates on record", house.name);
     house.ask::<()>(&format!("fill-revoked {on_record}"))?;
@@ -18,8 +19,7 @@ pub(crate) fn measure(report: &mut Report, house: &House) -> Result<()> {
         Measured::List(house.name.clone()),
         Sample { done: took_ms.len() as u64, took_ms, ..Sample::default() },
     );
-    let count: usize = number("BENCH_COUNT", 2_000)?;
-    let sample: Sample = house.ask(&format!("revoke {count}"))?;
+    let sample: Sample = house.ask(&format!("revoke {from} {count}"))?;
     eprintln!(
         "{}: {:.0} revocations/s, p50 {:.1} ms, p99 {:.1} ms, {} errors",
         house.name,

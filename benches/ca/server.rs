@@ -200,7 +200,7 @@ async fn obey(inside: &Inside, command: &str) -> Result<Value> {
             Value::Null
         }
         Some("fill") => json!(fill::inventory(inside, number(1)?).await?),
-        Some("revoke") => serde_json::to_value(revoke(inside, number(1)?).await?)?,
+        Some("revoke") => serde_json::to_value(revoke(inside, number(1)?, number(2)?).await?)?,
         Some("crl") => json!(crl(inside).await?),
         other => bail!("{other:?} is no command"),
     })
@@ -238,16 +238,14 @@ async fn issue(inside: &Inside, from: usize, count: usize) -> Result<(Sample, Ve
             }
         }
     });
-    let before = load::cpu_seconds(std::process::id())?;
-    let mut sample = load::run(count, workers).await;
-    sample.cpu_seconds = load::cpu_seconds(std::process::id())? - before;
+    let sample = load::run(count, workers).await;
     let serials = std::mem::take(&mut *serials.lock());
     Ok((sample, serials))
 }
 
 /// Revokes that many fresh certificates, while the job publishes lists as in production.
-async fn revoke(inside: &Inside, count: usize) -> Result<Sample> {
-    let (_, serials) = issue(inside, 0, count).await?;
+async fn revoke(inside: &Inside, from: usize, count: usize) -> Result<Sample> {
+    let (_, serials) = issue(inside, from, count).await?;
     let (ca, woken) = (inside.ca.clone(), inside.publish_crls.clone());
     let publishing = tokio::spawn(async move {
         loop {

@@ -44,7 +44,11 @@ impl MigrationTrait for Migration {
             index("device", "device_by_name_key", &["name_key", "id"]),
             index("certificate", "certificate_by_issue", &["issued_at", "serial"]),
             index("certificate", "certificate_by_person_and_end", &["person_id", "not_after", "serial"]),
-            index("certificate", "certificate_by_device_and_end", &["device_id", "not_after", "serial"]),
+            index(
+                "certificate",
+                "certificate_of_device",
+                &["device_id", "serial", "not_after", "revoked_at", "subject_key", "email_key"],
+            ),
         ] {
             manager.create_index(statement).await?;
         }
