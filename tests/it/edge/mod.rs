@@ -9,6 +9,7 @@ mod fixture;
 mod framing;
 mod hosts;
 mod identity;
+mod ocsp;
 mod plain;
 mod revocation;
 mod upstream;

@@ -3,6 +3,7 @@
 
 pub mod database;
 pub mod guarded;
+pub mod ocsp;
 pub mod pebble;
 pub mod peers;
 pub mod postgres;
