@@ -57,6 +57,9 @@ pub enum OcspError {
     /// another's certificates; so it is `unauthorized`, which RFC 9919 §3.2.3 means for exactly this.
     #[error("the certificates are not of one authority of ours")]
     Unauthorized,
+    /// The authority answers, but its delegate cannot sign now.
+    #[error("the authority has no OCSP signer that is valid now")]
+    NoSigner,
     /// The rows could not be read or written.
     #[error("the status of a certificate cannot be read")]
     Store(#[from] StoreError),
@@ -121,7 +124,7 @@ impl Ca {
     pub async fn answer_ocsp(&self, request: &OcspRequest, now: UtcTime) -> Result<OcspAnswer, OcspError> {
         let (reading, at) = self.desk_for(request, now).await?;
         let desk = &reading.desks[at];
-        let (signer, key) = desk.signer.as_ref().ok_or(OcspError::Unauthorized)?;
+        let (signer, key) = desk.signer.as_ref().ok_or(OcspError::NoSigner)?;
         let mut statuses = Vec::with_capacity(request.ids().len());
         let mut lasting = request.plain().is_some();
         for id in request.ids() {
@@ -212,12 +215,11 @@ impl Ca {
 
     /// The desk as last read, with a delegate that is valid now, be it for less than a whole answer.
     fn desk_at_hand(&self, request: &OcspRequest, now: UtcTime) -> Result<(Arc<Reading>, usize), OcspError> {
-        let reading = self.0.ocsp.read.read().clone().ok_or(OcspError::Unauthorized)?;
-        let at = reading.desk(request).filter(|at| {
-            let signer = reading.desks[*at].signer.as_ref();
-            signer.is_some_and(|(signer, _)| signer.not_before() <= now && now < signer.not_after())
-        });
-        at.map(|at| (reading, at)).ok_or(OcspError::Unauthorized)
+        let reading = self.0.ocsp.read.read().clone().ok_or(OcspError::NoSigner)?;
+        let at = reading.desk(request).ok_or(OcspError::Unauthorized)?;
+        let signer = reading.desks[at].signer.as_ref();
+        let valid = signer.is_some_and(|(signer, _)| signer.not_before() <= now && now < signer.not_after());
+        if valid { Ok((reading, at)) } else { Err(OcspError::NoSigner) }
     }
 
     async fn read_desks(&self, now: UtcTime) -> Result<Arc<Reading>, OcspError> {
@@ -241,15 +243,16 @@ impl Ca {
         Ok(reading)
     }
 
-    /// Authorities whose certificates are answered for: also one that retires, until it is archived.
+    /// Authorities whose certificates are answered for: also one that retired or was archived, as long as
+    /// its lists go on.
     async fn answering(&self, now: UtcTime) -> Result<Vec<Authority>, StoreError> {
-        let answers = |authority: &Authority| {
-            authority.kind == AuthorityKind::Issuing
-                && authority.certificate.is_some()
-                && authority.state.is_in_force()
-                && authority.not_after > now
-        };
-        Ok(self.0.store.authorities().await?.into_iter().filter(answers).collect())
+        let mut answering = Vec::new();
+        for authority in self.0.store.authorities().await? {
+            if authority.kind == AuthorityKind::Issuing && self.keeps_status(&authority, now).await? {
+                answering.push(authority);
+            }
+        }
+        Ok(answering)
     }
 
     async fn signers_of(&self, authority: &Slug) -> Result<Vec<InternalCertificate>, StoreError> {

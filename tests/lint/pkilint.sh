@@ -1,8 +1,9 @@
 #!/bin/sh
-# Runs pkilint over a folder of certificates and lists; a finding of severity ERROR or FATAL fails,
+# Runs pkilint over a folder of certificates, lists and OCSP answers; a finding of severity ERROR or FATAL fails,
 # unless pkilint.exceptions names it with its reason.
 # Usage: pkilint.sh FOLDER
-# Needs lint_pkix_cert, lint_crl and lint_pkix_signer_signee_cert_chain (`pip install pkilint`) on the PATH.
+# Needs lint_pkix_cert, lint_crl, lint_ocsp_response and lint_pkix_signer_signee_cert_chain
+# (`pip install pkilint`) on the PATH.
 set -u
 folder=${1:?usage: pkilint.sh FOLDER}
 exceptions=$(mktemp)
@@ -40,6 +41,10 @@ done
 
 for file in "$folder"/*.crl.pem; do
     check lint_crl lint -t CRL -p PKIX -s ERROR -f TEXT "$file"
+done
+
+for file in "$folder"/*.ocsp.der; do
+    check lint_ocsp_response lint -s ERROR -f TEXT --document-format DER "$file"
 done
 
 if [ "$failed" -eq 0 ]; then

@@ -1,18 +1,22 @@
 //! An authority with one person, over a fresh database, in memory keys and an edge that only listens.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use wicketgate::activate::{Activation, Enforce};
+use wicketgate::admin::{OcspDesk, OcspLimits};
 use wicketgate::ca::{Ca, DeviceChoice, IssueError, IssueRequest, Issued};
-use wicketgate::clock::{Clock, ManualClock, SharedClock};
+use wicketgate::clock::{Clock, ManualClock, SharedClock, SystemClock};
 use wicketgate::domain::audit::Act;
 use wicketgate::domain::{Actor, PersonId, Role, Secret, Serial, UtcTime};
+use wicketgate::edge::{Edge, EdgeSettings};
 use wicketgate::jobs::refresh_live::RefreshLive;
 use wicketgate::keys::{Kek, Purpose, SystemEntropy, Vault, Vaults};
 use wicketgate::live::{Feed, Holder, TlsPolicy};
 use wicketgate::pki::keygen;
 use wicketgate::store::Store;
 use wicketgate::store::people::Person;
+use wicketgate::telemetry::metrics::EdgeMetrics;
 
 use crate::harness::database::TestDatabase;
 
@@ -22,6 +26,8 @@ pub(crate) struct World {
     pub(crate) holder: Arc<Holder>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) anna: PersonId,
+    /// Serves `/pki/` on loopback, if somebody must reach it.
+    _edge: Option<Edge>,
 }
 
 /// Vaults under one key, so that a second process can have the same.
@@ -44,12 +50,23 @@ impl World {
 
     /// The same at another time.
     pub(crate) async fn at(store: Store, key: &Secret<String>, now: UtcTime) -> Self {
-        let world = Self::bare(store, key, now).await;
-        world.furnish().await
+        Self::bare(store, key, now).await.furnish().await
+    }
+
+    /// A world of this very hour whose `/pki/` can be reached at the URLs in its certificates.
+    pub(crate) async fn online(database: &TestDatabase) -> Self {
+        let store = Store::create(&database.url(), 5).await.unwrap();
+        store.migrate(None).await.unwrap();
+        let key = Kek::fresh_text(&SystemEntropy);
+        Self::made(store, &key, SystemClock.now(), true).await.furnish().await
     }
 
     /// The authority alone: nothing is made that is not there.
     pub(crate) async fn bare(store: Store, key: &Secret<String>, now: UtcTime) -> Self {
+        Self::made(store, key, now, false).await
+    }
+
+    async fn made(store: Store, key: &Secret<String>, now: UtcTime, online: bool) -> Self {
         let clock = ManualClock::at(now);
         let shared: SharedClock = clock.clone();
         let vaults = vaults(key);
@@ -57,16 +74,30 @@ impl World {
         let holder = Holder::in_memory(TlsPolicy::modern(), shared.clone());
         let feed = Feed::new();
         feed.connect(holder.clone());
-        let refresh = RefreshLive::new(store.clone(), vaults.clone(), feed, shared, None, 0);
+        let refresh = RefreshLive::new(store.clone(), vaults.clone(), feed, shared.clone(), None, 0);
+        let mut base_url = "http://door.example.com".to_owned();
+        let mut edge = None;
+        if online {
+            let http = vec!["127.0.0.1:0".parse().unwrap()];
+            let settings = EdgeSettings { http, threads: 1, ..EdgeSettings::default() };
+            let (held, metrics) = (holder.clone(), Arc::new(EdgeMetrics::default()));
+            let bound = Edge::bind(settings, held, shared.clone(), Arc::new(SystemEntropy), None, metrics);
+            let bound = bound.await.unwrap();
+            base_url = format!("http://{}", bound.http_addresses()[0]);
+            edge = Some(bound);
+        }
         let ca = Ca::new(
             store.clone(),
             vaults.clone(),
             Arc::new(SystemEntropy),
             refresh as Arc<dyn Enforce>,
             Activation::new("publish_crls"),
-            "http://door.example.com".to_owned(),
+            base_url,
         );
-        Self { store, ca, holder, clock, anna: PersonId::new() }
+        let limit = NonZeroU32::new(1_000_000).unwrap();
+        let limits = OcspLimits { per_source: limit, in_all: limit };
+        holder.ocsp().connect(Arc::new(OcspDesk::new(ca.clone(), shared, limits)));
+        Self { store, ca, holder, clock, anna: PersonId::new(), _edge: edge }
     }
 
     /// With its authorities and its person.

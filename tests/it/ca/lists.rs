@@ -2,9 +2,36 @@
 
 use std::time::Duration;
 
+use der::Decode;
+use wicketgate::domain::{RevocationReason, Serial};
+use x509_cert::crl::CertificateList;
+
 use super::fixture::World;
 use crate::harness::database::TestDatabase;
 use crate::on_both_databases;
+
+/// What a list names: serial, time, reason.
+pub(super) fn listed_in(der: &[u8]) -> Vec<(Serial, i64, RevocationReason)> {
+    let list: CertificateList = CertificateList::from_der(der).unwrap();
+    let revoked = list.tbs_cert_list.revoked_certificates.unwrap_or_default();
+    let reason = |code: u8| RevocationReason::from_code(code).unwrap();
+    revoked
+        .iter()
+        .map(|entry| {
+            let extensions = entry.crl_entry_extensions.iter().flatten();
+            let code = extensions.clone().find(|it| it.extn_id.to_string() == "2.5.29.21");
+            let code = code.map_or(0, |it| it.extn_value.as_bytes()[2]);
+            let at = entry.revocation_date.to_unix_duration().as_secs();
+            let serial = Serial::from_der_octets(entry.serial_number.as_bytes()).unwrap();
+            (serial, i64::try_from(at).unwrap(), reason(code))
+        })
+        .collect()
+}
+
+/// What the list names that the edge serves.
+pub(super) async fn listed(world: &World) -> Vec<(Serial, i64, RevocationReason)> {
+    listed_in(&world.holder.document("client-issuing-g1.crl").unwrap().body)
+}
 
 async fn number(world: &World, authority: &str) -> u64 {
     let name = authority.parse().unwrap();

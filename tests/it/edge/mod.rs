@@ -9,6 +9,7 @@ pub mod fixture;
 mod framing;
 mod hosts;
 mod identity;
+mod ocsp;
 mod plain;
 mod revocation;
 pub mod upstream;

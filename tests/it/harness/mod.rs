@@ -4,6 +4,7 @@
 pub mod database;
 pub mod guarded;
 pub mod log;
+pub mod ocsp;
 pub mod pebble;
 pub mod peers;
 pub mod postgres;

@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use wicketgate::domain::{RevocationReason, Serial, UtcTime};
-use wicketgate::pki::keygen::generate_p256;
+use wicketgate::pki::Certificate;
+use wicketgate::pki::keygen::{generate_p256, sign_p256};
+use wicketgate::pki::ocsp::{CertStatus, OcspRequest, OcspSigner, prepare_response};
 use wicketgate::pki::server_leaf::local_server_leaf;
 
 use super::house::{self, DAY, House, ISSUING_CRL, NOW, System};
 use super::peers::peer;
+use crate::harness::ocsp::question;
 
-/// Writes `*.cert.pem` and `*.crl.pem`; `ISSUER--NAME.cert.pem` names the file of the issuer too.
+/// Writes `*.cert.pem`, `*.crl.pem` and `*.ocsp.der`; `ISSUER--NAME.cert.pem` names the file of the issuer too.
 pub fn write_all(folder: &Path) {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     let far: UtcTime = "2055-01-01T00:00:00Z".parse().unwrap();
@@ -33,8 +36,35 @@ pub fn write_all(folder: &Path) {
             write(&format!("{generation}-issuing--{generation}-client-{kind}.cert.pem"), &leaf.pem());
         }
         write(&format!("{generation}-server.cert.pem"), &server(&house));
+        let (signer, key) = house.ocsp_signer();
+        write(&format!("{generation}-issuing--{generation}-ocsp-signer.cert.pem"), &signer.pem());
+        for (name, answer) in answers(&house, &signer, key.expose()) {
+            std::fs::write(folder.join(format!("{generation}-{name}.ocsp.der")), answer).unwrap();
+        }
         lists(&house, |name, text| write(&format!("{generation}-{name}.crl.pem"), text));
     }
+}
+
+/// An OCSP answer of each kind.
+fn answers(house: &House, signer: &Certificate, key: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let issuer = &house.issuing.certificate;
+    let signer = OcspSigner::from_der(signer.der(), issuer).unwrap();
+    let revoked = |reason| CertStatus::Revoked { at: NOW.minus(DAY), reason };
+    [
+        ("good", CertStatus::Good, None),
+        ("good-with-nonce", CertStatus::Good, Some(&[7u8; 32][..])),
+        ("held", revoked(RevocationReason::CertificateHold), None),
+        ("revoked", revoked(RevocationReason::Unspecified), None),
+        ("unknown", CertStatus::Unknown, None),
+    ]
+    .map(|(name, status, nonce)| {
+        let asked = OcspRequest::from_der(&question(issuer, Serial::random(&System), nonce)).unwrap();
+        let statuses = [(&asked.ids()[0], status)];
+        let prepared = prepare_response(&signer, &statuses, asked.nonce(), NOW, NOW.plus(DAY / 6)).unwrap();
+        let signature = sign_p256(key, prepared.tbs()).unwrap();
+        (name, prepared.assemble(&signature).unwrap().der().to_vec())
+    })
+    .to_vec()
 }
 
 fn lists(house: &House, write: impl Fn(&str, &str)) {
@@ -73,5 +103,5 @@ fn pkilint_finds_no_error_in_anything_that_we_sign() {
     let output = Command::new(script).arg(folder).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("no errors in 34 checks"), "{said}");
+    assert!(said.contains("no errors in 42 checks"), "{said}");
 }

@@ -7,6 +7,7 @@ use wicketgate::pki::crl::{Crl, RevokedEntry, prepare_crl};
 use wicketgate::pki::cross::{CrossTemplate, prepare_cross};
 use wicketgate::pki::issuer::{prepare_authority, prepare_client, prepare_root};
 use wicketgate::pki::keygen::{generate_p256, sign_p256};
+use wicketgate::pki::ocsp::{SignerTemplate, prepare_signer};
 use wicketgate::pki::{
     AuthorityCertificate, AuthorityKind, AuthorityTemplate, Certificate, ClientLeaf, KeyPolicy, Prepared,
     PublicKey,
@@ -97,6 +98,19 @@ impl House {
             issuer_urls: &issuer_urls,
         };
         self.issuing.sign(prepare_client(&self.issuing.certificate, &leaf).unwrap())
+    }
+
+    /// A delegate of the issuing authority that signs OCSP answers.
+    pub fn ocsp_signer(&self) -> (Certificate, Secret<Vec<u8>>) {
+        let (key, spki) = generate_p256();
+        let template = SignerTemplate {
+            serial: Serial::random(&System),
+            public_key: &PublicKey::from_spki_der(&spki, &KeyPolicy::default()).unwrap(),
+            common_name: "Example Client Issuing G1 OCSP",
+            not_before: NOW.minus(DAY),
+            not_after: NOW.plus(DAY * 13),
+        };
+        (self.issuing.sign(prepare_signer(&self.issuing.certificate, &template).unwrap()), key)
     }
 
     /// A fresh key's client certificate, valid now.
