@@ -141,6 +141,7 @@ impl Api {
     /// `issued_at` without one, by `not_after` for `active` and `expired`, by `revoked_at` for `revoked`.
     /// A search of everyone's comes by what was found: serials, subjects, addresses, devices.
     #[oai(path = "/certificates", method = "get", operation_id = "listCertificates")]
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the query")]
     async fn list(
         &self,
         call: Call,
