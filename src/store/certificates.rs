@@ -429,16 +429,7 @@ impl Transaction {
         profile: &Slug,
         now: UtcTime,
     ) -> Result<BTreeSet<String>, StoreError> {
-        let living = certificate::Entity::find()
-            .select_only()
-            .column(certificate::Column::Lineage)
-            .filter(certificate::Column::PersonId.eq(person.to_string()))
-            .filter(certificate::Column::Profile.eq(profile.to_string()))
-            .filter(certificate::Column::RevokedAt.is_null())
-            .filter(certificate::Column::NotAfter.gte(now.as_unix()))
-            .into_tuple::<String>()
-            .all(self.connection())
-            .await?;
+        // In this order: an intent that becomes a certificate between the two is seen by both.
         let under_way = intent::Entity::find()
             .select_only()
             .column(intent::Column::Lineage)
@@ -446,6 +437,16 @@ impl Transaction {
             .filter(intent::Column::Profile.eq(profile.to_string()))
             .filter(intent::Column::ResolvedAt.is_null())
             .filter(intent::Column::Lineage.is_not_null())
+            .into_tuple::<String>()
+            .all(self.connection())
+            .await?;
+        let living = certificate::Entity::find()
+            .select_only()
+            .column(certificate::Column::Lineage)
+            .filter(certificate::Column::PersonId.eq(person.to_string()))
+            .filter(certificate::Column::Profile.eq(profile.to_string()))
+            .filter(certificate::Column::RevokedAt.is_null())
+            .filter(certificate::Column::NotAfter.gte(now.as_unix()))
             .into_tuple::<String>()
             .all(self.connection())
             .await?;

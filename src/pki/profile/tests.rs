@@ -65,7 +65,7 @@ fn each_rule_refuses_what_it_is_for_and_nothing_else() {
         ),
         (
             Rule::DnsNames,
-            device.clone(),
+            device,
             Facts { dns_names: ["a.example.com".parse().unwrap()].into(), ..facts() },
         ),
     ];

@@ -6,4 +6,4 @@ mod crash;
 mod fixture;
 mod refused;
 mod sequencer;
-mod tamper;
+pub(crate) mod tamper;

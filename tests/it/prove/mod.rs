@@ -9,6 +9,8 @@ mod gate;
 mod health;
 mod idempotency;
 mod lint;
+mod others;
+mod profiles;
 mod rivals;
 mod rules;
 mod seed;
