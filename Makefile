@@ -69,10 +69,25 @@ openapi: ## Write openapi/wicketgate.json anew
 	cargo run --quiet --locked --bin wicketgate -- openapi > $(TARGET)/openapi.json
 	mv $(TARGET)/openapi.json openapi/wicketgate.json
 
+.PHONY: prove-authority
+prove-authority: ## Every proof of the authority at full size; one JSON object as the last line
+	packaging/dev/set-up test
+	PROVE_DIR=$(abspath $(TARGET))/prove packaging/dev/prove tests/it/prove/items.json
+
+.PHONY: fuzz
+fuzz: ## Fuzz everything that reads foreign bytes, FUZZ_SECONDS (600) each
+	packaging/dev/fuzz
+
 .PHONY: bench-edge
 bench-edge: ## Our edge beside nginx and haproxy; writes benches/RESULTS.md
 	packaging/dev/set-up test
 	cargo bench --locked --bench edge
+
+.PHONY: bench-ca
+bench-ca: ## Our authority beside step-ca; writes benches/RESULTS.md
+	packaging/dev/set-up test
+	packaging/dev/set-up bench
+	cargo bench --locked --bench ca
 
 .PHONY: deny
 deny: ## Licences, advisories and banned crates (needs cargo-deny)

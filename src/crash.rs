@@ -1,12 +1,47 @@
-//! Named points at which a test can end the process as a power cut would. Compiled to nothing but
-//! in test builds (feature `test-util`), which no release has.
+//! Named points at which a test can end the process as a power cut would, or take the database away.
+//! Compiled to nothing but in test builds (feature `test-util`), which no release has.
 
-/// Ends the process at once if the environment names this point in `WICKETGATE_CRASH_AT`.
+#[cfg(feature = "test-util")]
+mod plan;
+
+#[cfg(feature = "test-util")]
+pub use plan::{AtCommit, Blow, Killed, Plan, at_commit, is_database_away};
+
+/// Does what a test planned for this point.
+///
+/// * The task's own [`Plan`], if it runs under one.
+/// * `WICKETGATE_CRASH_AT` names the point: the process ends itself at once.
+/// * `WICKETGATE_STOP_AT` names it: the process says `stopped at <point>` on its standard output and
+///   waits there to be killed.
 #[cfg(feature = "test-util")]
 pub fn reach(point: &'static str) {
-    if std::env::var("WICKETGATE_CRASH_AT").is_ok_and(|wanted| wanted == point) {
+    plan::reach(point);
+    let named = |variable| std::env::var(variable).is_ok_and(|wanted| wanted == point);
+    if named("WICKETGATE_CRASH_AT") {
         std::process::abort();
     }
+    if named("WICKETGATE_STOP_AT") {
+        use std::io::Write;
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, "stopped at {point}");
+        let _ = out.flush();
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// `future`, for a task of its own, under the plan of the task that starts it.
+#[cfg(feature = "test-util")]
+pub fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    plan::carried(future)
+}
+
+/// `future` as it is.
+#[cfg(not(feature = "test-util"))]
+#[inline(always)]
+pub fn carried<F: Future>(future: F) -> F {
+    future
 }
 
 /// Does nothing.

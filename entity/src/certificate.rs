@@ -26,6 +26,8 @@ pub struct Model {
     pub invalid_since: Option<i64>,
     pub profile_version: i64,
     pub supersede_at: Option<i64>,
+    pub subject_key: String,
+    pub email_key: String,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

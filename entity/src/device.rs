@@ -11,6 +11,7 @@ pub struct Model {
     pub name: String,
     pub created_at: i64,
     pub version: i64,
+    pub name_key: String,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

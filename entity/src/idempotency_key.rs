@@ -14,6 +14,7 @@ pub struct Model {
     pub answer: Option<String>,
     pub location: Option<String>,
     pub created_at: i64,
+    pub act: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

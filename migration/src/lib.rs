@@ -8,7 +8,12 @@ mod m0001_core;
 mod m0002_access;
 mod m0003_automation;
 mod m0004_gate;
+mod m0005_audit_chain;
 mod m0006_revocation;
+mod m0007_est;
+mod m0008_rollover;
+mod m0010_inventory;
+mod m0011_prove;
 mod table;
 
 /// Every step, oldest first.
@@ -22,7 +27,12 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_access::Migration),
             Box::new(m0003_automation::Migration),
             Box::new(m0004_gate::Migration),
+            Box::new(m0005_audit_chain::Migration),
             Box::new(m0006_revocation::Migration),
+            Box::new(m0007_est::Migration),
+            Box::new(m0008_rollover::Migration),
+            Box::new(m0010_inventory::Migration),
+            Box::new(m0011_prove::Migration),
         ]
     }
 }

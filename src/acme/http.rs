@@ -20,7 +20,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::domain::UtcTime;
@@ -108,7 +108,15 @@ impl AcmeHttp {
             return Err(HttpFault::Url(uri.to_string()));
         }
         let unanswered = |detail: String| HttpFault::Answer { host: host.clone(), detail };
+        let (method, begun) = (request.method().clone(), Instant::now());
         let answer = timeout(ANSWER_WITHIN, self.send(&host, port, request)).await;
+        let status =
+            answer.as_ref().ok().and_then(|sent| sent.as_ref().ok()).map(|(head, _)| head.status.as_u16());
+        tracing::debug!(
+            acme.method = %method, acme.url = %uri, http.status = status,
+            elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "Asked the ACME authority"
+        );
         let (mut parts, body) = answer.map_err(|_| unanswered("it took too long".to_owned()))??;
         let exchange = read_headers(parts.status, &parts.headers);
         let status = parts.status;

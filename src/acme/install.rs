@@ -13,6 +13,7 @@ use crate::domain::{Actor, Fingerprint};
 use crate::store::acme::{OrderState, Renewal};
 use crate::store::alerts::{NewAlert, Severity};
 use crate::store::configuration::{CertificateSource, ServerCertificate};
+use crate::telemetry::TraceContext;
 
 /// Handshakes before the verdict; edges swap within milliseconds.
 const TRIES: u32 = 6;
@@ -138,7 +139,7 @@ impl Drive<'_> {
                 Actor::System("renew_server_certificates"),
                 "server_certificate.go_back",
                 Some(("site", host.to_string())),
-                None,
+                TraceContext::request_id(),
                 now,
             )
             .await?;

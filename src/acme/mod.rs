@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::activate::Enforce;
 use crate::clock::SharedClock;
@@ -32,6 +33,7 @@ use crate::store::alerts::{NewAlert, Severity};
 use crate::store::configuration::{CertificateSource, ServerCertificate, Site};
 use crate::store::leases::{Acquired, Lease, ReplicaId};
 use crate::store::{Store, StoreError};
+use crate::telemetry::TraceContext;
 use crate::telemetry::metrics::{AcmeMetrics, Success};
 
 pub use fault::{AcmeError, Refusal};
@@ -173,6 +175,15 @@ impl Acme {
         if stop.is_cancelled() {
             return None;
         }
+        // The names of one run are driven at the same time: a span each, in the run's trace.
+        let work = async {
+            let span = tracing::info_span!("acme", site.host = %site.host);
+            self.attempt(site, stop).instrument(span).await
+        };
+        TraceContext::continued(&*self.0.entropy).scope(work).await
+    }
+
+    async fn attempt(&self, site: Site, stop: &CancellationToken) -> Option<Attempt> {
         let host = site.host.clone();
         match Box::pin(self.renew(site, stop)).await {
             Ok(None) => None,
@@ -217,7 +228,8 @@ impl Acme {
         }
         let object = Some(("site", host.to_string()));
         let actor = Actor::System("renew_server_certificates");
-        let act = self.0.store.begin_act(actor, "server_certificate.renew", object, None, self.now()).await?;
+        let (action, asked) = ("server_certificate.renew", TraceContext::request_id());
+        let act = self.0.store.begin_act(actor, action, object, asked, self.now()).await?;
         let mut drive = match Drive::begin(self, &site, lease, stop).await {
             Ok(drive) => drive,
             Err(error) => {

@@ -19,6 +19,8 @@ use super::error::{FieldFault, Outcome, Problem};
 
 /// Longest body, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
+/// Longest configuration, in bytes: some thousand routes.
+pub const MAX_CONFIGURATION: usize = 2 * 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(15);
 /// Longest string in a body, in characters, where the schema names no other bound: room for a
@@ -46,8 +48,8 @@ impl<T: Type> Payload for Body<T> {
 impl<T: ParseFromJSON> ParsePayload for Body<T> {
     const IS_REQUIRED: bool = true;
 
-    async fn from_request(_request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
-        let bytes = read(body.take()?).await?;
+    async fn from_request(request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
+        let bytes = read_up_to(most_of(request.uri().path()), body.take()?).await?;
         let value: Value = serde_json::from_slice(&bytes)
             .map_err(|error| Problem::bad_request(format!("The body is not valid JSON: {error}.")))?;
         let mut faults = Vec::new();
@@ -94,7 +96,16 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
 /// # Errors
 /// 408, 413, or 400 when the connection breaks.
 pub async fn read(body: RawBody) -> Outcome<Bytes> {
-    match tokio::time::timeout(BODY_WITHIN, body.into_bytes_limit(MAX_BODY)).await {
+    read_up_to(MAX_BODY, body).await
+}
+
+/// The longest body that is taken at `path`.
+pub fn most_of(path: &str) -> usize {
+    if path == "/api/v1/configuration" { MAX_CONFIGURATION } else { MAX_BODY }
+}
+
+async fn read_up_to(most: usize, body: RawBody) -> Outcome<Bytes> {
+    match tokio::time::timeout(BODY_WITHIN, body.into_bytes_limit(most)).await {
         Ok(read) => read.map_err(|error| Problem::from_poem(error.into())),
         Err(_) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,

@@ -92,6 +92,9 @@ fn complete(entry: &mut Map<String, Value>, operation: &Operation) {
         Access::Administrator => "administrator",
     };
     entry.insert("x-access".to_owned(), json!(access));
+    if operation.by_certificate {
+        entry.insert("x-by-certificate".to_owned(), json!(true));
+    }
     if let Some(audited) = operation.audited {
         entry.insert("x-audited".to_owned(), json!(audited.action));
     }

@@ -16,8 +16,10 @@ use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSch
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
 
-use crate::ca::{IssueError, RevokeError, ServerLeafError};
+use crate::ca::{CheckpointError, EditProfileError, IssueError, RevokeError, ServerLeafError};
+use crate::domain::Slug;
 use crate::live::ConfigurationFault;
+use crate::pki::profile::{Rule, RuleFault, Ruling};
 use crate::store::StoreError;
 
 /// One value of a request that cannot be taken.
@@ -151,6 +153,30 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something failed here. It is in the log.")
     }
 
+    /// The same as a sentence of plain text, as RFC 7030 §4.2.3 wants it, asking for the secret of an
+    /// invitation where one is missing.
+    pub fn into_text(self) -> Response {
+        let mut response = self.as_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            let challenge = "Basic realm=\"enrolment\", charset=\"UTF-8\"";
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        response.set_body(format!("{}\n", self.detail));
+        response
+    }
+
+    /// With another status, where a protocol has its own.
+    pub fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// The stable name.
     pub fn code(&self) -> &'static str {
         self.code
@@ -192,7 +218,9 @@ impl Problem {
 
     /// 413.
     pub fn too_large() -> Self {
-        let detail = format!("A body may have {} bytes at most.", super::body::MAX_BODY);
+        use super::body::{MAX_BODY, MAX_CONFIGURATION};
+        let detail =
+            format!("A body may have {MAX_BODY} bytes at most, a configuration {MAX_CONFIGURATION}.");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail)
     }
 
@@ -296,6 +324,9 @@ impl From<IssueError> for Problem {
             IssueError::Gate(GateError::BlockedKey) => {
                 Self::field("/csr", "key_blocked", sentence(&error.to_string()))
             }
+            IssueError::Gate(GateError::Policy { ref profile, ref ruling }) => {
+                refused_by_profile(profile, ruling)
+            }
             IssueError::Revoked | IssueError::Gate(GateError::PredecessorRevoked) => {
                 Self::conflict("certificate_revoked", sentence(&error.to_string()))
             }
@@ -318,6 +349,36 @@ impl From<IssueError> for Problem {
     }
 }
 
+/// Which rule of which profile refused, at the field that it is about.
+fn refused_by_profile(profile: &Slug, ruling: &Ruling) -> Problem {
+    let pointer = match ruling.rule {
+        Rule::BlockedKey | Rule::KeyReuse | Rule::KeyType | Rule::RenewalKey => "/csr",
+        Rule::Requester | Rule::Group | Rule::DevicesPerPerson => "/profile",
+        Rule::DnsNames => "/dns_names",
+    };
+    let fault = FieldFault::new(pointer, ruling.rule.name(), sentence(&ruling.because));
+    let mut problem = Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "refused_by_profile",
+        format!("Profile {profile} refuses: {}", sentence(&ruling.because)),
+    );
+    problem.errors.push(fault);
+    problem
+}
+
+impl From<EditProfileError> for Problem {
+    fn from(error: EditProfileError) -> Self {
+        match error {
+            EditProfileError::Store(cause) => cause.into(),
+            EditProfileError::Faults(faults) => {
+                let fault =
+                    |fault: RuleFault| FieldFault::new(fault.pointer, "out_of_bounds", sentence(&fault.must));
+                Self::fields(StatusCode::UNPROCESSABLE_ENTITY, faults.into_iter().map(fault).collect())
+            }
+        }
+    }
+}
+
 impl From<RevokeError> for Problem {
     fn from(error: RevokeError) -> Self {
         match error {
@@ -328,6 +389,21 @@ impl From<RevokeError> for Problem {
                 Self::field("/invalid_since", "out_of_range", sentence(&error.to_string()))
             }
             RevokeError::Store(cause) => cause.into(),
+        }
+    }
+}
+
+impl From<CheckpointError> for Problem {
+    fn from(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::NothingChained | CheckpointError::NotInitialised => {
+                Self::conflict("nothing_to_sign", sentence(&error.to_string()))
+            }
+            CheckpointError::Broken { .. } => {
+                Self::conflict("audit_chain_broken", sentence(&error.to_string()))
+            }
+            CheckpointError::Store(cause) => cause.into(),
+            CheckpointError::Seal(_) | CheckpointError::Sign(_) => Self::unavailable(&error),
         }
     }
 }

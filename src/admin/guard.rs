@@ -7,12 +7,12 @@ use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use poem::{Endpoint, IntoResponse, Request, Response};
 
 use super::auth::caller::{Call, CallData, Caller, OpenAct, Proof};
-use super::auth::{cookie, secret, session, token};
-use super::body::{MAX_BODY, is_json};
+use super::auth::{certificate, cookie, secret, session, token};
+use super::body::{is_json, most_of};
 use super::error::{Outcome, Problem};
-use super::idempotency::{self, Replay};
+use super::idempotency::{self, Claimed, Replay};
 use super::listener::{Entrance, Visitor};
-use super::operations::{Access, Found, Operation, find};
+use super::operations::{Access, EST_OPERATIONS, Found, OPERATIONS, Operation, find};
 use super::services::Services;
 use crate::domain::audit::Outcome as ActOutcome;
 use crate::domain::{Actor, Role, UtcTime};
@@ -23,16 +23,44 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Who acts before anyone has signed in.
 const VISITOR: Actor = Actor::System("visitor");
 
-/// The API behind its guard.
+/// What differs between the surfaces that the guard stands before.
+#[derive(Clone, Copy)]
+pub struct Surface {
+    /// Everything there is.
+    table: &'static [Operation],
+    /// How callers may prove who they are.
+    proofs: Proofs,
+    /// How a problem leaves.
+    refuse: fn(Problem) -> Response,
+}
+
+/// How callers may prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proofs {
+    /// With tokens, cookies, and certificates where the operation takes them.
+    All,
+    /// With certificates, where the operation takes them.
+    CertificateOnly,
+}
+
+/// The admin API.
+pub const API: Surface =
+    Surface { table: OPERATIONS, proofs: Proofs::All, refuse: IntoResponse::into_response };
+/// Enrollment over Secure Transport.
+pub const EST: Surface =
+    Surface { table: EST_OPERATIONS, proofs: Proofs::CertificateOnly, refuse: Problem::into_text };
+
+/// A surface behind its guard.
 pub struct Guard<E> {
     inner: Arc<E>,
     services: Services,
+    surface: Surface,
 }
 
 impl<E: Endpoint<Output = Response> + 'static> Guard<E> {
     /// Puts the guard before `inner`.
-    pub fn new(inner: E, services: Services) -> Self {
-        Self { inner: Arc::new(inner), services }
+    pub fn new(inner: E, services: Services, surface: Surface) -> Self {
+        Self { inner: Arc::new(inner), services, surface }
     }
 }
 
@@ -43,12 +71,12 @@ impl<E: Endpoint<Output = Response> + 'static> Endpoint for Guard<E> {
         let trace = TraceContext::from_caller(request.header("traceparent"), self.services.entropy());
         let request_id = trace.trace_id.to_string();
         // In a task of its own: what was begun is finished though the caller hangs up.
-        let (inner, services) = (self.inner.clone(), self.services.clone());
+        let (inner, services, surface) = (self.inner.clone(), self.services.clone(), self.surface);
         let id = request_id.clone();
-        let work = async move { admit(&*inner, &services, request, id).await };
+        let work = async move { admit(&*inner, &services, surface, request, id).await };
         let mut response = match tokio::spawn(trace.scope(Box::pin(work))).await {
             Ok(response) => response,
-            Err(_) => Problem::internal("a handler panicked").into_response(),
+            Err(_) => (surface.refuse)(Problem::internal("a handler panicked")),
         };
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -62,19 +90,21 @@ impl<E: Endpoint<Output = Response> + 'static> Endpoint for Guard<E> {
 async fn admit<E: Endpoint<Output = Response>>(
     inner: &E,
     services: &Services,
+    surface: Surface,
     request: Request,
     request_id: String,
 ) -> Response {
-    serve(inner, services, request, request_id).await.unwrap_or_else(IntoResponse::into_response)
+    serve(inner, services, surface, request, request_id).await.unwrap_or_else(surface.refuse)
 }
 
 async fn serve<E: Endpoint<Output = Response>>(
     inner: &E,
     services: &Services,
+    surface: Surface,
     mut request: Request,
     request_id: String,
 ) -> Outcome<Response> {
-    let (operation, parameter) = match find(request.method(), request.uri().path()) {
+    let (operation, parameter) = match find(surface.table, request.method(), request.uri().path()) {
         Found::Operation(operation, parameter) => (operation, parameter),
         Found::OtherMethods(allow) => return Err(Problem::method_not_allowed(allow)),
         Found::Nothing => return Err(Problem::not_found("resource")),
@@ -82,7 +112,14 @@ async fn serve<E: Endpoint<Output = Response>>(
     check_shape(&request)?;
     let now = services.now();
     let visitor = Visitor::of(&request).ok_or_else(|| Problem::internal("a request without an entrance"))?;
-    let caller = authenticate(services, request.headers(), &visitor, operation, now).await?;
+    let caller = match surface.proofs {
+        Proofs::All => authenticate(services, request.headers(), &visitor, operation, now).await?,
+        Proofs::CertificateOnly if operation.by_certificate => {
+            let caller = certificate::by_certificate(services, &visitor, now).await?;
+            Some(caller.ok_or_else(|| certificate::refusal(services, &visitor, now))?)
+        }
+        Proofs::CertificateOnly => None,
+    };
     authorise(operation, caller.as_ref())?;
     check_origin(services, &request, operation, caller.as_ref(), visitor.entrance)?;
     if let (Some(budget), Some(source)) = (operation.budget, visitor.source) {
@@ -93,12 +130,20 @@ async fn serve<E: Endpoint<Output = Response>>(
         Replay::Answer(response) => return Ok(response),
         Replay::Go(claim) => claim,
     };
-    let act = open_act(services, operation, actor, parameter, request_id, now).await?;
+    let act = match begin_act(services, operation, actor, parameter, request_id, replay.as_ref(), now).await {
+        Ok(act) => act,
+        Err(problem) => {
+            if let Some(claim) = replay {
+                claim.forget(services).await;
+            }
+            return Err(problem);
+        }
+    };
     let call = Call::new(CallData { now, entrance: visitor.entrance, caller, act });
     request.set_data(call.clone());
     let response = match inner.call(request).await {
         Ok(response) => response,
-        Err(error) => Problem::from_poem(error).into_response(),
+        Err(error) => (surface.refuse)(Problem::from_poem(error)),
     };
     let committed = call.act.as_ref().is_some_and(OpenAct::is_closed);
     close_act(services, &call, response.status()).await;
@@ -118,7 +163,7 @@ fn check_shape(request: &Request) -> Outcome<()> {
         return Err(Problem::bad_request("The URL contains characters that nothing here is named with."));
     }
     let length = request.header(header::CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
-    if length.is_some_and(|length| length > MAX_BODY) {
+    if length.is_some_and(|length| length > most_of(uri.path())) {
         return Err(Problem::too_large());
     }
     Ok(())
@@ -149,7 +194,10 @@ async fn authenticate(
                 ));
             }
         },
-        None => by_cookie(services, headers, now).await?,
+        None => match by_cookie(services, headers, now).await? {
+            None if operation.by_certificate => certificate::by_certificate(services, visitor, now).await?,
+            found => found,
+        },
     };
     Ok(found.map(|caller| Caller { role: caller.role.min(visitor.entrance.most()), ..caller }))
 }
@@ -219,8 +267,9 @@ fn authorise(operation: &Operation, caller: Option<&Caller>) -> Outcome<()> {
 }
 
 /// Changes by cookie come only from our own pages: browsers name the page's origin on every such
-/// request, and no form can send JSON. Without a cookie nothing is done in anyone's name, but a
-/// foreign page shall not sign anyone in either.
+/// request, and no form can send JSON. A client certificate is sent along like a cookie, so a browser
+/// that renews by it must come from our own page as well; programs send no Origin and have no pages.
+/// Without either nothing is done in anyone's name, but a foreign page shall not sign anyone in.
 fn check_origin(
     services: &Services,
     request: &Request,
@@ -239,8 +288,9 @@ fn check_origin(
     };
     let origin = request.headers().get(header::ORIGIN).map(|value| value.to_str().unwrap_or_default());
     let by_cookie = matches!(caller, Some(Caller { proof: Proof::Session(_), .. }));
+    let by_certificate = matches!(caller, Some(Caller { proof: Proof::Certificate(_), .. }));
     let foreign = match origin {
-        Some(origin) => own != Some(origin) && (by_cookie || caller.is_none()),
+        Some(origin) => own != Some(origin) && (by_cookie || by_certificate || caller.is_none()),
         None => by_cookie,
     };
     if foreign {
@@ -254,6 +304,23 @@ fn check_origin(
         return Err(Problem::not_json());
     }
     Ok(())
+}
+
+/// Opens the act, and ties the claim of an idempotency key to it.
+async fn begin_act(
+    services: &Services,
+    operation: &Operation,
+    actor: Actor,
+    parameter: Option<String>,
+    request_id: String,
+    claim: Option<&Claimed>,
+    now: UtcTime,
+) -> Outcome<Option<OpenAct>> {
+    let act = open_act(services, operation, actor, parameter, request_id, now).await?;
+    if let (Some(claim), Some(open)) = (claim, &act) {
+        claim.tie(services, open.act()).await?;
+    }
+    Ok(act)
 }
 
 async fn open_act(

@@ -10,11 +10,16 @@ use super::auth::caller::{Caller, Proof};
 use super::body;
 use super::error::{Outcome, Problem};
 use super::operations::Operation;
+use super::resources;
 use super::services::Services;
+use crate::domain::audit::{self, Act};
 use crate::domain::{Fingerprint, UtcTime};
 use crate::store::idempotency::{Claim, KeptAnswer};
 
 const KEY: &str = "idempotency-key";
+/// What may be carried out again when only its answer was lost: a second time changes nothing.
+const DONE_AGAIN_IS_DONE_ONCE: &[&str] =
+    &["revokeCertificate", "revokeDevice", "runJob", "renewSite", "acknowledgeAlert"];
 /// Says that an answer is a repetition.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
@@ -57,6 +62,18 @@ pub async fn begin(
     Ok(match services.store().claim_idempotency_key(&scope, &key, digest, now).await? {
         Claim::New => Replay::Go(Some(Claimed { scope, key })),
         Claim::Answered(answer) => Replay::Answer(repeat(answer)),
+        Claim::Unanswered { detail } if DONE_AGAIN_IS_DONE_ONCE.contains(&operation.id) => {
+            tracing::info!(
+                operation = operation.id,
+                detail,
+                "An answer was lost; its request is served again"
+            );
+            Replay::Go(Some(Claimed { scope, key }))
+        }
+        Claim::Unanswered { detail } => {
+            let claimed = Claimed { scope, key };
+            Replay::Answer(claimed.answer_again(services, operation, &detail, now).await?)
+        }
         Claim::Running => {
             return Err(Problem::conflict(
                 "request_in_progress",
@@ -81,6 +98,7 @@ fn scope(caller: Option<&Caller>, operation: &str) -> String {
             None => "session".to_owned(),
         },
         Proof::Token(_) => "token".to_owned(),
+        Proof::Certificate(identity) => format!("certificate {}", identity.serial()),
         Proof::Host { .. } => "host".to_owned(),
     };
     format!("{} {proof} {operation}", caller.actor())
@@ -93,6 +111,41 @@ fn is_kept(status: StatusCode, committed: bool) -> bool {
 }
 
 impl Claimed {
+    /// Ties the claim to the act under which its request is carried out.
+    ///
+    /// # Errors
+    /// 503; nothing was done.
+    pub async fn tie(&self, services: &Services, act: &Act) -> Outcome<()> {
+        let tied = services.store().tie_idempotency_key(&self.scope, &self.key, act).await;
+        tied.map_err(|error| Problem::unavailable(&error))
+    }
+
+    /// Forgets the key: nothing was done under it.
+    pub async fn forget(self, services: &Services) {
+        report(services.store().forget_idempotency_key(&self.scope, &self.key).await);
+    }
+
+    /// The answer to a request that was carried out by a process that died before it kept the answer.
+    async fn answer_again(
+        self,
+        services: &Services,
+        operation: &Operation,
+        detail: &str,
+        now: UtcTime,
+    ) -> Outcome<Response> {
+        let Some(serial) = audit::issued_serial(detail) else {
+            return Err(Problem::conflict(
+                "answer_lost",
+                "This request was carried out, but its answer was lost. Read what it made instead of repeating it.",
+            ));
+        };
+        let api = resources::certificates::Api(services.clone());
+        let response = poem::IntoResponse::into_response(api.issued_before(serial, now).await?);
+        let mut response = self.finish(services, operation, true, response).await;
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        Ok(response)
+    }
+
     /// Keeps the answer, or forgets the key if nothing was done.
     pub async fn finish(
         self,

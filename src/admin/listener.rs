@@ -18,6 +18,7 @@ use poem::Request;
 use poem::http::uri::Scheme;
 use poem::listener::Acceptor;
 use poem::web::{LocalAddr, RemoteAddr};
+use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::auth::limits::{Key, source_key};
 use super::patience::{Patience, Patient};
+use super::presented::{Kept, Presented};
 
 /// Connections of the console served at one time. Each entrance has its own places, so that a crowd at
 /// the door locks no administrator out.
@@ -71,21 +73,27 @@ pub struct Visitor {
     pub source: Option<IpAddr>,
     /// The peer's user id, at the socket.
     pub uid: Option<u32>,
+    /// The connection, if it presented a client certificate.
+    pub connection: Option<u64>,
 }
 
 impl Visitor {
     /// The visitor behind a request; none if it did not come through one of our entrances.
     pub fn of(request: &Request) -> Option<Self> {
         let Addr::Custom(MARK, name) = &request.local_addr().0 else { return None };
+        let (name, connection) = match name.split_once(' ') {
+            Some((name, connection)) => (name, Some(connection.parse().ok()?)),
+            None => (name.as_ref(), None),
+        };
         let entrance = [Entrance::Console, Entrance::Door, Entrance::Socket]
             .into_iter()
-            .find(|entrance| entrance.name() == name.as_ref())?;
+            .find(|entrance| entrance.name() == name)?;
         match (&request.remote_addr().0, entrance) {
             (Addr::SocketAddr(peer), Entrance::Console | Entrance::Door) => {
-                Some(Self { entrance, source: Some(peer.ip()), uid: None })
+                Some(Self { entrance, source: Some(peer.ip()), uid: None, connection })
             }
             (Addr::Custom(MARK, uid), Entrance::Socket) => {
-                Some(Self { entrance, source: None, uid: Some(uid.parse().ok()?) })
+                Some(Self { entrance, source: None, uid: Some(uid.parse().ok()?), connection })
             }
             _ => None,
         }
@@ -104,6 +112,8 @@ pub struct DoorStream {
     pub stream: Box<dyn Stream>,
     /// Who is at the other end.
     pub peer: SocketAddr,
+    /// The certificate whose key the peer has proven to hold. Says nothing yet of who they are.
+    pub leaf: Option<CertificateDer<'static>>,
 }
 
 /// Where the server listens.
@@ -161,6 +171,7 @@ pub struct Connection {
     stream: Patient,
     entrance: Entrance,
     remote: Addr,
+    kept: Option<Kept>,
     _place: OwnedSemaphorePermit,
     _share: Option<Share>,
 }
@@ -203,7 +214,7 @@ pub struct Arrivals(mpsc::Receiver<Connection>);
 
 impl Listeners {
     /// Starts listening. The tasks end with `stop`; connections then still waiting are dropped.
-    pub fn start(self, patience: Patience, stop: &CancellationToken) -> Arrivals {
+    pub fn start(self, patience: Patience, presented: Presented, stop: &CancellationToken) -> Arrivals {
         let (sender, receiver) = mpsc::channel(WAITING);
         let places = |count| Arc::new(Semaphore::new(count));
         if let Some((listener, tls)) = self.console {
@@ -212,7 +223,8 @@ impl Listeners {
             spawn_until(stop, task);
         }
         if let Some(door) = self.door {
-            spawn_until(stop, accept_door(door, patience, sender.clone(), places(DOOR_PLACES)));
+            let task = accept_door(door, patience, presented, sender.clone(), places(DOOR_PLACES));
+            spawn_until(stop, task);
         }
         if let Some(socket) = self.socket {
             spawn_until(stop, accept_socket(socket, patience, sender, places(SOCKET_PLACES)));
@@ -252,6 +264,7 @@ async fn accept_console(
                 stream: Patient::new(Box::new(stream), patience),
                 entrance: Entrance::Console,
                 remote: peer.into(),
+                kept: None,
                 _place: place,
                 _share: None,
             };
@@ -263,11 +276,12 @@ async fn accept_console(
 async fn accept_door(
     mut door: mpsc::Receiver<DoorStream>,
     patience: Patience,
+    presented: Presented,
     sender: mpsc::Sender<Connection>,
     places: Arc<Semaphore>,
 ) {
     let shares = Shares::default();
-    while let Some(DoorStream { stream, peer }) = door.recv().await {
+    while let Some(DoorStream { stream, peer, leaf }) = door.recv().await {
         // One source cannot take every place: what is beyond its share is closed at once.
         let Some(share) = shares.take(peer.ip(), patience.places_by_source) else { continue };
         let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -275,6 +289,7 @@ async fn accept_door(
             stream: Patient::new(stream, patience),
             entrance: Entrance::Door,
             remote: peer.into(),
+            kept: leaf.map(|leaf| presented.keep(leaf)),
             _place: place,
             _share: Some(share),
         };
@@ -311,6 +326,7 @@ async fn accept_socket(
             stream: Patient::new(Box::new(stream), patience),
             entrance: Entrance::Socket,
             remote,
+            kept: None,
             _place: place,
             _share: None,
         };
@@ -332,7 +348,12 @@ impl Acceptor for Arrivals {
             // Every entrance is shut; the server ends by its signal.
             return std::future::pending().await;
         };
-        let local = LocalAddr(Addr::Custom(MARK, connection.entrance.name().into()));
+        let name = connection.entrance.name();
+        let name = match &connection.kept {
+            Some(kept) => format!("{name} {}", kept.connection()).into(),
+            None => name.into(),
+        };
+        let local = LocalAddr(Addr::Custom(MARK, name));
         let remote = RemoteAddr(connection.remote.clone());
         Ok((connection, local, remote, Scheme::HTTPS))
     }

@@ -7,16 +7,21 @@
 mod assets;
 mod auth;
 mod body;
+mod counted;
 mod document;
 mod error;
+mod est;
 mod fields;
 mod guard;
+mod host_checks;
 mod idempotency;
 mod listener;
 mod ocsp;
 mod operations;
 mod page;
 mod patience;
+mod plan;
+mod presented;
 mod resources;
 mod services;
 mod settings;
@@ -24,6 +29,7 @@ mod sweeps;
 mod values;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
@@ -33,9 +39,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use auth::limits::{Allowance, Allowances};
 pub use document::openapi_document;
+pub use host_checks::{KeyFileModes, LEAST_FREE_BYTES, LowDisk, of_host};
 pub use listener::{AdminSocket, DoorStream, Entrance, Listeners, Stream};
 pub use ocsp::{OcspDesk, OcspLimits};
-pub use operations::{Access, Audited, Budget, OPERATIONS, Operation};
+pub use operations::{Access, Audited, Budget, EST_OPERATIONS, OPERATIONS, Operation};
 pub use patience::Patience;
 pub use resources::setup::{SetupError, create_token as create_setup_token};
 pub use resources::tokens::{NewAdminToken, create_for as create_token_for};
@@ -43,23 +50,39 @@ pub use services::Rooms;
 pub use settings::AdminSettings;
 pub use sweeps::sweeps;
 
+use counted::Counted;
 use error::Problem;
-use guard::Guard;
+use est::Est;
+use guard::{API, EST, Guard};
 use listener::Visitor;
+use presented::Presented;
 use services::Services;
+
+use crate::telemetry::metrics::AdminMetrics;
 
 /// The admin server.
 pub struct AdminServer {
     app: App,
     patience: Patience,
+    metrics: Arc<AdminMetrics>,
+    presented: Presented,
 }
 
 impl AdminServer {
     /// A server over these rooms. It listens nowhere yet.
     pub fn new(rooms: Rooms, settings: AdminSettings) -> Self {
-        let services = Services::new(rooms, settings);
+        let presented = Presented::default();
+        let services = Services::new(rooms, settings, presented.clone());
         let api = OpenApiService::new(resources::api(&services), "Wicketgate", env!("CARGO_PKG_VERSION"));
-        Self { app: App { api: Guard::new(api.into_endpoint(), services) }, patience: Patience::default() }
+        let est = Guard::new(Est(services.clone()), services.clone(), EST);
+        let app = App { api: Guard::new(api.into_endpoint(), services, API), est };
+        Self { app, patience: Patience::default(), metrics: Arc::default(), presented }
+    }
+
+    /// Counting into these numbers.
+    #[must_use]
+    pub fn counting(self, metrics: Arc<AdminMetrics>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// With other deadlines for connections.
@@ -78,18 +101,23 @@ impl AdminServer {
         stop: CancellationToken,
         drain: Duration,
     ) -> io::Result<()> {
-        let arrivals = listeners.start(self.patience, &stop);
+        let arrivals = listeners.start(self.patience, self.presented, &stop);
         Server::new_with_acceptor(arrivals)
             .name("admin")
             .idle_timeout(self.patience.idle)
-            .run_with_graceful_shutdown(self.app, stop.cancelled_owned(), Some(drain))
+            .run_with_graceful_shutdown(
+                Counted::new(self.app, self.metrics),
+                stop.cancelled_owned(),
+                Some(drain),
+            )
             .await
     }
 }
 
-/// API and pages behind one another.
+/// API, EST and pages behind one another.
 struct App {
     api: Guard<BoxEndpoint<'static>>,
+    est: Guard<Est>,
 }
 
 impl Endpoint for App {
@@ -100,9 +128,12 @@ impl Endpoint for App {
             return Ok(Problem::internal("a request without an entrance").into_response());
         };
         let path = request.uri().path();
-        let mut response = match path.starts_with("/api/") {
-            true => self.api.call(request).await?,
-            false => assets::serve(visitor.entrance, request.method(), path),
+        let mut response = if path.starts_with("/api/") {
+            self.api.call(request).await?
+        } else if visitor.entrance == Entrance::Door && path.starts_with("/.well-known/est/") {
+            self.est.call(request).await?
+        } else {
+            assets::serve(visitor.entrance, request.method(), path)
         };
         assets::protect(visitor.entrance, &mut response);
         Ok(response)

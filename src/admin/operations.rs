@@ -23,8 +23,10 @@ pub enum Budget {
     SignIn,
     /// The setup link.
     Setup,
-    /// Opening invitations.
+    /// Opening invitations, in the portal or by EST.
     Acceptance,
+    /// Renewals by certificate.
+    Renewal,
 }
 
 /// How an operation stands in the audit.
@@ -53,12 +55,14 @@ pub struct Operation {
     pub budget: Option<Budget>,
     /// The field of the answer that is a secret, delivered once.
     pub secret: Option<&'static str>,
+    /// Whether a known client certificate on the connection is proof enough, at the door.
+    pub by_certificate: bool,
 }
 
 impl Operation {
     /// Whether a repeated request with the same key gets the same answer.
     pub fn takes_idempotency_key(&self) -> bool {
-        self.method == Method::POST && self.access != Access::Public
+        self.method == Method::POST && self.access != Access::Public && self.path.starts_with("/api/")
     }
 }
 
@@ -73,9 +77,9 @@ pub enum Found {
     Nothing,
 }
 
-/// Looks an operation up. Literal segments win over parameters.
-pub fn find(method: &Method, path: &str) -> Found {
-    let mut fitting: Vec<(&'static Operation, Option<String>)> = OPERATIONS
+/// Looks an operation up in `table`. Literal segments win over parameters.
+pub fn find(table: &'static [Operation], method: &Method, path: &str) -> Found {
+    let mut fitting: Vec<(&'static Operation, Option<String>)> = table
         .iter()
         .filter_map(|operation| matches(operation.path, path).map(|parameter| (operation, parameter)))
         .collect();
@@ -114,19 +118,22 @@ fn matches(template: &str, path: &str) -> Option<Option<String>> {
 }
 
 macro_rules! operations {
-    ($($method:ident $path:literal $id:ident $access:ident
-        $(audit($action:literal $(, $object:literal)?))? $(budget($budget:ident))? $(secret($secret:literal))?;)+) => {
-        /// The table.
-        pub static OPERATIONS: &[Operation] = &[$(Operation {
+    ($table:ident $prefix:literal $($method:ident $path:literal $id:ident $access:ident
+        $(audit($action:literal $(, $object:literal)?))? $(budget($budget:ident))? $(secret($secret:literal))? $(by($certificate:ident))?;)+) => {
+        /// The operations below this prefix.
+        pub static $table: &[Operation] = &[$(Operation {
             id: stringify!($id),
             method: Method::$method,
-            path: concat!("/api/v1", $path),
+            path: concat!($prefix, $path),
             access: Access::$access,
             audited: operations!(@audit $($action $(, $object)?)?),
             budget: operations!(@some $(Budget::$budget)?),
             secret: operations!(@some $($secret)?),
+            by_certificate: operations!(@by $($certificate)?),
         }),+];
     };
+    (@by) => { false };
+    (@by certificate) => { true };
     (@some) => { None };
     (@some $value:expr) => { Some($value) };
     (@audit) => { None };
@@ -136,7 +143,7 @@ macro_rules! operations {
     };
 }
 
-operations! {
+operations! { OPERATIONS "/api/v1"
     GET "/installation" getInstallation Public;
     POST "/setup" setUp Public audit("installation.set_up") budget(Setup);
 
@@ -167,12 +174,24 @@ operations! {
     GET "/certificates/{serial}" getCertificate Enrolment;
     POST "/certificates/{serial}/revocation" revokeCertificate Member audit("certificate.revoke", "certificate");
     POST "/certificates/{serial}/release" releaseCertificate Administrator audit("certificate.release", "certificate");
-    POST "/certificates/{serial}/renewal" renewCertificate Member audit("certificate.renew", "certificate");
+    POST "/certificates/{serial}/renewal" renewCertificate Member audit("certificate.renew", "certificate") by(certificate);
 
     GET "/authorities" listAuthorities Enrolment;
     GET "/authorities/{name}" getAuthority Enrolment;
+    POST "/authorities" stageAuthority Administrator audit("authority.stage");
+    POST "/authorities/{name}/trust" trustAuthority Administrator audit("authority.trust", "authority");
+    POST "/authorities/{name}/rollback" rollBackAuthority Administrator audit("authority.roll_back", "authority");
+    POST "/authorities/{name}/issuance" letAuthorityIssue Administrator audit("authority.let_issue", "authority");
+    POST "/authorities/{name}/retirement" retireAuthority Administrator audit("authority.retire", "authority");
+    POST "/authorities/{name}/archival" archiveAuthority Administrator audit("authority.archive", "authority");
+    GET "/authorities/{name}/dependants" listDependants Administrator;
     GET "/profiles" listProfiles Enrolment;
+    POST "/profiles" addProfile Administrator audit("profile.add");
     GET "/profiles/{name}" getProfile Enrolment;
+    PATCH "/profiles/{name}" editProfile Administrator audit("profile.edit", "profile");
+    GET "/profiles/{name}/versions" listProfileVersions Administrator;
+    POST "/profiles/{name}/explanation" explainProfile Administrator audit("profile.explain", "profile");
+    POST "/profiles/{name}/rehearsal" rehearseProfile Administrator audit("profile.rehearse", "profile");
 
     GET "/sites" listSites Administrator;
     POST "/sites" addSite Administrator audit("site.add");
@@ -200,14 +219,31 @@ operations! {
     GET "/alerts" listAlerts Administrator;
     POST "/alerts/{id}/acknowledgement" acknowledgeAlert Administrator audit("alert.acknowledge", "alert");
 
+    GET "/health-findings" listHealthFindings Administrator;
+
     GET "/audit-events" listAuditEvents Administrator;
+    GET "/audit-links" listAuditLinks Administrator;
+    GET "/audit-checkpoints" listAuditCheckpoints Administrator;
+    POST "/audit-checkpoints" signAuditCheckpoint Administrator audit("audit.sign");
+    GET "/audit-keys" listAuditKeys Administrator;
 
     GET "/tokens" listTokens Member;
     POST "/tokens" createToken Member audit("token.make") secret("token");
     DELETE "/tokens/{id}" revokeToken Member audit("token.revoke", "token");
 
+    GET "/configuration" getConfiguration Administrator;
+    PUT "/configuration" applyConfiguration Administrator audit("configuration.apply");
+
     GET "/settings" getSettings Administrator;
     PATCH "/settings" editSettings Administrator audit("settings.edit");
+}
+
+// Enrollment over Secure Transport (RFC 7030), at the door only.
+operations! { EST_OPERATIONS "/.well-known/est"
+    GET "/cacerts" estCaCerts Public;
+    GET "/csrattrs" estCsrAttrs Public;
+    POST "/simpleenroll" estSimpleEnroll Public audit("certificate.issue") budget(Acceptance);
+    POST "/simplereenroll" estSimpleReenroll Member audit("certificate.renew") budget(Renewal) by(certificate);
 }
 
 #[cfg(test)]
@@ -215,7 +251,7 @@ mod tests {
     use super::*;
 
     fn id(method: Method, path: &str) -> Option<&'static str> {
-        match find(&method, path) {
+        match find(OPERATIONS, &method, path) {
             Found::Operation(operation, _) => Some(operation.id),
             _ => None,
         }
@@ -226,14 +262,14 @@ mod tests {
         assert_eq!(id(Method::DELETE, "/api/v1/sessions/current"), Some("signOut"));
         assert_eq!(id(Method::DELETE, "/api/v1/sessions/x"), Some("endSession"));
         assert_eq!(id(Method::HEAD, "/api/v1/people"), Some("listPeople"));
-        assert!(matches!(find(&Method::GET, "/api/v1/people/"), Found::Nothing));
-        assert!(matches!(find(&Method::GET, "/api/v1/people/a/b"), Found::Nothing));
-        assert!(matches!(find(&Method::PUT, "/api/v1/people"), Found::OtherMethods(_)));
+        assert!(matches!(find(OPERATIONS, &Method::GET, "/api/v1/people/"), Found::Nothing));
+        assert!(matches!(find(OPERATIONS, &Method::GET, "/api/v1/people/a/b"), Found::Nothing));
+        assert!(matches!(find(OPERATIONS, &Method::PUT, "/api/v1/people"), Found::OtherMethods(_)));
     }
 
     #[test]
     fn whatever_changes_something_is_audited() {
-        for operation in OPERATIONS {
+        for operation in OPERATIONS.iter().chain(EST_OPERATIONS) {
             assert_eq!(operation.audited.is_some(), operation.method != Method::GET, "{}", operation.id);
         }
     }

@@ -29,9 +29,21 @@ impl<K: FromStr> Page<K> {
     /// # Errors
     /// 400 for a limit out of range or a cursor that we did not make.
     pub fn read(limit: &Query<Option<u32>>, cursor: &Query<Option<String>>) -> Outcome<Self> {
+        Self::read_up_to(MOST, limit, cursor)
+    }
+
+    /// The same for a listing that is read as a whole, with pages of at most `most` entries.
+    ///
+    /// # Errors
+    /// As [`Page::read`].
+    pub fn read_up_to(
+        most: u64,
+        limit: &Query<Option<u32>>,
+        cursor: &Query<Option<String>>,
+    ) -> Outcome<Self> {
         let limit = limit.0.map_or(DEFAULT, u64::from);
-        if !(1..=MOST).contains(&limit) {
-            let detail = format!("Must be a whole number from 1 to {MOST}.");
+        if !(1..=most).contains(&limit) {
+            let detail = format!("Must be a whole number from 1 to {most}.");
             return Err(parameter("limit", "out_of_range", &detail));
         }
         let after = match &cursor.0 {

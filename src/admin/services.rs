@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use super::auth::limits::Limits;
 use super::auth::password::Passwords;
+use super::listener::Visitor;
+use super::presented::Presented;
 use super::settings::AdminSettings;
 use crate::activate::Enforce;
 use crate::ca::Ca;
+use crate::ca::health::Health;
 use crate::clock::SharedClock;
 use crate::domain::{Entropy, UtcTime};
 use crate::jobs::Jobs;
+use crate::live::{Classified, Register, classify};
 use crate::mail::Mailer;
 use crate::store::Store;
 
@@ -30,6 +34,10 @@ pub struct Rooms {
     pub jobs: Jobs,
     /// Mail.
     pub mailer: Mailer,
+    /// What is looked at when someone asks whether all is well.
+    pub health: Health,
+    /// Which client certificates are known, as edges know it.
+    pub register: Arc<Register>,
 }
 
 /// What every resource holds. Cheap to clone.
@@ -41,13 +49,14 @@ struct Inner {
     settings: AdminSettings,
     limits: Limits,
     passwords: Passwords,
+    presented: Presented,
 }
 
 impl Services {
     /// Services over these rooms.
-    pub fn new(rooms: Rooms, settings: AdminSettings) -> Self {
+    pub fn new(rooms: Rooms, settings: AdminSettings, presented: Presented) -> Self {
         let limits = Limits::new(&settings.allowances);
-        Self(Arc::new(Inner { rooms, settings, limits, passwords: Passwords::default() }))
+        Self(Arc::new(Inner { rooms, settings, limits, passwords: Passwords::default(), presented }))
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -76,6 +85,18 @@ impl Services {
 
     pub(super) fn mailer(&self) -> &Mailer {
         &self.0.rooms.mailer
+    }
+
+    pub(super) fn health(&self) -> &Health {
+        &self.0.rooms.health
+    }
+
+    /// Who is behind the visitor's client certificate at `now`. Asked for every request, so that a
+    /// certificate that was revoked on an open connection is no proof any more.
+    pub(super) fn classify(&self, visitor: &Visitor, now: UtcTime) -> Classified {
+        let leaf = visitor.connection.and_then(|connection| self.0.presented.leaf(connection));
+        let chain: Vec<_> = leaf.as_deref().cloned().into_iter().collect();
+        classify(&chain, now, &self.0.rooms.register)
     }
 
     pub(super) fn settings(&self) -> &AdminSettings {

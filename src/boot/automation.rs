@@ -1,5 +1,6 @@
 //! Mail, renewals and jobs: what happens without anybody asking.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::control::{ControlError, Parts};
@@ -8,13 +9,18 @@ use crate::activate::{Activation, Enforce};
 use crate::admin::sweeps;
 use crate::ca::Ca;
 use crate::config::AcmeChallenge;
+use crate::jobs::authority_alarms::AuthorityAlarms;
+use crate::jobs::chain_audit::ChainAudit;
+use crate::jobs::check_audit::CheckAudit;
 use crate::jobs::clean_up::CleanUp;
 use crate::jobs::close_orphans::CloseOrphans;
 use crate::jobs::expiry_alerts::ExpiryAlerts;
 use crate::jobs::publish_crls::PublishCrls;
 use crate::jobs::renew_ocsp_signers::RenewOcspSigners;
 use crate::jobs::renew_server_certificates::RenewServerCertificates;
+use crate::jobs::rotate_client_certificates::RotateClientCertificates;
 use crate::jobs::send_mail::SendMail;
+use crate::jobs::supersede_certificates::SupersedeCertificates;
 use crate::jobs::{Job, Jobs};
 use crate::mail::smtp::Smtp;
 use crate::mail::{Carrier, Mailer};
@@ -26,7 +32,11 @@ use crate::store::outbox::Outbox;
 /// The mailer; without a mail server it refuses to write.
 pub(super) fn mailer(parts: &Parts, store: &Store, door_url: Option<String>) -> Result<Mailer, ControlError> {
     let carrier = match &parts.config.smtp {
-        Some(settings) => Some(Box::new(Smtp::new(settings, None)?) as Box<dyn Carrier>),
+        Some(settings) => {
+            let roots = settings.root_ca_file.as_deref();
+            let roots = roots.map(|path| read_roots("smtp.root_ca_file", path)).transpose()?;
+            Some(Box::new(Smtp::new(settings, roots.as_deref())?) as Box<dyn Carrier>)
+        }
         None => None,
     };
     if carrier.is_none() {
@@ -58,11 +68,20 @@ pub(super) async fn start_jobs(
         (mailer.activation().clone(), Arc::new(SendMail::new(mailer.clone()))),
         own(Arc::new(renewals)),
         own(Arc::new(RenewOcspSigners::new(ca.clone()))),
+        own(Arc::new(RotateClientCertificates::new(store.clone(), mailer.clone()))),
         own(Arc::new(ExpiryAlerts::new(store.clone(), mailer.clone(), parts.metrics.validity.clone()))),
+        own(Arc::new(AuthorityAlarms::new(store.clone(), ca.clone(), mailer.clone()))),
+        own(Arc::new(ChainAudit::new(store.clone(), ca.clone(), parts.metrics.jobs.clone()))),
+        own(Arc::new(CheckAudit::new(store.clone(), parts.metrics.jobs.clone()))),
         own(Arc::new(CloseOrphans::new(store.clone(), ca.clone()))),
+        own(Arc::new(SupersedeCertificates::new(ca.clone()))),
         own(Arc::new(CleanUp::new(store.clone(), sweeps(store)))),
     ];
     Ok(Jobs::start(store.clone(), parts.clock.clone(), replica, parts.metrics.jobs.clone(), jobs).await?)
+}
+
+fn read_roots(key: &'static str, path: &Path) -> Result<Vec<u8>, ControlError> {
+    std::fs::read(path).map_err(|cause| ControlError::Roots { key, path: path.to_owned(), cause })
 }
 
 fn acme(
@@ -74,10 +93,7 @@ fn acme(
     let config = &parts.config.acme;
     let Some(edge) = parts.edge.https_addresses().first().filter(|_| config.enabled) else { return Ok(None) };
     let extra_roots = match &config.root_ca_file {
-        Some(path) => {
-            let unreadable = |cause| ControlError::AcmeRoots { path: path.clone(), cause };
-            Some(std::fs::read(path).map_err(unreadable)?)
-        }
+        Some(path) => Some(read_roots("acme.root_ca_file", path)?),
         None => None,
     };
     let settings = acme::Settings {

@@ -15,8 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::control::{ControlError, Parts, origin};
 use crate::activate::Enforce;
-use crate::admin::{AdminServer, AdminSettings, AdminSocket, Allowances, DoorStream, Listeners, Rooms};
+use crate::admin::{
+    AdminServer, AdminSettings, AdminSocket, Allowances, DoorStream, Listeners, Rooms, of_host,
+};
 use crate::ca::Ca;
+use crate::ca::health::{Health, of_authorities};
 use crate::domain::UtcTime;
 use crate::edge::DoorConnection;
 use crate::jobs::Jobs;
@@ -91,6 +94,8 @@ impl Bound {
             enforce,
             jobs: jobs.clone(),
             mailer: mailer.clone(),
+            health: Health::new(of_authorities(store, ca).into_iter().chain(of_host(config)).collect()),
+            register: parts.holder.register().clone(),
         };
         let console_origin = origin(config.admin.host.as_str(), self.address.port());
         let settings = AdminSettings {
@@ -99,7 +104,7 @@ impl Bound {
             name: config.server.name.clone(),
             allowances: Allowances::default(),
         };
-        let server = AdminServer::new(rooms, settings);
+        let server = AdminServer::new(rooms, settings).counting(parts.metrics.admin.clone());
         let door = door.map(|door| hand_over(door, tasks));
         let listeners =
             Listeners { console: Some((self.listener, self.tls)), door, socket: Some(self.socket) };
@@ -124,7 +129,8 @@ fn hand_over(
             // The edge keeps its end of the queue while it drains, so the server's end says when to stop.
             let arrived = tokio::select! { arrived = from.recv() => arrived, () = sender.closed() => return };
             let Some(connection) = arrived else { return };
-            let door = DoorStream { stream: Box::new(connection.stream), peer: connection.peer };
+            let (peer, leaf) = (connection.peer, connection.leaf());
+            let door = DoorStream { stream: Box::new(connection.stream), peer, leaf };
             if sender.send(door).await.is_err() {
                 return;
             }

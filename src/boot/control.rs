@@ -11,13 +11,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::initialise::{ensure_door, initialise};
-use super::{Start, automation, console, open_store};
+use super::{Start, automation, console, open_store, recover};
 use crate::activate::{Activation, Enforce};
 use crate::admin::{OcspDesk, OcspLimits};
-use crate::ca::{Ca, CrlError, InitError, ServerLeafError};
+use crate::ca::{Ca, CheckpointError, CrlError, InitError, ServerLeafError};
 use crate::clock::SharedClock;
 use crate::config::Config;
-use crate::domain::{Delta, Entropy, RevocationReason, UtcTime};
+use crate::domain::Entropy;
 use crate::edge::{DoorConnection, Edge};
 use crate::jobs::refresh_live::{RefreshError, RefreshLive};
 use crate::jobs::{self, Jobs};
@@ -79,6 +79,9 @@ pub enum ControlError {
     /// An authority could not be made.
     #[error(transparent)]
     Init(#[from] InitError),
+    /// The key of the audit could not be made.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// A local server certificate could not be made.
     #[error(transparent)]
     ServerLeaf(#[from] ServerLeafError),
@@ -100,9 +103,11 @@ pub enum ControlError {
     /// The mail settings do not make a mail server.
     #[error(transparent)]
     Smtp(#[from] SmtpFault),
-    /// The ACME authority's own root cannot be read.
-    #[error("acme.root_ca_file: {path} cannot be read")]
-    AcmeRoots {
+    /// A configured root certificate cannot be read.
+    #[error("{key}: {path} cannot be read")]
+    Roots {
+        /// The key that names it.
+        key: &'static str,
         /// Where.
         path: std::path::PathBuf,
         /// Why.
@@ -154,14 +159,7 @@ pub(super) async fn start(
     }
     store.open_vaults(vaults, &**entropy, clock.now()).await?;
     let epoch = holder.register().epoch();
-    if store.raise_epoch(epoch).await? {
-        tracing::error!(
-            register.epoch = epoch,
-            "The database is older than what edges know: it was restored from an old copy. Revocations stay in force; \
-             certificates issued since are taken back"
-        );
-        take_back_unknown(&store, holder, clock.now()).await?;
-    }
+    recover::catch_up(&store, holder, clock.now()).await?;
 
     let feed = Feed::new();
     feed.connect(holder.clone());
@@ -173,9 +171,11 @@ pub(super) async fn start(
     let base_url = base_url(parts);
     let enforce: Arc<dyn Enforce> = refresh.clone();
     let ca = Ca::new(store.clone(), vaults.clone(), entropy.clone(), enforce, publish_crls.clone(), base_url);
+    let ca = ca.counting(parts.metrics.ca.clone());
     if start == Start::CreateIfMissing {
         initialise(&store, vaults, &ca, config, clock.now()).await?;
     } else {
+        ca.ensure_profiles(clock.now()).await?;
         ensure_door(&store, &ca, config, clock.now()).await?;
     }
     let limits = OcspLimits { per_source: config.pki.ocsp_per_second, in_all: OCSP_PER_SECOND };
@@ -205,21 +205,6 @@ pub(super) async fn start(
     };
     let console_url = bound.serve(ground, door.take(), &mut tasks, &stop);
     Ok(Control { store, ca, refresh, jobs, mailer, door_url, console_url, stop, tasks: Mutex::new(tasks) })
-}
-
-/// Revokes at the edges what they know and the restored rows do not: nobody could revoke it any more.
-async fn take_back_unknown(store: &Store, holder: &Holder, now: UtcTime) -> Result<(), StoreError> {
-    let mut deltas = Vec::new();
-    for delta in holder.register().dump().1 {
-        let Delta::Certificate(known) = delta else { continue };
-        if known.revoked.is_none() && store.certificate(known.serial).await?.is_none() {
-            let reason = RevocationReason::CessationOfOperation;
-            deltas.push(Delta::Revoked { fingerprint: known.fingerprint, at: now, reason });
-        }
-    }
-    let transaction = store.begin().await?;
-    transaction.append_changes(&deltas, now).await?;
-    transaction.commit().await
 }
 
 /// Logs a failure that is not the database's, and goes on.

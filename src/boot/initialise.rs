@@ -1,4 +1,4 @@
-//! Making an installation: identity, data keys, authorities, assertion key, the door.
+//! Making an installation: identity, data keys, authorities, the keys of assertions and audit, the door.
 
 use crate::boot::ControlError;
 use crate::ca::Ca;
@@ -29,6 +29,7 @@ pub async fn initialise(
 ) -> Result<(), ControlError> {
     ca.init(&config.server.name, now).await?;
     make_assertion_key(store, vaults, now).await?;
+    ca.audit_key(now).await?;
     ensure_door(store, ca, config, now).await?;
     // Last: an installation that has its identity is whole.
     if store.setting(INSTALLATION_ID).await?.is_none() {
@@ -71,7 +72,7 @@ pub(super) async fn ensure_door(
     let site = Site {
         host: host.clone(),
         kind: SiteKind::Door,
-        client_auth: ClientAuth::None,
+        client_auth: ClientAuth::Request,
         hsts_max_age_seconds: DOOR_HSTS_SECONDS,
         source: if config.acme.enabled { CertificateSource::Acme } else { CertificateSource::Local },
         enabled: true,

@@ -11,6 +11,7 @@ mod control;
 mod health;
 mod initialise;
 mod plain;
+mod recover;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -281,13 +282,18 @@ fn kek(purpose: Purpose, source: &KeySource) -> Result<Kek, KeyFault> {
 /// # Errors
 /// [`StoreError::Unavailable`].
 pub async fn open_store(config: &Config, start: Start) -> Result<Store, StoreError> {
-    let url = match &config.database.url {
-        DatabaseUrl::Sqlite(path) => format!("sqlite:{}", path.display()),
-        DatabaseUrl::Postgres(url) => url.expose().clone(),
-    };
+    let url = database_url(config);
     match start {
         Start::Existing => Store::open(&url, config.database.max_connections).await,
         Start::CreateIfMissing => Store::create(&url, config.database.max_connections).await,
+    }
+}
+
+/// The configured database, as the store takes it. A PostgreSQL URL may hold a password.
+pub fn database_url(config: &Config) -> String {
+    match &config.database.url {
+        DatabaseUrl::Sqlite(path) => format!("sqlite:{}", path.display()),
+        DatabaseUrl::Postgres(url) => url.expose().clone(),
     }
 }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::gate::{hex, parse_issuer};
 use super::{Ca, SignerError, generation_name};
-use crate::domain::audit::Outcome;
+use crate::crash;
+use crate::domain::audit::{Act, Outcome};
 use crate::domain::{Actor, AuthorityKind, AuthorityRecord, AuthorityState, Delta, Serial, Slug, UtcTime};
 use crate::keys::{KeyFault, KeyId};
 use crate::pki::issuer::{AuthorityTemplate, PrepareError, prepare_authority, prepare_root};
@@ -13,15 +14,19 @@ use crate::pki::prepared::AssembleError;
 use crate::store::StoreError;
 use crate::store::authorities::{Authority, SigningKey};
 
-const DAY: Duration = Duration::from_secs(86_400);
+/// The setting that says where roots are made.
+const ROOT_KEY: &str = "root_key";
+/// Its value for roots that ceremonies make.
+const OFFLINE: &str = "offline";
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 /// A root outlives two issuing generations.
-const ROOT_DAYS: u32 = 20 * 365;
+pub(super) const ROOT_DAYS: u32 = 20 * 365;
 /// An issuing authority lives ten years, of which it issues all but the last leaf's lifetime.
-const ISSUING_DAYS: u32 = 10 * 365;
+pub(super) const ISSUING_DAYS: u32 = 10 * 365;
 /// The local server authority is trusted by administrators' own hands, so it changes seldom.
 const LOCAL_SERVER_DAYS: u32 = 10 * 365;
 /// How far notBefore lies back, for hosts whose clock is late.
-const BACK_DATE: Duration = Duration::from_secs(300);
+pub(super) const BACK_DATE: Duration = Duration::from_secs(300);
 
 /// Why an authority was not made.
 #[derive(Debug, thiserror::Error)]
@@ -41,51 +46,72 @@ pub enum InitError {
     /// What was signed is not what was recorded.
     #[error("the signed certificate is not the recorded one")]
     Compare(#[from] AssembleError),
+    /// An issuing authority needs a root that issues.
+    #[error("no root issues: stage one, trust it and let it issue first")]
+    NoRoot,
+    /// The root's key is elsewhere.
+    #[error("the key of {0} is not in this system: `wicketgate ca ceremony plan` begins")]
+    OfflineRoot(Slug),
+    /// A root cannot leave the system in which its key was made.
+    #[error("this installation has a root already; only a new one can be kept offline")]
+    HasRoot,
 }
 
 impl Ca {
     /// Makes the first root, issuing and local server authority if they are missing; what is there
-    /// stays. `organisation` goes into their names.
+    /// stays, whatever state it is in. With an offline root the first two come from a ceremony.
+    /// `organisation` goes into their names.
     ///
     /// # Errors
     /// As [`InitError`] says; repeating continues where it stopped.
     pub async fn init(&self, organisation: &str, now: UtcTime) -> Result<(), InitError> {
-        for kind in [AuthorityKind::Root, AuthorityKind::Issuing, AuthorityKind::LocalServer] {
-            if self.0.store.signing_authority(kind).await?.is_none() {
-                self.make_authority(kind, organisation, now).await?;
+        self.ensure_profiles(now).await?;
+        let online = [AuthorityKind::Root, AuthorityKind::Issuing, AuthorityKind::LocalServer];
+        let offline = [AuthorityKind::LocalServer];
+        let kinds = if self.has_offline_root().await? { &offline[..] } else { &online[..] };
+        for kind in kinds {
+            let all = self.0.store.authorities().await?;
+            if !all.iter().any(|authority| authority.kind == *kind && authority.certificate.is_some()) {
+                let act = self
+                    .0
+                    .store
+                    .begin_act(Actor::System("init"), "authority.create", None, None, now)
+                    .await?;
+                self.make_authority(*kind, organisation, AuthorityState::Issuing, &act, now).await?;
             }
         }
         Ok(())
     }
 
-    async fn make_authority(
+    /// Makes one more generation of `kind`, in `state`: [`AuthorityState::Staged`], which nobody hears
+    /// of, or [`AuthorityState::Issuing`] for the first. Its key is sealed and its bytes are on record
+    /// before the signature. `act` is closed as succeeded with it; on an error the caller closes it.
+    ///
+    /// # Errors
+    /// As [`InitError`] says.
+    pub(super) async fn make_authority(
         &self,
         kind: AuthorityKind,
         organisation: &str,
+        state: AuthorityState,
+        act: &Act,
         now: UtcTime,
-    ) -> Result<(), InitError> {
+    ) -> Result<Authority, InitError> {
         let store = &self.0.store;
-        let generation =
-            store.authorities().await?.iter().filter(|authority| authority.kind == kind).count() + 1;
-        let corrupt = |detail: String| StoreError::Corrupt { what: "an authority's name", detail };
-        let name: Slug = generation_name(kind, generation)
-            .parse()
-            .map_err(|error: crate::domain::slug::ParseSlugError| corrupt(error.to_string()))?;
-        let object = Some(("authority", name.to_string()));
-        let act = store.begin_act(Actor::System("init"), "authority.create", object, None, now).await?;
-
-        let (pkcs8, spki) = keygen::generate_p256();
-        let key_id = KeyId(format!(
-            "{name}-{}",
-            &hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &spki).as_ref())[..16]
-        ));
-        let sealed = self.0.vaults.authority.seal(SigningKey::place(&key_id), pkcs8.expose())?;
-        let serial = self.reserve_serial("authority", now).await?;
+        let (name, generation) = self.next_generation(kind).await?;
         let issuer = match kind {
-            AuthorityKind::Issuing => store.signing_authority(AuthorityKind::Root).await?,
+            AuthorityKind::Issuing => {
+                let root = store.signing_authority(AuthorityKind::Root).await?.ok_or(InitError::NoRoot)?;
+                if !store.signing_key(&root.key_id).await?.is_here() {
+                    return Err(InitError::OfflineRoot(root.name));
+                }
+                Some(root)
+            }
             AuthorityKind::Root | AuthorityKind::LocalServer => None,
         };
-        let template = Template { kind, serial, spki: &spki, organisation, generation, now };
+        let (key_id, key) = self.make_key(&name)?;
+        let serial = self.reserve_serial("authority", now).await?;
+        let template = Template { kind, serial, spki: &key.spki, organisation, generation, now };
         let prepared = self.prepare(&template, issuer.as_ref())?;
 
         let authority = Authority {
@@ -104,27 +130,67 @@ impl Ca {
             created_at: now,
         };
         let transaction = store.begin().await?;
-        transaction.insert_signing_key(&SigningKey { id: key_id.clone(), spki, sealed }, now).await?;
+        transaction.insert_signing_key(&key, now).await?;
         transaction.insert_authority(&authority).await?;
         transaction.commit().await?;
+        crash::reach("authority.after_record");
 
         let signing_key = issuer.as_ref().map_or(&key_id, |issuer| &issuer.key_id);
         let signature =
             self.signer(signing_key).await?.sign(prepared.tbs()).await.map_err(SignerError::from)?;
+        crash::reach("authority.after_signing");
         let certificate = prepared.assemble(&signature)?;
 
         let transaction = store.begin().await?;
-        transaction.complete_authority(&name, certificate.der(), AuthorityState::Issuing).await?;
-        let done = Authority {
-            state: AuthorityState::Issuing,
-            certificate: Some(certificate.der().to_vec()),
-            ..authority
-        };
-        transaction.append_changes(&[Delta::Authority(record(&done)?)], now).await?;
-        transaction.finish_act(&act, Outcome::Succeeded, None, now).await?;
+        transaction.complete_authority(&name, certificate.der(), state).await?;
+        let done = Authority { state, certificate: Some(certificate.der().to_vec()), ..authority };
+        if state.is_in_force() {
+            transaction.append_changes(&[Delta::Authority(record(&done)?)], now).await?;
+        }
+        transaction.finish_act(act, Outcome::Succeeded, Some(name.as_str()), now).await?;
+        crash::reach("authority.before_commit");
         transaction.commit().await?;
+        crash::reach("authority.after_commit");
         tracing::info!(authority = %name, ends = %done.not_after, "Made an authority");
-        Ok(())
+        Ok(done)
+    }
+
+    /// The name and number of the next generation of `kind`.
+    pub(super) async fn next_generation(&self, kind: AuthorityKind) -> Result<(Slug, usize), StoreError> {
+        let all = self.0.store.authorities().await?;
+        let generation = all.iter().filter(|authority| authority.kind == kind).count() + 1;
+        let corrupt = |detail: String| StoreError::Corrupt { what: "an authority's name", detail };
+        let name = generation_name(kind, generation)
+            .parse()
+            .map_err(|error: crate::domain::slug::ParseSlugError| corrupt(error.to_string()))?;
+        Ok((name, generation))
+    }
+
+    /// A fresh key for the authority `name`, sealed.
+    pub(super) fn make_key(&self, name: &Slug) -> Result<(KeyId, SigningKey), KeyFault> {
+        let (pkcs8, spki) = keygen::generate_p256();
+        let id = key_id(name, &spki);
+        let sealed = self.0.vaults.authority.seal(SigningKey::place(&id), pkcs8.expose())?;
+        Ok((id.clone(), SigningKey { id, spki, sealed }))
+    }
+
+    /// Whether this installation was made without a root of its own.
+    pub(super) async fn has_offline_root(&self) -> Result<bool, StoreError> {
+        Ok(self.0.store.setting(ROOT_KEY).await?.as_deref() == Some(OFFLINE))
+    }
+
+    /// Says, once and for all, that this installation's roots are made by ceremonies, elsewhere.
+    ///
+    /// # Errors
+    /// [`InitError::HasRoot`] when there is a root already.
+    pub async fn keep_root_offline(&self) -> Result<(), InitError> {
+        let all = self.0.store.authorities().await?;
+        if !self.has_offline_root().await? && all.iter().any(|found| found.kind == AuthorityKind::Root) {
+            return Err(InitError::HasRoot);
+        }
+        let transaction = self.0.store.begin().await?;
+        transaction.set_setting(ROOT_KEY, OFFLINE).await?;
+        Ok(transaction.commit().await?)
     }
 
     fn prepare(
@@ -170,13 +236,19 @@ struct Template<'a> {
 }
 
 /// Never a host name: some verifiers trip over an authority that is called like a server.
-fn common_name(kind: AuthorityKind, organisation: &str, generation: usize) -> String {
+pub(super) fn common_name(kind: AuthorityKind, organisation: &str, generation: usize) -> String {
     let what = match kind {
         AuthorityKind::Root => "Client Root",
         AuthorityKind::Issuing => "Client Issuing",
         AuthorityKind::LocalServer => "Local Server Authority",
     };
     format!("{organisation} {what} G{generation}")
+}
+
+/// Names a key after its authority and its own bytes.
+pub(super) fn key_id(name: &Slug, spki: &[u8]) -> KeyId {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, spki);
+    KeyId(format!("{name}-{}", &hex(digest.as_ref())[..16]))
 }
 
 /// What edges know of an authority.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::gate::parse_issuer;
 use super::{Ca, SignerError};
 use crate::crash;
-use crate::domain::{AuthorityKind, AuthorityState, UtcTime};
+use crate::domain::{AuthorityKind, UtcTime};
 use crate::pki::crl::{RevokedEntry, prepare_crl};
 use crate::pki::issuer::PrepareError;
 use crate::pki::prepared::AssembleError;
@@ -66,13 +66,7 @@ impl Ca {
         let mut published = 0;
         let mut failure = None;
         for authority in self.0.store.authorities().await? {
-            let revokes = matches!(authority.kind, AuthorityKind::Root | AuthorityKind::Issuing)
-                && authority.certificate.is_some()
-                && matches!(
-                    authority.state,
-                    AuthorityState::Trusted | AuthorityState::Issuing | AuthorityState::Retiring
-                );
-            if !revokes {
+            if !self.keeps_status(&authority, now).await? {
                 continue;
             }
             match self.publish_if_due(&authority, now).await {
@@ -93,6 +87,7 @@ impl Ca {
             head.changes > head.published_changes || now >= last.this_update.plus(LIFETIME / 2)
         });
         if !due {
+            last.iter().for_each(|last| self.note_list(last));
             return Ok(false);
         }
         let outcome = self.publish_crl(authority, now).await?;
@@ -145,7 +140,10 @@ impl Ca {
             tracing::info!(authority = %authority.name, crl.number = number, "A newer revocation list was there first");
             return Ok(CrlOutcome::Superseded { number });
         }
+        crash::reach("crl.before_commit");
         transaction.commit().await?;
+        crash::reach("crl.after_commit");
+        self.count_published(&list);
         let entries = entries.len();
         tracing::info!(authority = %authority.name, crl.number = number, entries, "Published a revocation list");
         Ok(CrlOutcome::Published { number, entries })

@@ -1,11 +1,13 @@
 //! Who gets a certificate: the checks before the gate, the same for a first certificate and a renewal.
 
+use std::collections::BTreeSet;
+
 use super::Ca;
-use super::gate::{GateError, Order};
+use super::gate::{GateError, Order, Passed};
 use crate::domain::audit::Act;
-use crate::domain::{DeviceId, Enforced, LineageId, PersonId, Serial, Slug, UtcTime};
-use crate::pki::SigningRequest;
+use crate::domain::{DeviceId, Enforced, Hostname, LineageId, PersonId, Serial, Slug, UtcTime};
 use crate::pki::csr::CsrError;
+use crate::pki::{KeyPolicy, SigningRequest, chain};
 use crate::store::StoreError;
 use crate::store::certificates::Certificate;
 use crate::store::people::{Device, Person};
@@ -33,6 +35,8 @@ pub struct IssueRequest {
     pub profile: Slug,
     /// PKCS#10, PEM. Only the public key is taken from it.
     pub csr_pem: String,
+    /// DNS names that an administrator gives it; the profile says below which suffixes.
+    pub dns_names: BTreeSet<Hostname>,
 }
 
 /// A certificate that was issued.
@@ -42,6 +46,8 @@ pub struct Issued {
     pub certificate: Certificate,
     /// What a client sends behind it, DER.
     pub chain: Vec<Vec<u8>>,
+    /// Whether it ends with its issuer, before its profile's lifetime is over.
+    pub is_capped: bool,
     /// How many edges know it already.
     pub enforced: Enforced,
 }
@@ -78,6 +84,14 @@ pub enum IssueError {
     Gate(#[from] GateError),
 }
 
+/// Whom and what a certificate is for.
+struct Subject {
+    person: Person,
+    device: Device,
+    device_is_new: bool,
+    predecessor: Option<Certificate>,
+}
+
 impl From<StoreError> for IssueError {
     fn from(error: StoreError) -> Self {
         Self::Gate(GateError::Store(error))
@@ -85,12 +99,12 @@ impl From<StoreError> for IssueError {
 }
 
 impl Ca {
-    /// Issues a first certificate on a device. `act` was committed before; it is closed with the
-    /// certificate, and by the caller if this fails.
-    ///
-    /// # Errors
-    /// As [`IssueError`] says. After an error nothing was given out.
-    pub async fn issue(&self, request: &IssueRequest, act: &Act, now: UtcTime) -> Result<Issued, IssueError> {
+    pub(super) async fn issue_first(
+        &self,
+        request: &IssueRequest,
+        act: &Act,
+        now: UtcTime,
+    ) -> Result<Issued, IssueError> {
         let person = self.person_in_good_standing(request.person).await?;
         let (device, device_is_new) = match &request.device {
             DeviceChoice::Existing(id) => {
@@ -99,25 +113,11 @@ impl Ca {
             }
             DeviceChoice::New { name } => (new_device(person.id, name, now), true),
         };
-        self.check_and_pass(
-            &person,
-            &device,
-            device_is_new,
-            &request.profile,
-            &request.csr_pem,
-            None,
-            act,
-            now,
-        )
-        .await
+        let subject = Subject { person, device, device_is_new, predecessor: None };
+        self.check_and_pass(&subject, &request.profile, &request.csr_pem, &request.dns_names, act, now).await
     }
 
-    /// Issues the successor of a certificate: same person, device and lineage, new key, today's policy.
-    /// The predecessor stays valid until it ends or is revoked.
-    ///
-    /// # Errors
-    /// As [`IssueError`] says; a revoked or expired certificate is not renewed.
-    pub async fn renew(
+    pub(super) async fn issue_successor(
         &self,
         serial: Serial,
         csr_pem: &str,
@@ -133,46 +133,55 @@ impl Ca {
         }
         let person = self.person_in_good_standing(old.person).await?;
         let device = self.0.store.device(old.device).await?.ok_or(IssueError::NoDevice)?;
-        let profile = old.profile.clone();
-        self.check_and_pass(&person, &device, false, &profile, csr_pem, Some(&old), act, now).await
+        let (profile, dns_names) = (old.profile.clone(), read_dns_names(&old)?);
+        let subject = Subject { person, device, device_is_new: false, predecessor: Some(old) };
+        self.check_and_pass(&subject, &profile, csr_pem, &dns_names, act, now).await
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the two callers differ in exactly these")]
     async fn check_and_pass(
         &self,
-        person: &Person,
-        device: &Device,
-        device_is_new: bool,
+        subject: &Subject,
         profile: &Slug,
         csr_pem: &str,
-        predecessor: Option<&Certificate>,
+        dns_names: &BTreeSet<Hostname>,
         act: &Act,
         now: UtcTime,
     ) -> Result<Issued, IssueError> {
-        let profile = self.profile(profile).ok_or_else(|| IssueError::NoProfile(profile.clone()))?;
-        let request = SigningRequest::from_pem(csr_pem, &profile.keys).map_err(IssueError::Csr)?;
+        let found = self.0.store.profile(profile).await?;
+        let profile = found.ok_or_else(|| IssueError::NoProfile(profile.clone()))?;
+        // Any kind of key that can be read: which ones the profile takes is one of its rules.
+        let request = SigningRequest::from_pem(csr_pem, &KeyPolicy::ANY).map_err(IssueError::Csr)?;
+        let predecessor = subject.predecessor.as_ref();
         let order = Order {
-            person,
-            device,
-            device_is_new,
-            profile,
+            person: &subject.person,
+            device: &subject.device,
+            device_is_new: subject.device_is_new,
+            profile: &profile,
             public_key: request.public_key(),
             lineage: predecessor.map_or_else(LineageId::new, |old| old.lineage),
-            replaces: predecessor.map(|old| old.serial),
+            predecessor,
+            dns_names,
         };
-        let (certificate, chain) = self.pass_gate(&order, act, now).await?;
+        let Passed { certificate, chain, is_capped } = self.pass_gate(&order, act, now).await?;
         tracing::info!(
             cert.serial = %certificate.serial, cert.ends = %certificate.not_after,
-            person.id = %person.id, device.id = %device.id, "Issued a client certificate"
+            person.id = %certificate.person, device.id = %certificate.device, "Issued a client certificate"
         );
         let enforced = self.0.enforce.bring_up_to_date().await;
-        Ok(Issued { certificate, chain, enforced })
+        Ok(Issued { certificate, chain, is_capped, enforced })
     }
 
     async fn person_in_good_standing(&self, id: PersonId) -> Result<Person, IssueError> {
         let person = self.0.store.person(id).await?.ok_or(IssueError::NoPerson)?;
         if person.disabled { Err(IssueError::PersonDisabled) } else { Ok(person) }
     }
+}
+
+/// The DNS names that an administrator gave the certificate; its successor keeps them while the profile
+/// still admits them.
+fn read_dns_names(certificate: &Certificate) -> Result<BTreeSet<Hostname>, StoreError> {
+    let corrupt = |detail: String| StoreError::Corrupt { what: "a certificate", detail };
+    chain::dns_names(&certificate.der).map_err(|error| corrupt(error.to_string()))
 }
 
 fn new_device(person: PersonId, name: &str, now: UtcTime) -> Device {

@@ -3,39 +3,59 @@
 //! serial reserved, bytes prepared and linted, intent committed, signed once, compared, stored.
 
 mod authorities;
+mod ceremony;
+mod checkpoints;
+mod counted;
 mod crls;
+mod cross;
 mod gate;
+pub mod health;
 mod intents;
 mod issue;
 mod ocsp;
 mod people;
+mod policy;
+mod profiles;
 mod revoke;
+mod rollover;
 mod server_leaves;
+mod supersede;
+#[cfg(feature = "test-util")]
+mod witness;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use parking_lot::Mutex;
 
 use crate::activate::{Activation, Enforce};
 use crate::domain::{AuthorityKind, Entropy, Slug};
 use crate::keys::{KeyId, SealedSigner, SignError, Signer, Vaults};
-use crate::pki::Profile;
+use crate::pki::AuthorityCertificate;
 use crate::store::authorities::{Authority, SigningKey};
 use crate::store::{Store, StoreError};
+use crate::telemetry::metrics::CaMetrics;
 
 pub use authorities::InitError;
+pub use ceremony::{Brought, CeremonyFault, Imported, Wanted};
+pub use checkpoints::CheckpointError;
 pub use crls::{CrlError, CrlOutcome};
+pub use cross::CrossError;
 pub use gate::GateError;
 pub use issue::{DeviceChoice, IssueError, IssueRequest, Issued};
 pub use ocsp::{OcspAnswer, OcspError};
 pub use people::EditPersonError;
+pub use profiles::{EditProfileError, Explained, Rehearsal, RehearsedRequest};
 pub use revoke::{Grounds, RevokeError, Revoked};
+pub use rollover::{Moved, RolloverError};
 pub use server_leaves::ServerLeafError;
+#[cfg(feature = "test-util")]
+pub use witness::{Signed, Witness};
 
 /// The authority. Cheap to clone.
 #[derive(Clone)]
-pub struct Ca(Arc<Inner>);
+pub struct Ca(Arc<Inner>, Arc<CaMetrics>);
 
 struct Inner {
     store: Store,
@@ -43,11 +63,16 @@ struct Inner {
     entropy: Arc<dyn Entropy>,
     enforce: Arc<dyn Enforce>,
     publish_crls: Activation,
-    profiles: Vec<Profile>,
+    /// Unix seconds of the newest act known to this process; 0 before the database was asked.
+    last_recorded: AtomicI64,
     /// What stands in front of `/pki/…` in certificates, without a slash at its end.
     base_url: String,
     signers: Mutex<HashMap<KeyId, Arc<dyn Signer>>>,
     ocsp: ocsp::Desks,
+    #[cfg(feature = "test-util")]
+    witness: Arc<Witness>,
+    /// Certificates of authorities by their bytes, read once.
+    issuers: Mutex<HashMap<Vec<u8>, Arc<AuthorityCertificate>>>,
 }
 
 /// Why an authority's key could not be used.
@@ -59,6 +84,9 @@ pub enum SignerError {
     /// The row was changed, moved, or sealed under another key.
     #[error("signing key {0} does not open: its row was changed or belongs to another key file")]
     Sealed(KeyId),
+    /// The private half was never here.
+    #[error("the private half of key {0} is not in this system: what it signs comes from a key ceremony")]
+    Elsewhere(KeyId),
     /// The signer refused.
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -78,28 +106,21 @@ impl Ca {
         publish_crls: Activation,
         base_url: String,
     ) -> Self {
-        let profiles = vec![Profile::device()];
-        Self(Arc::new(Inner {
+        let inner = Inner {
+            #[cfg(feature = "test-util")]
+            witness: Witness::new(store.clone()),
             store,
             vaults,
             entropy,
             enforce,
             publish_crls,
-            profiles,
+            last_recorded: AtomicI64::new(0),
             base_url,
             signers: Mutex::default(),
             ocsp: ocsp::Desks::default(),
-        }))
-    }
-
-    /// What client certificates may be.
-    pub fn profiles(&self) -> &[Profile] {
-        &self.0.profiles
-    }
-
-    /// The profile of this name.
-    pub fn profile(&self, name: &Slug) -> Option<&Profile> {
-        self.0.profiles.iter().find(|profile| profile.name == *name)
+            issuers: Mutex::default(),
+        };
+        Self(Arc::new(inner), Arc::default())
     }
 
     /// Every authority, oldest first.
@@ -135,14 +156,36 @@ impl Ca {
         Ok(issuer.and_then(|issuer| issuer.certificate).into_iter().collect())
     }
 
+    /// Who sees every signature.
+    #[cfg(feature = "test-util")]
+    pub fn witness(&self) -> &Arc<Witness> {
+        &self.0.witness
+    }
+
+    /// The certificate of `authority`; what its row says today decides, only the reading is kept.
+    fn issuer(&self, authority: &Authority) -> Result<Arc<AuthorityCertificate>, StoreError> {
+        let der = authority.certificate.as_deref().unwrap_or_default();
+        if let Some(issuer) = self.0.issuers.lock().get(der) {
+            return Ok(issuer.clone());
+        }
+        let issuer = Arc::new(gate::parse_issuer(authority)?);
+        self.0.issuers.lock().insert(der.to_vec(), issuer.clone());
+        Ok(issuer)
+    }
+
     async fn signer(&self, key_id: &KeyId) -> Result<Arc<dyn Signer>, SignerError> {
         if let Some(signer) = self.0.signers.lock().get(key_id) {
             return Ok(signer.clone());
         }
         let key = self.0.store.signing_key(key_id).await?;
+        if !key.is_here() {
+            return Err(SignerError::Elsewhere(key_id.clone()));
+        }
         let opened = self.0.vaults.authority.open(SigningKey::place(key_id), &key.sealed);
         let pkcs8 = opened.map_err(|_| SignerError::Sealed(key_id.clone()))?;
         let signer: Arc<dyn Signer> = Arc::new(SealedSigner::from_pkcs8(key_id.clone(), pkcs8.expose())?);
+        #[cfg(feature = "test-util")]
+        let signer = self.0.witness.watching(signer);
         self.0.signers.lock().insert(key_id.clone(), signer.clone());
         Ok(signer)
     }

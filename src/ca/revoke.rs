@@ -2,6 +2,7 @@
 //! the audit event stand or fall together; the answer waits for the edges.
 
 use super::Ca;
+use crate::crash;
 use crate::domain::audit::{Act, Outcome};
 use crate::domain::{Delta, DeviceId, Enforced, RevocationReason, Serial, UtcTime};
 use crate::store::certificates::Certificate;
@@ -114,8 +115,11 @@ impl Ca {
         };
         transaction.finish_act(act, Outcome::Succeeded, Some(&detail), now).await?;
         let certificate = transaction.certificate(serial).await?.unwrap_or(certificate);
+        crash::reach("revoke.before_commit");
         transaction.commit().await?;
+        crash::reach("revoke.after_commit");
         if fresh {
+            self.count_revocations(reason, deltas.len());
             tracing::info!(cert.serial = %serial, reason = %reason, count = deltas.len(), "Revoked a client certificate");
         }
         if fresh || dated.is_some() {
@@ -183,6 +187,7 @@ impl Ca {
         let detail = format!("{} certificates, {reason}", deltas.len());
         transaction.finish_act(act, Outcome::Succeeded, Some(&detail), now).await?;
         transaction.commit().await?;
+        self.count_revocations(reason, deltas.len());
         tracing::info!(device.id = %device, count = deltas.len(), reason = %reason, "Revoked a device");
         Ok(self.after_revocation().await)
     }

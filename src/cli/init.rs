@@ -14,9 +14,13 @@ use crate::domain::Enforced;
 use crate::keys::{Kek, Purpose, SystemEntropy};
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    /// Make no root here: it and the issuing authority come from a key ceremony (`ca ceremony plan`)
+    #[arg(long)]
+    offline_root: bool,
+}
 
-pub(super) async fn run(_: Arguments, config: Config, output: Output) -> anyhow::Result<()> {
+pub(super) async fn run(arguments: Arguments, config: Config, output: Output) -> anyhow::Result<()> {
     let mut made = Vec::new();
     for (purpose, source) in
         [(Purpose::Server, &config.keys.server), (Purpose::Authority, &config.keys.authority)]
@@ -46,24 +50,32 @@ pub(super) async fn run(_: Arguments, config: Config, output: Output) -> anyhow:
         Activation::new("publish_crls"),
         config.pki_base_url(),
     );
+    if arguments.offline_root {
+        ca.keep_root_offline().await?;
+    }
     initialise(&store, &vaults, &ca, &config, now).await?;
     ca.publish_crls(now).await?;
     let authorities: Vec<_> =
         ca.authorities().await?.iter().map(|authority| authority.name.to_string()).collect();
     store.close().await;
     let text = format!(
-        "The installation is ready: {}.\n{}Next: `wicketgate setup-link` prints the one-time link for the first \
+        "The installation is ready: {}.\n{}{}Next: `wicketgate setup-link` prints the one-time link for the first \
          administrator once `wicketgate serve` runs.",
         authorities.join(", "),
         made.iter()
             .map(|path| format!("Made {path}; keep a copy where backups of this host do not go.\n"))
             .collect::<String>(),
+        if arguments.offline_root {
+            "No certificate can be issued before `wicketgate ca ceremony plan`, and what follows it.\n"
+        } else {
+            ""
+        },
     );
     output.answer(&text, &serde_json::json!({ "authorities": authorities, "key_files": made }))
 }
 
 /// No edge runs yet; the first `serve` tells it everything.
-struct NoEdges;
+pub(super) struct NoEdges;
 
 #[async_trait::async_trait]
 impl Enforce for NoEdges {

@@ -1,6 +1,10 @@
 //! The command line: one file a subcommand. Speaks to people in sentences, and with `--output json` to
 //! programs in objects. Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.
 
+mod agent;
+mod audit;
+mod backup;
+mod ceremony;
 mod check;
 mod config_schema;
 mod demo;
@@ -50,6 +54,10 @@ enum Command {
     Serve(serve::Arguments),
     /// Bring the database's schema up to this program's
     Migrate,
+    /// Write a backup to a new directory, also while serving; the key files are not in it
+    Backup(backup::BackupArguments),
+    /// Put a backup back, while nothing serves
+    Restore(backup::RestoreArguments),
     /// Look for everything that would keep `serve` from starting
     Check,
     /// Print the one-time link for the first administrator; an earlier one no longer opens
@@ -58,6 +66,14 @@ enum Command {
     Openapi,
     /// Wrap all data keys under the newest key-encryption keys, while running
     Rewrap,
+    /// The audit: who did what, chained and signed
+    Audit {
+        #[command(subcommand)]
+        act: audit::Act,
+    },
+    /// Enrol this machine and keep its key and certificate fresh
+    #[command(subcommand)]
+    Agent(agent::Agent),
     #[command(flatten)]
     Remote(remote::Command),
     /// About the configuration file
@@ -99,10 +115,21 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Init(arguments) => Box::pin(init::run(arguments, load()?, cli.output)).await,
         Command::Serve(arguments) => Box::pin(serve::run(arguments, load()?)).await,
         Command::Migrate => migrate::run(&load()?, cli.output).await,
+        Command::Backup(arguments) => backup::take(arguments, &load()?, cli.output).await,
+        Command::Restore(arguments) => Box::pin(backup::put_back(arguments, &load()?, cli.output)).await,
         Command::Check => check::run(load()?, cli.output).await,
         Command::SetupLink => setup_link::run(&load()?, cli.output).await,
         Command::Openapi => output::print(&crate::admin::openapi_document()),
         Command::Rewrap => rewrap::run(&load()?, cli.output).await,
+        // Neither asks the server, and two of its steps have no configuration either.
+        Command::Remote(remote::Command::Ca { act: remote::CaAct::Ceremony { act } }) => {
+            ceremony::run(act, || Ok(load()?), cli.output).await
+        }
+        Command::Audit { act } => {
+            let client = || remote::Client::new(&cli.reach, || Ok(load()?));
+            audit::run(act, client, cli.output).await
+        }
+        Command::Agent(agent) => Box::pin(agent::run(agent, cli.output)).await,
         Command::Remote(command) => {
             let client = remote::Client::new(&cli.reach, || Ok(load()?))?;
             remote::run(command, &client, cli.output).await

@@ -291,6 +291,7 @@ impl Checker<'_> {
             self.refuse(Fault::of_value("smtp.encryption", "none", reason));
         }
         Some(Smtp {
+            root_ca_file: self.some("smtp.root_ca_file", raw.root_ca_file, values::path),
             port: raw.port.unwrap_or(raw.encryption.default_port()),
             encryption: raw.encryption,
             login: raw.username.zip(password),

@@ -218,6 +218,8 @@ pub struct Smtp {
     pub port: u16,
     /// How the connection is protected.
     pub encryption: SmtpEncryption,
+    /// PEM file with a root to verify the server with, beside the system's.
+    pub root_ca_file: Option<PathBuf>,
     /// User name and password, if the server wants them.
     pub login: Option<(String, Secret<String>)>,
     /// Sender: an address, or a name and an address in angle brackets.

@@ -91,6 +91,7 @@ fn smtp(config: &Config) -> RawSmtp {
         host: Some(smtp.host.clone()),
         port: Some(smtp.port),
         encryption: smtp.encryption,
+        root_ca_file: smtp.root_ca_file.as_deref().map(text),
         username: smtp.login.as_ref().map(|(name, _)| name.clone()),
         password: smtp.login.as_ref().map(|_| REDACTED.to_owned()),
         password_file: None,

@@ -33,6 +33,9 @@ pub fn probe(config: &Config) -> Vec<Fault> {
     if let Some(path) = &config.acme.root_ca_file {
         faults.extend(pem_fault("acme.root_ca_file", path));
     }
+    if let Some(path) = config.smtp.as_ref().and_then(|smtp| smtp.root_ca_file.as_ref()) {
+        faults.extend(pem_fault("smtp.root_ca_file", path));
+    }
     faults
 }
 

@@ -301,6 +301,9 @@ pub struct RawSmtp {
     pub port: Option<u16>,
     /// How the connection is protected.
     pub encryption: SmtpEncryption,
+    /// PEM file with the root under which the mail server is verified, beside the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_ca_file: Option<String>,
     /// User name, if the server wants one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{PersonId, TokenId};
+use super::id::{DeviceId, PersonId, TokenId};
 
 /// What a signed-in person or a token may do. Deny by default: an operation names the role it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,6 +43,13 @@ pub enum Actor {
         /// Its owner.
         person: PersonId,
     },
+    /// A device, by its client certificate.
+    Device {
+        /// The device.
+        device: DeviceId,
+        /// Whose it is.
+        person: PersonId,
+    },
     /// A process on this host, through the admin socket, by its user id (SO_PEERCRED).
     Host {
         /// The numeric user id.
@@ -53,11 +60,12 @@ pub enum Actor {
 }
 
 impl fmt::Display for Actor {
-    /// `person:<id>`, `token:<id>`, `host:<uid>` or `system:<name>`; no names or addresses.
+    /// `person:<id>`, `token:<id>`, `device:<id>`, `host:<uid>` or `system:<name>`; no names or addresses.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Person(id) => write!(f, "person:{id}"),
             Self::Token { token, .. } => write!(f, "token:{token}"),
+            Self::Device { device, .. } => write!(f, "device:{device}"),
             Self::Host { uid } => write!(f, "host:{uid}"),
             Self::System(name) => write!(f, "system:{name}"),
         }

@@ -2,6 +2,7 @@
 
 use super::actor::Actor;
 use super::id::AuditEventId;
+use super::serial::Serial;
 
 /// How an act ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,3 +42,15 @@ pub struct Act {
     /// The request that asked for it, equal to the trace id.
     pub request_id: Option<String>,
 }
+
+/// What the audit says of an act that issued a certificate.
+pub fn issued(serial: Serial) -> String {
+    format!("{ISSUED}{serial}")
+}
+
+/// The serial in a detail that [`issued`] wrote.
+pub fn issued_serial(detail: &str) -> Option<Serial> {
+    detail.strip_prefix(ISSUED)?.split([' ', ',', ';']).next()?.parse().ok()
+}
+
+const ISSUED: &str = "serial ";

@@ -65,8 +65,90 @@ impl AuthorityState {
             .find(|state| state.name() == name)
     }
 
+    /// Where `step` leads from here; `None` when it may not be taken. The whole life of an authority:
+    ///
+    /// | from | step | to |
+    /// |---|---|---|
+    /// | staged | trust | trusted |
+    /// | trusted | roll back | staged |
+    /// | trusted | issue | issuing |
+    /// | issuing | retire | retiring |
+    /// | staged, retiring | archive | archived |
+    pub const fn after(self, step: AuthorityStep) -> Option<Self> {
+        use AuthorityStep as Step;
+        match (self, step) {
+            (Self::Staged, Step::Trust) => Some(Self::Trusted),
+            (Self::Trusted, Step::RollBack) => Some(Self::Staged),
+            (Self::Trusted, Step::Issue) => Some(Self::Issuing),
+            (Self::Issuing, Step::Retire) => Some(Self::Retiring),
+            (Self::Staged | Self::Retiring, Step::Archive) => Some(Self::Archived),
+            _ => None,
+        }
+    }
+
     /// Whether leaves under an authority in this state pass the edge.
     pub const fn is_in_force(self) -> bool {
         matches!(self, Self::Trusted | Self::Issuing | Self::Retiring)
+    }
+}
+
+/// A step of a roll-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AuthorityStep {
+    /// Into client trust.
+    Trust,
+    /// Out of client trust again, before it ever signed.
+    RollBack,
+    /// From now on it signs; the one that did retires.
+    Issue,
+    /// It signs no more.
+    Retire,
+    /// Out of trust for good.
+    Archive,
+}
+
+impl AuthorityStep {
+    /// Every step.
+    pub const ALL: [Self; 5] = [Self::Trust, Self::RollBack, Self::Issue, Self::Retire, Self::Archive];
+
+    /// What is done, in words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trust => "be trusted",
+            Self::RollBack => "be rolled back",
+            Self::Issue => "issue",
+            Self::Retire => "retire",
+            Self::Archive => "be archived",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AuthorityState as State, AuthorityStep as Step};
+
+    #[test]
+    fn an_authority_moves_only_along_the_table() {
+        let states = [State::Staged, State::Trusted, State::Issuing, State::Retiring, State::Archived];
+        let allowed = [
+            (State::Staged, Step::Trust, State::Trusted),
+            (State::Staged, Step::Archive, State::Archived),
+            (State::Trusted, Step::RollBack, State::Staged),
+            (State::Trusted, Step::Issue, State::Issuing),
+            (State::Issuing, Step::Retire, State::Retiring),
+            (State::Retiring, Step::Archive, State::Archived),
+        ];
+        for state in states {
+            for step in Step::ALL {
+                let wanted = allowed.iter().find(|(from, by, _)| (*from, *by) == (state, step));
+                assert_eq!(state.after(step), wanted.map(|(_, _, to)| *to), "{state:?} {step:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_leads_out_of_the_archive_or_back_from_issuing() {
+        assert!(Step::ALL.iter().all(|step| State::Archived.after(*step).is_none()));
+        assert_eq!(State::Issuing.after(Step::RollBack), None);
     }
 }

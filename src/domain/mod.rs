@@ -3,12 +3,14 @@
 pub mod access;
 pub mod actor;
 pub mod audit;
+pub mod audit_chain;
 pub mod authority;
 pub mod entropy;
 pub mod fingerprint;
 pub mod hostname;
 pub mod id;
 pub mod register;
+pub mod renewal;
 pub mod revocation;
 pub mod seal;
 pub mod secret;
@@ -18,7 +20,7 @@ pub mod time;
 
 pub use access::{AccessPolicy, AccessRules, ClientAuth};
 pub use actor::{Actor, Role};
-pub use authority::{AuthorityKind, AuthorityState};
+pub use authority::{AuthorityKind, AuthorityState, AuthorityStep};
 pub use entropy::Entropy;
 pub use fingerprint::Fingerprint;
 pub use hostname::Hostname;

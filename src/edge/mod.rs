@@ -37,6 +37,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, mpsc};
@@ -69,6 +70,14 @@ pub struct DoorConnection {
     pub stream: TlsStream<TcpStream>,
     /// Who called.
     pub peer: SocketAddr,
+}
+
+impl DoorConnection {
+    /// The certificate that the visitor presented, and whose key they hold. Not an identity.
+    pub fn leaf(&self) -> Option<CertificateDer<'static>> {
+        let presented = self.stream.get_ref().1.peer_certificates()?;
+        presented.first().map(|leaf| leaf.clone().into_owned())
+    }
 }
 
 /// A running edge.

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use super::{Job, JobContext, JobError, JobReport};
 use crate::domain::UtcTime;
 use crate::store::Store;
+use crate::store::profiles::REQUESTS_KEPT;
 
 /// How long the history of jobs is kept.
 const RUNS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -30,9 +31,10 @@ pub trait Sweep: Send + Sync + 'static {
 pub struct CleanUp(Vec<Box<dyn Sweep>>);
 
 impl CleanUp {
-    /// Sweeps the history of jobs and the outbox, and whatever `others` sweep.
+    /// Sweeps the history of jobs, the outbox and what was asked of profiles, and whatever `others` sweep.
     pub fn new(store: Store, others: Vec<Box<dyn Sweep>>) -> Self {
-        let mut all: Vec<Box<dyn Sweep>> = vec![Box::new(Runs(store.clone())), Box::new(Mails(store))];
+        let mut all: Vec<Box<dyn Sweep>> =
+            vec![Box::new(Runs(store.clone())), Box::new(Mails(store.clone())), Box::new(Requests(store))];
         all.extend(others);
         Self(all)
     }
@@ -94,5 +96,18 @@ impl Sweep for Mails {
 
     async fn sweep(&self, now: UtcTime) -> Result<u64, JobError> {
         Ok(self.0.sweep_outbox(now.minus(MAILS_KEPT)).await?)
+    }
+}
+
+struct Requests(Store);
+
+#[async_trait]
+impl Sweep for Requests {
+    fn what(&self) -> &'static str {
+        "requests of certificates"
+    }
+
+    async fn sweep(&self, now: UtcTime) -> Result<u64, JobError> {
+        Ok(self.0.sweep_issuance_requests(now.minus(REQUESTS_KEPT)).await?)
     }
 }

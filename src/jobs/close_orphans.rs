@@ -40,7 +40,13 @@ impl Job for CloseOrphans {
 
     async fn run(&self, context: &JobContext) -> Result<JobReport, JobError> {
         let now = context.clock.now();
-        let intents = self.ca.resolve_intents(now).await?;
+        let mut intents = self.ca.resolve_intents(now).await?;
+        // What the process before us left open a moment ago is closed as soon as it belongs to nobody,
+        // and not at the next tick.
+        if let Some(wait) = self.ca.open_intents_belong_to_nobody_in(now).await? {
+            tokio::select! { () = tokio::time::sleep(wait) => {} () = context.stop.cancelled() => {} }
+            intents += self.ca.resolve_intents(context.clock.now()).await?;
+        }
         let acts = self.store.close_orphaned_acts(now.minus(ORPHANED_AFTER), now).await?;
         Ok(JobReport::new(intents + acts, format!("{acts} acts and {intents} issuances closed")))
     }

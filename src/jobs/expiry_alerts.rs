@@ -1,5 +1,8 @@
 //! Warns before something ends: at 1/3, 1/6 and 1/12 of its lifetime left, each once a certificate.
 //! Device owners are told of their client certificates, administrators of everything, in one letter.
+//! Authorities have a job of their own (`authority_alarms.rs`).
+//! At 1/3 left a client certificate's renewal opens, which is `rotate_client_certificates`' letter to its
+//! owner; it is heard of here, with the administrators, only when nobody has renewed it since.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Job, JobContext, JobError, JobReport};
-use crate::domain::{Role, UtcTime};
+use crate::domain::{Role, UtcTime, renewal};
 use crate::mail::{EndingItem, Letter, MailError, Mailer, Recipient};
 use crate::store::alerts::{NewAlert, Severity};
 use crate::store::outbox::SealedMail;
@@ -16,7 +19,9 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::ValidityMetrics;
 
 /// A warning goes out when at most one part in this many of the lifetime is left; the most urgent first.
-const THRESHOLDS: [i64; 3] = [12, 6, 3];
+pub(super) const THRESHOLDS: [i64; 3] = [12, 6, renewal::OPENS_WITH_LEFT];
+/// Those at which client certificates are warned about here.
+const OF_CLIENTS: [i64; 2] = [12, 6];
 /// Client certificates warned about in one transaction.
 const BATCH: u64 = 100;
 /// People read at a time.
@@ -66,7 +71,7 @@ impl ExpiryAlerts {
         Ok(())
     }
 
-    /// Server certificates in use and authorities in force. Alerts are raised and closed on the way.
+    /// Server certificates in use. Alerts are raised and closed on the way.
     async fn ours(&self, now: UtcTime) -> Result<Vec<Ending>, StoreError> {
         let mut endings = Vec::new();
         for site in self.store.sites().await?.into_iter().filter(|site| site.enabled) {
@@ -88,20 +93,6 @@ impl ExpiryAlerts {
                 threshold,
                 what,
                 ends_at: certificate.not_after,
-                owner: None,
-            }));
-        }
-        for authority in self.store.authorities_in_force(now).await? {
-            let threshold = threshold(authority.not_before, authority.not_after, now);
-            let what = format!("authority {}", authority.common_name);
-            let object = format!("authority:{}", authority.name);
-            self.alert(&object, &what, authority.not_after, threshold, now).await?;
-            endings.extend(threshold.map(|threshold| Ending {
-                kind: "authority",
-                object: authority.name,
-                threshold,
-                what,
-                ends_at: authority.not_after,
                 owner: None,
             }));
         }
@@ -214,7 +205,7 @@ impl Job for ExpiryAlerts {
         }
         let administrators = administrators(&self.store).await?;
         let mut warned = self.warn(ours, &administrators, now).await?;
-        for threshold in THRESHOLDS {
+        for threshold in OF_CLIENTS {
             loop {
                 let endings = self.clients(threshold, now).await?;
                 if endings.is_empty() || context.stop.is_cancelled() {
@@ -244,7 +235,7 @@ pub(super) async fn administrators(store: &Store) -> Result<Vec<Person>, StoreEr
 }
 
 /// The most urgent threshold that was passed at `now`, if any.
-fn threshold(not_before: UtcTime, not_after: UtcTime, now: UtcTime) -> Option<i64> {
+pub(super) fn threshold(not_before: UtcTime, not_after: UtcTime, now: UtcTime) -> Option<i64> {
     let lifetime = not_after.as_unix() - not_before.as_unix();
     let left = (not_after.as_unix() - now.as_unix()).max(0);
     THRESHOLDS.into_iter().find(|divisor| left.saturating_mul(*divisor) <= lifetime)

@@ -6,6 +6,9 @@
 //! the database by the job itself, so a lost or doubled wake-up changes nothing, and any replica can
 //! run any job. A job never overlaps itself, here or elsewhere.
 
+pub mod authority_alarms;
+pub mod chain_audit;
+pub mod check_audit;
 pub mod clean_up;
 pub mod close_orphans;
 pub mod expiry_alerts;
@@ -13,7 +16,9 @@ pub mod publish_crls;
 pub mod refresh_live;
 pub mod renew_ocsp_signers;
 pub mod renew_server_certificates;
+pub mod rotate_client_certificates;
 pub mod send_mail;
+pub mod supersede_certificates;
 
 mod cron;
 mod runner;

@@ -5,6 +5,7 @@
 //! that what another replica committed arrives too and the register stays confirmed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,6 +29,7 @@ use crate::store::authorities::SigningKey;
 use crate::store::configuration::{self as rows, CertificateSource, ServerCertificate};
 use crate::store::settings::INSTALLATION_ID;
 use crate::store::{Store, StoreError};
+use crate::telemetry::TraceContext;
 
 /// The setting that names the assertion key in use.
 pub const ASSERTION_KEY: &str = "assertion_key";
@@ -44,6 +46,8 @@ pub struct RefreshLive {
     clock: SharedClock,
     door_url: Option<String>,
     activation: Activation,
+    /// How many have asked to be brought up to date so far.
+    asked: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -52,6 +56,8 @@ struct State {
     version: Option<u64>,
     /// Which authorities and lists the published documents were made of.
     documents: Option<Vec<(Slug, Option<u64>)>>,
+    /// How many had asked when the last refresh began, and what came of it.
+    served: Option<(u64, Enforced)>,
 }
 
 /// Why edges could not be brought up to date. What they have stays in force.
@@ -85,7 +91,8 @@ impl RefreshLive {
             clock,
             door_url,
             activation: Activation::new("refresh_live"),
-            state: Mutex::new(State { epoch, version: None, documents: None }),
+            asked: AtomicU64::new(0),
+            state: Mutex::new(State { epoch, version: None, documents: None, served: None }),
         })
     }
 
@@ -97,9 +104,12 @@ impl RefreshLive {
     /// Looks when woken, and every second, until dropped.
     pub async fn run(self: Arc<Self>) {
         loop {
-            if let Err(error) = self.refresh().await {
-                tracing::error!(error = &error as &dyn std::error::Error, "Edges are not up to date");
-            }
+            let look = async {
+                if let Err(error) = self.refresh().await {
+                    tracing::error!(error = &error as &dyn std::error::Error, "Edges are not up to date");
+                }
+            };
+            TraceContext::background().scope(look).await;
             let _ = tokio::time::timeout(LOOK_EVERY, self.activation.woken()).await;
         }
     }
@@ -110,6 +120,24 @@ impl RefreshLive {
     /// As [`RefreshError`] says. Register changes reach the edges even if the configuration is refused.
     pub async fn refresh(&self) -> Result<Enforced, RefreshError> {
         let mut state = self.state.lock().await;
+        self.look_and_serve(&mut state).await
+    }
+
+    /// Refreshes, and answers with it whoever had asked when it began.
+    async fn look_and_serve(&self, state: &mut State) -> Result<Enforced, RefreshError> {
+        let asked = self.asked.load(Ordering::SeqCst);
+        let result = self.look(state).await;
+        let enforced = result.as_ref().copied().unwrap_or_else(|_| self.nobody());
+        state.served = Some((asked, enforced));
+        result
+    }
+
+    /// Every edge is behind.
+    fn nobody(&self) -> Enforced {
+        Enforced { edges: self.feed.len(), acknowledged: 0 }
+    }
+
+    async fn look(&self, state: &mut State) -> Result<Enforced, RefreshError> {
         let mut enforced;
         loop {
             let now = self.clock.now();
@@ -131,7 +159,7 @@ impl RefreshLive {
                 None => None,
             };
             let documents = match complete.then_some(()) {
-                Some(()) => self.documents(&mut state).await.unwrap_or_else(|error| {
+                Some(()) => self.documents(state).await.unwrap_or_else(|error| {
                     failure = failure.take().or(Some(error));
                     None
                 }),
@@ -298,13 +326,19 @@ impl RefreshLive {
 
 #[async_trait]
 impl Enforce for RefreshLive {
+    /// Callers of the same moment share a refresh: what they committed was there when it began.
     async fn bring_up_to_date(&self) -> Enforced {
-        match self.refresh().await {
+        let turn = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut state = self.state.lock().await;
+        if let Some((_, enforced)) = state.served.filter(|(asked, _)| *asked >= turn) {
+            return enforced;
+        }
+        match self.look_and_serve(&mut state).await {
             Ok(enforced) => enforced,
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "Edges are not up to date");
                 self.activation.wake();
-                Enforced { edges: self.feed.len(), acknowledged: 0 }
+                self.nobody()
             }
         }
     }

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::{Entry, Inner, JobContext, JobError, JobReport};
 use crate::domain::UtcTime;
 use crate::store::StoreError;
 use crate::store::jobs::RunOutcome;
 use crate::store::leases::{Acquired, Lease};
+use crate::telemetry::TraceContext;
 
 /// A dead replica is replaced after this long.
 const LEASE: Duration = Duration::from_secs(30);
@@ -59,21 +61,24 @@ pub(super) async fn obey(inner: Arc<Inner>, entry: Arc<Entry>) {
         }
         look_again = None;
         let name = entry.job.name();
-        match run_once(&inner, &entry).await {
-            Ok(report) if report.done > 0 => tracing::info!(job = name, "{name}: {}", report.detail),
-            Ok(_) => {}
-            // If that replica dies in it, we take over as soon as its lease ends.
-            Err(RunError::Elsewhere { until }) => {
-                look_again = Some(Instant::now() + until.since(inner.clock.now()).max(MIN_WAIT));
+        let turn = async {
+            match run_once(&inner, &entry).await {
+                Ok(report) if report.done > 0 => tracing::info!(job = name, "{name}: {}", report.detail),
+                Ok(_) => {}
+                // If that replica dies in it, we take over as soon as its lease ends.
+                Err(RunError::Elsewhere { until }) => {
+                    look_again = Some(Instant::now() + until.since(inner.clock.now()).max(MIN_WAIT));
+                }
+                Err(error) => {
+                    tracing::error!(
+                        job = name,
+                        error = &error as &dyn std::error::Error,
+                        "{name} did not succeed"
+                    );
+                }
             }
-            Err(error) => {
-                tracing::error!(
-                    job = name,
-                    error = &error as &dyn std::error::Error,
-                    "{name} did not succeed"
-                );
-            }
-        }
+        };
+        TraceContext::background().scope(turn).await;
     }
 }
 
@@ -88,7 +93,7 @@ pub(super) async fn run_once(inner: &Arc<Inner>, entry: &Arc<Entry>) -> Result<J
         Acquired::Theirs { until } => return Err(RunError::Elsewhere { until }),
     };
     let run = inner.store.begin_run(name, &inner.replica, &lease, inner.clock.now()).await?;
-    let result = run_in_task(inner, entry, &lease).await;
+    let result = run_in_task(inner, entry, &lease, &run).await;
     let (outcome, detail) = match &result {
         Ok(report) => (RunOutcome::Succeeded, report.detail.clone()),
         Err(RunError::Panicked(message)) => (RunOutcome::Panicked, message.clone()),
@@ -103,11 +108,24 @@ pub(super) async fn run_once(inner: &Arc<Inner>, entry: &Arc<Entry>) -> Result<J
     result
 }
 
-/// A task of its own, so that a panic ends the run and not the runner.
-async fn run_in_task(inner: &Arc<Inner>, entry: &Arc<Entry>, lease: &Lease) -> Result<JobReport, RunError> {
+/// A task of its own, so that a panic ends the run and not the runner. Its lines name job and run, and
+/// share one trace: that of whoever asked, or a new one.
+async fn run_in_task(
+    inner: &Arc<Inner>,
+    entry: &Arc<Entry>,
+    lease: &Lease,
+    run: &str,
+) -> Result<JobReport, RunError> {
     let context = JobContext { clock: inner.clock.clone(), lease: lease.clone(), stop: inner.stop.clone() };
     let job = entry.job.clone();
-    let mut task = AbortOnDropHandle::new(tokio::spawn(async move { job.run(&context).await }));
+    let trace = TraceContext::current().unwrap_or_else(TraceContext::background);
+    let run = run.to_owned();
+    let work = async move {
+        // Made in here: a span's parent is the one in which it is made.
+        let span = tracing::info_span!("job", job = job.name(), job.run = run);
+        job.run(&context).instrument(span).await
+    };
+    let mut task = AbortOnDropHandle::new(tokio::spawn(trace.scope(work)));
     loop {
         match tokio::time::timeout(LEASE / 3, &mut task).await {
             Ok(Ok(result)) => return Ok(result?),

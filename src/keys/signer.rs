@@ -6,6 +6,8 @@ use async_trait::async_trait;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 
+use crate::pki::keygen;
+
 /// Names a signing key, wherever it lives.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyId(pub String);
@@ -33,6 +35,9 @@ pub trait Signer: Send + Sync {
     /// Which key signs.
     fn key_id(&self) -> &KeyId;
 
+    /// Its public half, SubjectPublicKeyInfo DER.
+    fn public_key(&self) -> &[u8];
+
     /// Signs; the signature is a DER `ECDSA-Sig-Value`.
     ///
     /// # Errors
@@ -44,6 +49,7 @@ pub trait Signer: Send + Sync {
 pub struct SealedSigner {
     id: KeyId,
     key: EcdsaKeyPair,
+    public_key: Vec<u8>,
 }
 
 impl SealedSigner {
@@ -52,9 +58,10 @@ impl SealedSigner {
     /// # Errors
     /// [`SignError::Key`] when it is not a P-256 key.
     pub fn from_pkcs8(id: KeyId, pkcs8: &[u8]) -> Result<Self, SignError> {
-        match EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8) {
-            Ok(key) => Ok(Self { id, key }),
-            Err(_) => Err(SignError::Key(id)),
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8);
+        match (key, keygen::public_key(pkcs8)) {
+            (Ok(key), Ok(public_key)) => Ok(Self { id, key, public_key }),
+            _ => Err(SignError::Key(id)),
         }
     }
 }
@@ -63,6 +70,10 @@ impl SealedSigner {
 impl Signer for SealedSigner {
     fn key_id(&self) -> &KeyId {
         &self.id
+    }
+
+    fn public_key(&self) -> &[u8] {
+        &self.public_key
     }
 
     async fn sign(&self, tbs: &[u8]) -> Result<Vec<u8>, SignError> {

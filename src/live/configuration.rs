@@ -314,22 +314,7 @@ impl Configuration {
     /// # Errors
     /// The first [`ConfigurationFault`]; nothing is half built.
     pub fn build(data: &ConfigurationData, context: &BuildContext<'_>) -> Result<Self, ConfigurationFault> {
-        let upstreams = data
-            .upstreams
-            .iter()
-            .map(|upstream| Ok((upstream.name.clone(), Arc::new(compile_upstream(upstream)?))))
-            .collect::<Result<HashMap<_, _>, ConfigurationFault>>()?;
-        let mut routes = HashMap::<Hostname, Vec<Arc<Route>>>::new();
-        for route in &data.routes {
-            let site = data.sites.iter().find(|site| site.host == route.host).ok_or_else(|| {
-                ConfigurationFault::UnknownSite {
-                    host: route.host.clone(),
-                    path_prefix: route.path_prefix.clone(),
-                }
-            })?;
-            let compiled = compile_route(route, site, &upstreams)?;
-            routes.entry(route.host.clone()).or_default().push(Arc::new(compiled));
-        }
+        let mut routes = compile_routes(data)?;
         let hints = tls::root_hints(context.register);
         let mut sites = HashMap::new();
         for site in &data.sites {
@@ -377,6 +362,40 @@ impl Configuration {
     pub fn site(&self, host: &str) -> Option<&Arc<Site>> {
         self.sites.get(host)
     }
+}
+
+/// Checks everything of `data` but the TLS sides: what was refused here would not be published either.
+///
+/// # Errors
+/// The first [`ConfigurationFault`].
+pub fn check(data: &ConfigurationData) -> Result<(), ConfigurationFault> {
+    let mut hosts = BTreeSet::new();
+    match data.sites.iter().find(|site| !hosts.insert(&site.host)) {
+        Some(doubled) => Err(ConfigurationFault::DoubledSite(doubled.host.clone())),
+        None => compile_routes(data).map(drop),
+    }
+}
+
+fn compile_routes(
+    data: &ConfigurationData,
+) -> Result<HashMap<Hostname, Vec<Arc<Route>>>, ConfigurationFault> {
+    let upstreams = data
+        .upstreams
+        .iter()
+        .map(|upstream| Ok((upstream.name.clone(), Arc::new(compile_upstream(upstream)?))))
+        .collect::<Result<HashMap<_, _>, ConfigurationFault>>()?;
+    let mut routes = HashMap::<Hostname, Vec<Arc<Route>>>::new();
+    for route in &data.routes {
+        let site = data.sites.iter().find(|site| site.host == route.host).ok_or_else(|| {
+            ConfigurationFault::UnknownSite {
+                host: route.host.clone(),
+                path_prefix: route.path_prefix.clone(),
+            }
+        })?;
+        let compiled = compile_route(route, site, &upstreams)?;
+        routes.entry(route.host.clone()).or_default().push(Arc::new(compiled));
+    }
+    Ok(routes)
 }
 
 fn compile_site(

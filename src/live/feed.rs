@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
+use tracing::Instrument;
 
 use super::configuration::{ConfigurationData, ConfigurationFault};
 use crate::domain::{Change, Enforced, UtcTime};
@@ -106,7 +107,7 @@ impl Feed {
         let answers = join_all(edges.iter().map(|edge| {
             let (edge, update) = (edge.clone(), update.clone());
             // In a task of its own: whoever stops waiting does not stop the edge halfway.
-            let applying = tokio::spawn(async move { edge.apply(&update).await });
+            let applying = tokio::spawn(async move { edge.apply(&update).await }.in_current_span());
             tokio::time::timeout(ACKNOWLEDGE_WITHIN, applying)
         }))
         .await;

@@ -160,16 +160,16 @@ impl Journal {
             .map_err(io(&log_path))?;
         let mut bytes = Vec::new();
         log.read_to_end(&mut bytes).map_err(io(&log_path))?;
-        let (mut at, mut position) = (0, 0);
-        while let Some(sealed) = next_frame(&bytes[at..]) {
+        let (mut position, (frames, torn)) = (0, frames(&bytes));
+        for sealed in frames {
             let place = self.place("log", generation, position);
             self.is_under_old_key |= self.seal.is_outdated(sealed);
             restored.take(self.open_frame(&log_path, &place, sealed)?);
-            at += 4 + sealed.len();
             position += 1;
         }
-        if at < bytes.len() {
-            tracing::warn!(bytes = bytes.len() - at, "Cut an unfinished update off the edge's snapshot");
+        let at = bytes.len() - torn;
+        if torn > 0 {
+            tracing::warn!(bytes = torn, "Cut an unfinished update off the edge's snapshot");
             log.set_len(at as u64).map_err(io(&log_path))?;
         }
         sync_directory(&self.directory).map_err(io(&self.directory))?;
@@ -338,6 +338,21 @@ impl Restored {
 
 fn place(edge: &str, part: &str, generation: u64, position: u64) -> Vec<u8> {
     format!("{FORMAT}\n{edge}\n{part}\n{generation}\n{position}").into_bytes()
+}
+
+/// The sealed frames of a log, and how many octets of an unfinished one stand behind them.
+pub fn frames(bytes: &[u8]) -> (Vec<&[u8]>, usize) {
+    let (mut frames, mut rest) = (Vec::new(), bytes);
+    while let Some(sealed) = next_frame(rest) {
+        frames.push(sealed);
+        rest = &rest[4 + sealed.len()..];
+    }
+    (frames, rest.len())
+}
+
+/// Whether an opened frame is one of ours.
+pub fn is_understood(plain: &[u8]) -> bool {
+    serde_json::from_slice::<Frame>(plain).is_ok()
 }
 
 /// The first whole frame of `bytes`, if there is one. A tail of zeros is what a power cut leaves of a

@@ -5,7 +5,7 @@ use std::time::Duration;
 use askama::Template;
 
 use super::Recipient;
-use crate::domain::UtcTime;
+use crate::domain::{DeviceId, UtcTime};
 use crate::store::outbox::OutgoingMail;
 
 /// A letter that is to be written.
@@ -19,6 +19,17 @@ pub enum Letter<'a> {
         link: &'a str,
         /// Until when it works.
         expires_at: UtcTime,
+    },
+    /// To a device's owner: the renewal of its certificate is open.
+    RenewalDue {
+        /// The device.
+        device: &'a str,
+        /// Its identity, for the link.
+        device_id: DeviceId,
+        /// End of validity.
+        ends_at: UtcTime,
+        /// What is left of it.
+        left: Duration,
     },
     /// To a device's owner: its certificate ends soon.
     ExpiryWarning {
@@ -63,6 +74,7 @@ impl Letter<'_> {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Invitation { .. } => "invitation",
+            Self::RenewalDue { .. } => "renewal_due",
             Self::ExpiryWarning { .. } => "expiry_warning",
             Self::ExpiryDigest { .. } => "expiry_digest",
             Self::RenewalFailed { .. } => "renewal_failed",
@@ -83,6 +95,14 @@ impl Letter<'_> {
                 let text = InvitationText { installation, person, device, link, expires: &expires };
                 let html = InvitationHtml { installation, person, device, link, expires: &expires };
                 (format!("Your invitation to {installation}"), text.render()?, html.render()?)
+            }
+            Self::RenewalDue { device, device_id, ends_at, left } => {
+                let (ends, left) = (plain_time(ends_at), plain_span(left));
+                let link = door.map(|door| format!("{door}/#/devices/{device_id}/renew"));
+                let link = link.as_deref();
+                let text = RenewalDueText { installation, person, device, ends: &ends, left: &left, link };
+                let html = RenewalDueHtml { installation, person, device, ends: &ends, left: &left, link };
+                (format!("Renew the certificate of {device} within {left}"), text.render()?, html.render()?)
             }
             Self::ExpiryWarning { device, ends_at, left } => {
                 let (ends, left) = (plain_time(ends_at), plain_span(left));
@@ -130,6 +150,28 @@ struct InvitationHtml<'a> {
     device: Option<&'a str>,
     link: &'a str,
     expires: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "renewal_due.txt", config = "src/mail/askama.toml")]
+struct RenewalDueText<'a> {
+    installation: &'a str,
+    person: &'a str,
+    device: &'a str,
+    ends: &'a str,
+    left: &'a str,
+    link: Option<&'a str>,
+}
+
+#[derive(Template)]
+#[template(path = "renewal_due.html", config = "src/mail/askama.toml")]
+struct RenewalDueHtml<'a> {
+    installation: &'a str,
+    person: &'a str,
+    device: &'a str,
+    ends: &'a str,
+    left: &'a str,
+    link: Option<&'a str>,
 }
 
 #[derive(Template)]
@@ -255,6 +297,10 @@ mod tests {
         let left = Duration::from_secs(30 * 86_400);
         for (letter, fact) in [
             (Letter::ExpiryWarning { device: "phone", ends_at: at, left }, "30 days"),
+            (
+                Letter::RenewalDue { device: "phone", device_id: DeviceId::new(), ends_at: at, left },
+                "https://door.example/#/devices/",
+            ),
             (Letter::ExpiryDigest { items: &items }, "server certificate of app"),
             (
                 Letter::RenewalFailed {

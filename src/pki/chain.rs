@@ -1,13 +1,17 @@
 //! Looks at certificates that a visitor presented, to say *why* they are refused. Never decides that
 //! one is accepted: that takes the register. Bounded, and safe on hostile bytes.
 
+use std::collections::BTreeSet;
+
 use der::asn1::{AnyRef, ObjectIdentifier};
 use der::{Decode, Reader};
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
 
 use super::authority::basic_constraints;
 use super::read::{self, Signed, Tbs};
 use super::{oid, verify};
-use crate::domain::{Serial, UtcTime};
+use crate::domain::{Hostname, Serial, UtcTime};
 
 /// Longer certificates are refused unread.
 pub const MAX_OCTETS: usize = 16 * 1024;
@@ -79,6 +83,24 @@ pub fn signed_by(cert_der: &[u8], issuer_spki_der: &[u8]) -> bool {
         let Signed { body, algorithm, signature } = certificate;
         verify::verify(issuer_spki_der, &algorithm, body, signature).is_ok()
     })
+}
+
+/// The DNS names of a certificate of ours, in its subjectAltName.
+///
+/// # Errors
+/// [`ChainError`].
+pub fn dns_names(der: &[u8]) -> Result<BTreeSet<Hostname>, ChainError> {
+    if der.len() > MAX_OCTETS {
+        return Err(ChainError::TooLong);
+    }
+    let tbs = Tbs::from_der(Signed::from_der(der)?.body)?;
+    let Some(extension) = tbs.extension(oid::SUBJECT_ALT_NAME) else { return Ok(BTreeSet::new()) };
+    let names = SubjectAltName::from_der(extension.value)?.0;
+    let host = |name: &GeneralName| match name {
+        GeneralName::DnsName(name) => Hostname::normalize(name.as_str()).ok(),
+        _ => None,
+    };
+    Ok(names.iter().filter_map(host).collect())
 }
 
 fn purposes(value: &[u8]) -> der::Result<Vec<ObjectIdentifier>> {

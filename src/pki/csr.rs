@@ -5,9 +5,9 @@ use der::Decode;
 use der::asn1::AnyRef;
 
 use super::key_policy::{KeyPolicy, KeyRefused, PublicKey};
-use super::pem;
 use super::read::{Signed, sequence_bytes};
 use super::verify::{SignatureError, verify};
+use super::{encode, oid, pem};
 
 /// The longest request taken, DER or PEM, in octets. An RSA-4096 request with every extension that
 /// anyone asks for has less than 4 KiB.
@@ -68,6 +68,16 @@ fn public_key_of(info: &[u8]) -> der::Result<&[u8]> {
         }
         Ok(spki)
     })
+}
+
+/// What we would like to see in a request, as `CsrAttrs` (RFC 7030 §4.5.2): a P-256 key, and a
+/// signature with SHA-256. Other keys that the profile allows are taken all the same.
+pub fn wished_attributes() -> Vec<u8> {
+    let curve = encode::set_of_one(&encode::oid(oid::PRIME256V1));
+    encode::sequence(&[
+        &encode::sequence(&[&encode::oid(oid::EC_PUBLIC_KEY), &curve]),
+        &encode::oid(oid::ECDSA_WITH_SHA256),
+    ])
 }
 
 /// Why a signing request is refused. The texts speak to whoever made it.

@@ -71,6 +71,8 @@ pub(super) fn public_key() -> PublicKey {
     PublicKey::from_spki_der(&keygen::generate_p256().1, &KeyPolicy::default()).unwrap()
 }
 
+static NO_NAMES: std::collections::BTreeSet<crate::domain::Hostname> = std::collections::BTreeSet::new();
+
 pub(super) fn leaf<'a>(public_key: &'a PublicKey, urls: &'a [String], uris: &'a [String]) -> ClientLeaf<'a> {
     ClientLeaf {
         serial: serial(9),
@@ -78,6 +80,7 @@ pub(super) fn leaf<'a>(public_key: &'a PublicKey, urls: &'a [String], uris: &'a 
         common_name: "Änna Example",
         email: Some("anna@example.com"),
         uris,
+        dns_names: &NO_NAMES,
         not_before: START,
         not_after: END,
         crl_urls: urls,

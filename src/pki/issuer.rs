@@ -1,6 +1,8 @@
 //! Builds the to-be-signed bytes of every certificate of the house, lints them and hands them out as
 //! [`Prepared`]. Called by `ca`; the signature is made elsewhere (file, PKCS#11, Vault).
 
+use std::collections::BTreeSet;
+
 use super::authority::AuthorityCertificate;
 use super::extensions as ext;
 use super::key_policy::{KeyPolicy, KeyRefused, PublicKey};
@@ -9,7 +11,7 @@ use super::names::{self, NameError};
 use super::prepared::{Body, Prepared, signature_algorithm};
 use super::{encode, oid};
 pub use crate::domain::AuthorityKind;
-use crate::domain::{Serial, UtcTime};
+use crate::domain::{Hostname, Serial, UtcTime};
 
 /// What a client certificate says. Everything comes from the authenticated person and the profile;
 /// only the key is the requester's.
@@ -25,6 +27,8 @@ pub struct ClientLeaf<'a> {
     pub email: Option<&'a str>,
     /// For URI names, `urn:uuid:<person id>`.
     pub uris: &'a [String],
+    /// For DNS names, given by an administrator.
+    pub dns_names: &'a BTreeSet<Hostname>,
     /// First second of validity.
     pub not_before: UtcTime,
     /// Last second of validity.
@@ -60,6 +64,12 @@ pub struct AuthorityTemplate<'a> {
     pub issuer_urls: &'a [String],
 }
 
+/// How many authorities may stand below a root: another root that it vouches for, and that one's
+/// issuing authority.
+pub const ROOT_PATH_LEN: u8 = 2;
+/// Below an issuing authority stand leaves alone.
+pub const ISSUING_PATH_LEN: u8 = 0;
+
 /// Prepares a client certificate: clientAuth only, digitalSignature only.
 ///
 /// # Errors
@@ -75,6 +85,9 @@ pub fn prepare_client(
     }
     for uri in leaf.uris {
         names.push(names::uri(uri, &["urn", "https"], "scheme urn or https")?);
+    }
+    for name in leaf.dns_names {
+        names.push(names::host(name.as_str())?);
     }
     let mut extensions = vec![
         ext::authority_key_identifier(issuer.key_id()),
@@ -174,6 +187,9 @@ impl Fields<'_> {
             return Err(PrepareError::Validity { from: self.not_before, to: self.not_after });
         }
         let tbs = self.tbs();
+        if tbs.len() > MAX_TBS_OCTETS {
+            return Err(PrepareError::TooLong(tbs.len()));
+        }
         let findings = rules(&tbs);
         if !findings.is_empty() {
             return Err(PrepareError::Lint(findings));
@@ -186,6 +202,9 @@ impl Fields<'_> {
         })
     }
 }
+
+/// What leaves room for the signature within [`super::chain::MAX_OCTETS`].
+const MAX_TBS_OCTETS: usize = super::chain::MAX_OCTETS - 128;
 
 fn authority_key(template: &AuthorityTemplate<'_>) -> Result<PublicKey, PrepareError> {
     let only_p256 = KeyPolicy { p256: true, p384: false, ed25519: false, rsa_min_bits: None };
@@ -205,8 +224,8 @@ fn authority_extensions(
     issuer: Option<&AuthorityCertificate>,
 ) -> Result<Vec<Vec<u8>>, NameError> {
     let (path_len, purpose) = match template.kind {
-        AuthorityKind::Root => (1, None),
-        AuthorityKind::Issuing => (0, Some(oid::KP_CLIENT_AUTH)),
+        AuthorityKind::Root => (ROOT_PATH_LEN, None),
+        AuthorityKind::Issuing => (ISSUING_PATH_LEN, Some(oid::KP_CLIENT_AUTH)),
         AuthorityKind::LocalServer => (0, Some(oid::KP_SERVER_AUTH)),
     };
     let mut extensions = Vec::new();
@@ -277,6 +296,9 @@ pub enum PrepareError {
     /// A serial number is in the list of revoked certificates twice.
     #[error("serial {0} is listed as revoked twice")]
     Duplicate(Serial),
+    /// Nobody reads it: our own edges refuse longer ones unread.
+    #[error("the certificate would be longer than {most} octets, its body alone has {0}", most = super::chain::MAX_OCTETS)]
+    TooLong(usize),
     /// The bytes break a rule; a fault of this program, not of the caller.
     #[error("the to-be-signed bytes break {} rule(s), the first being {}", .0.len(), lint::first(.0))]
     Lint(Vec<Finding>),

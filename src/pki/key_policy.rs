@@ -4,6 +4,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{self, ParsedPublicKey};
 use der::Decode;
 use der::asn1::{AnyRef, ObjectIdentifier, UintRef};
+use serde::{Deserialize, Serialize};
 use spki::SubjectPublicKeyInfoRef;
 
 use super::oid;
@@ -25,7 +26,8 @@ pub enum KeyKind {
 }
 
 /// Which kinds of key a profile takes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KeyPolicy {
     /// ECDSA P-256, which every device and browser can make.
     pub p256: bool,
@@ -40,6 +42,19 @@ pub struct KeyPolicy {
 impl Default for KeyPolicy {
     fn default() -> Self {
         Self { p256: true, p384: true, ed25519: false, rsa_min_bits: Some(RSA_FLOOR_BITS) }
+    }
+}
+
+impl KeyPolicy {
+    /// Every kind of key that any profile may take: what can be read at all.
+    pub const ANY: Self = Self { p256: true, p384: true, ed25519: true, rsa_min_bits: Some(RSA_FLOOR_BITS) };
+
+    /// Whether this policy takes keys of this kind.
+    ///
+    /// # Errors
+    /// [`KeyRefused`] names what to make instead.
+    pub fn admit(&self, kind: KeyKind) -> Result<(), KeyRefused> {
+        admit(kind, self)
     }
 }
 

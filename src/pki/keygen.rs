@@ -47,8 +47,17 @@ pub fn sign_p256(key_pkcs8: &[u8], message: &[u8]) -> Result<Vec<u8>, KeygenErro
 /// [`KeygenError`] for another kind of key, or a name that does not fit.
 pub fn client_csr(key_pkcs8: &[u8], common_name: &str) -> Result<Vec<u8>, KeygenError> {
     let subject = names::distinguished(&[(oid::COMMON_NAME, "the common name", Some(common_name))])?;
-    let attributes = encode::context_constructed(0, &[]);
-    let info = encode::sequence(&[&encode::number(0), &subject, &public_key(key_pkcs8)?, &attributes]);
+    sign_request(key_pkcs8, &subject, &[])
+}
+
+/// A request with this subject, DER, and these attributes, DER one after another in their order.
+pub(super) fn sign_request(
+    key_pkcs8: &[u8],
+    subject: &[u8],
+    attributes: &[u8],
+) -> Result<Vec<u8>, KeygenError> {
+    let attributes = encode::context_constructed(0, attributes);
+    let info = encode::sequence(&[&encode::number(0), subject, &public_key(key_pkcs8)?, &attributes]);
     let signature = sign_p256(key_pkcs8, &info)?;
     Ok(encode::sequence(&[&info, &signature_algorithm(), &encode::bits(&signature)]))
 }
@@ -76,6 +85,9 @@ pub enum KeygenError {
     /// Not a P-256 private key in PKCS#8 DER.
     #[error("not a P-256 private key in PKCS#8 DER")]
     Key,
+    /// Not a certificate in DER.
+    #[error("not a certificate in DER")]
+    Certificate,
     /// The name does not fit into a request.
     #[error("the name cannot go into the request: {0}")]
     Name(#[from] NameError),

@@ -6,10 +6,15 @@
 //! authority's leaves ([`server_leaf`]), of test fixtures and the command line ([`keygen`]), and
 //! those on their way into a PKCS#12 file ([`pkcs12`]).
 
+pub mod audit;
 pub mod authority;
+pub mod ceremony;
 pub mod chain;
 pub mod challenge;
+pub mod cms;
+pub mod continuity;
 pub mod crl;
+pub mod cross;
 pub mod csr;
 pub mod issuer;
 pub mod key_policy;
@@ -20,7 +25,9 @@ pub mod pem;
 pub mod pkcs12;
 pub mod prepared;
 pub mod profile;
+pub mod sealed_key;
 pub mod server_leaf;
+pub mod transfer;
 
 mod encode;
 mod extensions;

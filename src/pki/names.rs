@@ -16,7 +16,9 @@ pub const MAX_ATTRIBUTE_CHARS: usize = 64;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// An attribute of the subject.
-    #[error("{field} must have 1 to {MAX_ATTRIBUTE_CHARS} characters, none of them a control character")]
+    #[error(
+        "{field} must have 1 to {MAX_ATTRIBUTE_CHARS} characters, none of them a control character or one that hides or turns text"
+    )]
     Attribute {
         /// Which one.
         field: &'static str,
@@ -41,7 +43,7 @@ pub(super) fn distinguished(
         let Some(text) = text else { continue };
         let tidy = !text.trim().is_empty()
             && text.chars().count() <= MAX_ATTRIBUTE_CHARS
-            && !text.chars().any(char::is_control);
+            && !text.chars().any(|c| char::is_control(c) || is_invisible(c));
         if !tidy {
             return Err(NameError::Attribute { field });
         }
@@ -50,6 +52,13 @@ pub(super) fn distinguished(
         rdns.push(encode::set_of_one(&attribute));
     }
     Ok(encode::sequence_of(&rdns))
+}
+
+/// Characters that make a name look like another one: marks and overrides of direction, spaces without
+/// width, separators of lines. Joiners (U+200C, U+200D) belong to several scripts and stay.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// The first common name in a Name, or empty text.

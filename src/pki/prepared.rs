@@ -27,6 +27,11 @@ impl Prepared {
         &self.body.tbs
     }
 
+    /// The SubjectPublicKeyInfo, DER, of the key that is to sign.
+    pub fn issuer_spki(&self) -> &[u8] {
+        &self.body.issuer_spki
+    }
+
     /// SHA-256 of the bytes to sign: what an intent records.
     pub fn tbs_sha256(&self) -> [u8; 32] {
         let mut octets = [0; 32];

@@ -1,10 +1,12 @@
 //! The audit: append-only, two events an act. The database itself refuses an update.
 
 use entity::audit_event;
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-};
+use futures_util::future::BoxFuture;
+#[cfg(feature = "test-util")]
+use sea_orm::ConnectionTrait;
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
+use super::writer::Rows;
 use super::{Store, StoreError, Transaction};
 use crate::domain::audit::{Act, Outcome};
 use crate::domain::{Actor, AuditEventId, UtcTime};
@@ -39,8 +41,7 @@ impl Store {
         now: UtcTime,
     ) -> Result<Act, StoreError> {
         let act = Act { started: AuditEventId::new(), actor, action, object, request_id };
-        let row = event(&act, act.started, "started", None, None, now);
-        audit_event::Entity::insert(row).exec_without_returning(self.writer()).await?;
+        self.writer.add(Event(event(&act, act.started, "started", None, None, now))).await?;
         Ok(act)
     }
 
@@ -55,7 +56,21 @@ impl Store {
         detail: Option<&str>,
         now: UtcTime,
     ) -> Result<(), StoreError> {
-        finish(self.writer(), act, outcome, detail, now).await
+        self.writer.add(Event(finished(act, outcome, detail, now))).await
+    }
+
+    /// When the newest act was recorded: no later act may happen before it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn last_audited(&self) -> Result<Option<UtcTime>, StoreError> {
+        // By id, which is ordered by time and indexed.
+        let query = audit_event::Entity::find()
+            .select_only()
+            .column(audit_event::Column::At)
+            .order_by_desc(audit_event::Column::Id)
+            .into_tuple::<i64>();
+        Ok(query.one(self.reader()).await?.map(UtcTime::from_unix))
     }
 
     /// The newest events first, at most `limit`.
@@ -78,6 +93,18 @@ impl Store {
             query = query.filter(audit_event::Column::Id.lt(before));
         }
         Ok(query.order_by_desc(audit_event::Column::Id).limit(limit).all(self.reader()).await?)
+    }
+
+    /// Outcome and detail of an act that is finished.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn end_of_act(&self, act: &str) -> Result<Option<(String, String)>, StoreError> {
+        let query = audit_event::Entity::find()
+            .filter(audit_event::Column::Act.eq(act))
+            .filter(audit_event::Column::Phase.eq("finished"));
+        let found = query.one(self.reader()).await?;
+        Ok(found.map(|row| (row.outcome.unwrap_or_default(), row.detail.unwrap_or_default())))
     }
 
     /// Closes, as `unknown`, acts that were started before `before` and never finished. Returns how many.
@@ -124,8 +151,66 @@ impl Store {
     /// # Errors
     /// Always, if the table is append-only.
     pub async fn try_to_change_the_audit(&self) -> Result<(), StoreError> {
-        self.writer().execute_unprepared("UPDATE audit_event SET actor = 'nobody'").await?;
+        self.tamper("UPDATE audit_event SET actor = 'nobody'").await
+    }
+
+    /// Does to the database what an intruder would, or a disk.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database refuses.
+    pub async fn tamper(&self, sql: &str) -> Result<(), StoreError> {
+        self.writer().execute_unprepared(sql).await?;
         Ok(())
+    }
+
+    /// Lets no event in any more whose phase is `phase`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn refuse_audit_events(&self, phase: &str) -> Result<(), StoreError> {
+        self.tamper(&match self.is_sqlite() {
+            true => format!(
+                "CREATE TRIGGER audit_is_full BEFORE INSERT ON audit_event WHEN NEW.phase = '{phase}' \
+                 BEGIN SELECT RAISE(ABORT, 'no space left'); END"
+            ),
+            false => format!(
+                "CREATE FUNCTION audit_is_full() RETURNS trigger LANGUAGE plpgsql AS \
+                 $$ BEGIN RAISE EXCEPTION 'no space left'; END $$; \
+                 CREATE TRIGGER audit_is_full BEFORE INSERT ON audit_event FOR EACH ROW \
+                 WHEN (NEW.phase = '{phase}') EXECUTE FUNCTION audit_is_full()"
+            ),
+        })
+        .await
+    }
+
+    /// Lets events in again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn accept_audit_events(&self) -> Result<(), StoreError> {
+        let on = if self.is_sqlite() { "" } else { " ON audit_event" };
+        self.tamper(&format!("DROP TRIGGER audit_is_full{on}")).await
+    }
+
+    /// Makes a table changeable for whoever owns the database.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn allow_changes(&self, table: &str) -> Result<(), StoreError> {
+        self.tamper(&match self.is_sqlite() {
+            true => format!("DROP TRIGGER {table}_no_update; DROP TRIGGER {table}_no_delete"),
+            false => format!("DROP TRIGGER {table}_append_only ON {table}"),
+        })
+        .await
+    }
+
+    /// How many serials were ever handed out.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn reserved_serials(&self) -> Result<u64, StoreError> {
+        use sea_orm::PaginatorTrait;
+        Ok(entity::serial::Entity::find().count(self.reader()).await?)
     }
 }
 
@@ -141,20 +226,37 @@ impl Transaction {
         detail: Option<&str>,
         now: UtcTime,
     ) -> Result<(), StoreError> {
-        finish(self.connection(), act, outcome, detail, now).await
+        let row = finished(act, outcome, detail, now);
+        audit_event::Entity::insert(row).exec_without_returning(self.connection()).await?;
+        Ok(())
     }
 }
 
-async fn finish<C: ConnectionTrait>(
-    connection: &C,
+/// An event that is written together with those of others.
+struct Event(audit_event::ActiveModel);
+
+impl Rows for Event {
+    type Answer = ();
+
+    fn write<'t>(
+        all: &'t [Self],
+        transaction: &'t Transaction,
+    ) -> BoxFuture<'t, Result<Vec<()>, StoreError>> {
+        Box::pin(async move {
+            let rows = all.iter().map(|event| event.0.clone());
+            audit_event::Entity::insert_many(rows).exec_without_returning(transaction.connection()).await?;
+            Ok(vec![(); all.len()])
+        })
+    }
+}
+
+pub(in crate::store) fn finished(
     act: &Act,
     outcome: Outcome,
     detail: Option<&str>,
     now: UtcTime,
-) -> Result<(), StoreError> {
-    let row = event(act, AuditEventId::new(), "finished", Some(outcome), detail, now);
-    audit_event::Entity::insert(row).exec_without_returning(connection).await?;
-    Ok(())
+) -> audit_event::ActiveModel {
+    event(act, AuditEventId::new(), "finished", Some(outcome), detail, now)
 }
 
 fn event(

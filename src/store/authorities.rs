@@ -2,7 +2,7 @@
 
 use entity::{authority, serial, signing_key};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{Store, StoreError, Transaction, at, named, parse};
 use crate::domain::{AuthorityKind, AuthorityState, Serial, Slug, UtcTime};
@@ -46,11 +46,17 @@ pub struct SigningKey {
     pub id: KeyId,
     /// Its public half, SubjectPublicKeyInfo DER.
     pub spki: Vec<u8>,
-    /// Its private half, PKCS#8 DER, sealed under the authority vault at [`SigningKey::place`].
+    /// Its private half, PKCS#8 DER, sealed under the authority vault at [`SigningKey::place`]. Empty
+    /// when it is not in this system: the key of an offline root.
     pub sealed: Vec<u8>,
 }
 
 impl SigningKey {
+    /// Whether the private half is in this system.
+    pub fn is_here(&self) -> bool {
+        !self.sealed.is_empty()
+    }
+
     /// Where the private half of key `id` is sealed to.
     pub fn place(id: &KeyId) -> Place<'_> {
         Place { table: "signing_key", column: "sealed", row: &id.0 }
@@ -99,6 +105,18 @@ impl Store {
         let row = row.ok_or(StoreError::Missing { what: "signing key" })?;
         Ok(SigningKey { id: id.clone(), spki: row.spki, sealed: row.sealed })
     }
+
+    /// The keys that sign or signed checkpoints of the audit, by id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn audit_signing_keys(&self) -> Result<Vec<SigningKey>, StoreError> {
+        let query = signing_key::Entity::find()
+            .filter(signing_key::Column::Id.starts_with("audit-"))
+            .order_by_asc(signing_key::Column::Id);
+        let rows = query.all(self.reader()).await?.into_iter();
+        Ok(rows.map(|row| SigningKey { id: KeyId(row.id), spki: row.spki, sealed: row.sealed }).collect())
+    }
 }
 
 impl Store {
@@ -119,6 +137,20 @@ impl Store {
 }
 
 impl Transaction {
+    /// Where an authority stands, as this transaction sees it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn authority_state(&self, name: &Slug) -> Result<Option<AuthorityState>, StoreError> {
+        let query = authority::Entity::find_by_id(name.to_string())
+            .select_only()
+            .column(authority::Column::State)
+            .into_tuple::<String>();
+        let found = query.one(self.connection()).await?;
+        let read = |name: String| named("an authority's state", &name, AuthorityState::from_name(&name));
+        found.map(read).transpose()
+    }
+
     /// Takes a serial for `purpose`; from here on it is never handed out again, used or not.
     ///
     /// # Errors
@@ -197,7 +229,7 @@ impl Transaction {
     }
 }
 
-fn read(row: authority::Model) -> Result<Authority, StoreError> {
+pub(in crate::store) fn read(row: authority::Model) -> Result<Authority, StoreError> {
     Ok(Authority {
         name: parse("an authority's name", &row.name)?,
         kind: named("an authority's kind", &row.kind, AuthorityKind::from_name(&row.kind))?,

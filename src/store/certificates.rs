@@ -1,9 +1,12 @@
 //! Client certificates: what we are about to sign, what we signed, what we took back.
 
+use std::collections::{BTreeSet, HashMap};
+
 use entity::{certificate, intent};
 use sea_orm::sea_query::{Expr, Func};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
+use super::inventory::search_key;
 use super::{Store, StoreError, Transaction, at, named, parse};
 use crate::domain::{
     CertificateRecord, DeviceId, Fingerprint, LineageId, PersonId, RevocationReason, Serial, Slug, UtcTime,
@@ -165,6 +168,9 @@ pub struct CertificateFilter {
     pub after: Option<Serial>,
 }
 
+/// Certificates of one key that are looked at; renewals mostly bring new keys.
+const MOST_WITH_ONE_KEY: u64 = 20;
+
 impl Store {
     /// The certificate with this serial.
     ///
@@ -208,6 +214,79 @@ impl Store {
         query.all(self.reader()).await?.into_iter().map(read).collect()
     }
 
+    /// The certificates of a person with this key, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn certificates_with_key(
+        &self,
+        person: PersonId,
+        spki_sha256: &str,
+    ) -> Result<Vec<Certificate>, StoreError> {
+        let query = certificate::Entity::find()
+            .filter(certificate::Column::SpkiSha256.eq(spki_sha256))
+            .filter(certificate::Column::PersonId.eq(person.to_string()))
+            .order_by_desc(certificate::Column::IssuedAt)
+            .limit(MOST_WITH_ONE_KEY);
+        query.all(self.reader()).await?.into_iter().map(read).collect()
+    }
+
+    /// For each of these certificates that has one: the newest unrevoked certificate of its lineage that
+    /// ends later.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn successors(
+        &self,
+        of: impl IntoIterator<Item = &Certificate>,
+    ) -> Result<HashMap<Serial, Serial>, StoreError> {
+        let of: Vec<&Certificate> = of.into_iter().collect();
+        let lineages: BTreeSet<String> = of.iter().map(|one| one.lineage.to_string()).collect();
+        if lineages.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows = certificate::Entity::find()
+            .select_only()
+            .columns([
+                certificate::Column::Lineage,
+                certificate::Column::Serial,
+                certificate::Column::NotAfter,
+            ])
+            .filter(certificate::Column::Lineage.is_in(lineages))
+            .filter(certificate::Column::RevokedAt.is_null())
+            .order_by_desc(certificate::Column::NotAfter)
+            .into_tuple::<(String, String, i64)>()
+            .all(self.reader())
+            .await?;
+        let mut found = HashMap::new();
+        for one in of {
+            let lineage = one.lineage.to_string();
+            let later = |row: &&(String, String, i64)| row.0 == lineage && row.2 > one.not_after.as_unix();
+            if let Some((_, serial, _)) = rows.iter().find(later) {
+                found.insert(one.serial, parse("a certificate's serial", serial)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Certificates whose overlap with their successor is over at `now`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn superseded_certificates(
+        &self,
+        now: UtcTime,
+        limit: u64,
+    ) -> Result<Vec<Certificate>, StoreError> {
+        let query = certificate::Entity::find()
+            .filter(certificate::Column::SupersedeAt.lte(now.as_unix()))
+            .filter(certificate::Column::RevokedAt.is_null())
+            .filter(certificate::Column::NotAfter.gte(now.as_unix()))
+            .order_by_asc(certificate::Column::SupersedeAt)
+            .limit(limit);
+        query.all(self.reader()).await?.into_iter().map(read).collect()
+    }
+
     /// Intents that were recorded before `before` and have no outcome yet.
     ///
     /// # Errors
@@ -227,27 +306,7 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`]; then nothing must be signed.
     pub async fn record_intent(&self, new: &Intent) -> Result<(), StoreError> {
-        let mut row = intent::ActiveModel {
-            serial: Set(new.serial.to_string()),
-            authority: Set(new.authority.to_string()),
-            tbs: Set(new.tbs.clone()),
-            person_id: Set(String::new()),
-            device_id: Set(String::new()),
-            profile: Set(String::new()),
-            not_after: Set(new.not_after.as_unix()),
-            created_at: Set(new.created_at.as_unix()),
-            resolved_at: Set(None),
-            outcome: Set(None),
-            purpose: Set(new.purpose.name().to_owned()),
-            lineage: Set(None),
-        };
-        if let IntentPurpose::Client { person, device, profile, lineage } = &new.purpose {
-            row.person_id = Set(person.to_string());
-            row.device_id = Set(device.to_string());
-            row.profile = Set(profile.to_string());
-            row.lineage = Set(Some(lineage.to_string()));
-        }
-        intent::Entity::insert(row).exec_without_returning(self.connection()).await?;
+        intent::Entity::insert(intent_row(new)).exec_without_returning(self.connection()).await?;
         Ok(())
     }
 
@@ -256,29 +315,7 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`].
     pub async fn insert_certificate(&self, new: &Certificate) -> Result<(), StoreError> {
-        let row = certificate::ActiveModel {
-            serial: Set(new.serial.to_string()),
-            authority: Set(new.authority.to_string()),
-            person_id: Set(new.person.to_string()),
-            device_id: Set(new.device.to_string()),
-            profile: Set(new.profile.to_string()),
-            lineage: Set(new.lineage.to_string()),
-            replaces: Set(new.replaces.map(|serial| serial.to_string())),
-            fingerprint: Set(new.fingerprint.to_string()),
-            spki_sha256: Set(new.spki_sha256.clone()),
-            subject: Set(new.subject.clone()),
-            email: Set(new.email.clone()),
-            not_before: Set(new.not_before.as_unix()),
-            not_after: Set(new.not_after.as_unix()),
-            issued_at: Set(new.issued_at.as_unix()),
-            der: Set(new.der.clone()),
-            revoked_at: Set(None),
-            revocation_reason: Set(None),
-            invalid_since: Set(None),
-            profile_version: Set(i64::try_from(new.profile_version).unwrap_or(i64::MAX)),
-            supersede_at: Set(None),
-        };
-        certificate::Entity::insert(row).exec_without_returning(self.connection()).await?;
+        certificate::Entity::insert(certificate_row(new)).exec_without_returning(self.connection()).await?;
         Ok(())
     }
 
@@ -346,6 +383,150 @@ impl Transaction {
     pub async fn is_revoked(&self, serial: Serial) -> Result<bool, StoreError> {
         let row = certificate::Entity::find_by_id(serial.to_string()).one(self.connection()).await?;
         Ok(row.is_none_or(|row| row.revoked_at.is_some()))
+    }
+
+    /// Whether this key is in a certificate of another lineage than `lineage`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_key_in_other_lineage(
+        &self,
+        spki_sha256: &str,
+        lineage: LineageId,
+    ) -> Result<bool, StoreError> {
+        let query = certificate::Entity::find()
+            .select_only()
+            .column(certificate::Column::Serial)
+            .filter(certificate::Column::SpkiSha256.eq(spki_sha256))
+            .filter(certificate::Column::Lineage.ne(lineage.to_string()))
+            .into_tuple::<String>();
+        Ok(query.one(self.connection()).await?.is_some())
+    }
+
+    /// How many lineages other than `lineage` the person has under `profile`: with a certificate that is
+    /// neither revoked nor expired at `now`, or with one that is being made.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn other_lineages(
+        &self,
+        person: PersonId,
+        profile: &Slug,
+        lineage: LineageId,
+        now: UtcTime,
+    ) -> Result<u32, StoreError> {
+        let own = lineage.to_string();
+        let mut others = self.lineages(person, profile, now).await?;
+        others.remove(&own);
+        Ok(u32::try_from(others.len()).unwrap_or(u32::MAX))
+    }
+
+    /// The person's lineages under `profile`: with a certificate that is neither revoked nor expired at
+    /// `now`, or with one that is being made.
+    pub(in crate::store) async fn lineages(
+        &self,
+        person: PersonId,
+        profile: &Slug,
+        now: UtcTime,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        let living = certificate::Entity::find()
+            .select_only()
+            .column(certificate::Column::Lineage)
+            .filter(certificate::Column::PersonId.eq(person.to_string()))
+            .filter(certificate::Column::Profile.eq(profile.to_string()))
+            .filter(certificate::Column::RevokedAt.is_null())
+            .filter(certificate::Column::NotAfter.gte(now.as_unix()))
+            .into_tuple::<String>()
+            .all(self.connection())
+            .await?;
+        let under_way = intent::Entity::find()
+            .select_only()
+            .column(intent::Column::Lineage)
+            .filter(intent::Column::PersonId.eq(person.to_string()))
+            .filter(intent::Column::Profile.eq(profile.to_string()))
+            .filter(intent::Column::ResolvedAt.is_null())
+            .filter(intent::Column::Lineage.is_not_null())
+            .into_tuple::<String>()
+            .all(self.connection())
+            .await?;
+        Ok(living.into_iter().chain(under_way).collect())
+    }
+
+    /// Says that every older certificate of the lineage is taken back at `when`, unless it is sooner.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn supersede(
+        &self,
+        lineage: LineageId,
+        successor: Serial,
+        when: UtcTime,
+    ) -> Result<(), StoreError> {
+        use certificate::Column;
+        certificate::Entity::update_many()
+            .col_expr(Column::SupersedeAt, Expr::value(when.as_unix()))
+            .filter(Column::Lineage.eq(lineage.to_string()))
+            .filter(Column::Serial.ne(successor.to_string()))
+            .filter(Column::RevokedAt.is_null())
+            .filter(
+                Condition::any()
+                    .add(Column::SupersedeAt.is_null())
+                    .add(Column::SupersedeAt.gt(when.as_unix())),
+            )
+            .exec(self.connection())
+            .await?;
+        Ok(())
+    }
+}
+
+pub(in crate::store) fn intent_row(new: &Intent) -> intent::ActiveModel {
+    let mut row = intent::ActiveModel {
+        serial: Set(new.serial.to_string()),
+        authority: Set(new.authority.to_string()),
+        tbs: Set(new.tbs.clone()),
+        person_id: Set(String::new()),
+        device_id: Set(String::new()),
+        profile: Set(String::new()),
+        not_after: Set(new.not_after.as_unix()),
+        created_at: Set(new.created_at.as_unix()),
+        resolved_at: Set(None),
+        outcome: Set(None),
+        purpose: Set(new.purpose.name().to_owned()),
+        lineage: Set(None),
+    };
+    if let IntentPurpose::Client { person, device, profile, lineage } = &new.purpose {
+        row.person_id = Set(person.to_string());
+        row.device_id = Set(device.to_string());
+        row.profile = Set(profile.to_string());
+        row.lineage = Set(Some(lineage.to_string()));
+    }
+    row
+}
+
+pub(in crate::store) fn certificate_row(new: &Certificate) -> certificate::ActiveModel {
+    certificate::ActiveModel {
+        serial: Set(new.serial.to_string()),
+        authority: Set(new.authority.to_string()),
+        person_id: Set(new.person.to_string()),
+        device_id: Set(new.device.to_string()),
+        profile: Set(new.profile.to_string()),
+        lineage: Set(new.lineage.to_string()),
+        replaces: Set(new.replaces.map(|serial| serial.to_string())),
+        fingerprint: Set(new.fingerprint.to_string()),
+        spki_sha256: Set(new.spki_sha256.clone()),
+        subject: Set(new.subject.clone()),
+        email: Set(new.email.clone()),
+        not_before: Set(new.not_before.as_unix()),
+        not_after: Set(new.not_after.as_unix()),
+        issued_at: Set(new.issued_at.as_unix()),
+        der: Set(new.der.clone()),
+        revoked_at: Set(None),
+        revocation_reason: Set(None),
+        invalid_since: Set(None),
+        profile_version: Set(i64::try_from(new.profile_version).unwrap_or(i64::MAX)),
+        supersede_at: Set(None),
+        subject_key: Set(search_key(&new.subject)),
+        email_key: Set(new.email.as_deref().map(search_key).unwrap_or_default()),
     }
 }
 

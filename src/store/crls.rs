@@ -218,6 +218,15 @@ impl Store {
 }
 
 impl Transaction {
+    /// How often what a list of `authority` must name has changed, as this transaction sees it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn list_changes(&self, authority: &Slug) -> Result<u64, StoreError> {
+        let row = crl_head::Entity::find_by_id(authority.to_string()).one(self.connection()).await?;
+        Ok(row.map_or(0, |row| unsigned(row.changes)))
+    }
+
     /// Publishes a signed list that was made of at least the first `changes` changes, unless a list with
     /// a higher number, or made of more changes, was published meanwhile: what is published never goes
     /// back, in number or in content. Older lists of the authority are dropped. Returns whether it was

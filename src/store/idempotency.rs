@@ -7,6 +7,7 @@ use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
 
 use super::{Store, StoreError};
+use crate::domain::audit::{Act, Outcome};
 use crate::domain::{Fingerprint, UtcTime};
 
 /// How long an answer is kept.
@@ -32,6 +33,11 @@ pub enum Claim {
     New,
     /// The same request is being answered at this moment.
     Running,
+    /// The same request was carried out, but the process died before its answer was kept.
+    Unanswered {
+        /// What the audit says came of it.
+        detail: String,
+    },
     /// The same request was answered.
     Answered(KeptAnswer),
     /// The key belongs to another request.
@@ -59,6 +65,7 @@ impl Store {
             answer: Set(None),
             location: Set(None),
             created_at: Set(now.as_unix()),
+            act: Set(None),
         };
         let inserted = idempotency_key::Entity::insert(row).exec_without_returning(self.writer()).await;
         match inserted.map_err(|error| StoreError::unique(error, "the idempotency key")) {
@@ -71,7 +78,10 @@ impl Store {
             None => Claim::Running,
             Some(row) if row.request_sha256 != request.to_string() => Claim::Reused,
             Some(row) => match row.status {
-                None => Claim::Running,
+                None => match self.what_came_of(row.act.as_deref()).await? {
+                    Some(detail) => Claim::Unanswered { detail },
+                    None => Claim::Running,
+                },
                 Some(status) => Claim::Answered(KeptAnswer {
                     status: u16::try_from(status).unwrap_or(200),
                     body: row.answer.unwrap_or_default(),
@@ -79,6 +89,29 @@ impl Store {
                 }),
             },
         })
+    }
+
+    /// Says under which act a claimed request is carried out. Before the act: from then on a repetition
+    /// finds what came of it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then the request must not be carried out.
+    pub async fn tie_idempotency_key(&self, scope: &str, key: &str, act: &Act) -> Result<(), StoreError> {
+        use idempotency_key::Column;
+        let tied = idempotency_key::Entity::update_many()
+            .col_expr(Column::Act, Expr::value(act.started.to_string()))
+            .filter(Column::Scope.eq(scope))
+            .filter(Column::Key.eq(key))
+            .exec(self.writer())
+            .await?;
+        if tied.rows_affected == 1 { Ok(()) } else { Err(StoreError::Missing { what: "idempotency key" }) }
+    }
+
+    /// What the audit says of an act that succeeded; `None` while it is open, or when it did not.
+    async fn what_came_of(&self, act: Option<&str>) -> Result<Option<String>, StoreError> {
+        let Some(act) = act else { return Ok(None) };
+        let finished = self.end_of_act(act).await?;
+        Ok(finished.filter(|(outcome, _)| outcome == Outcome::Succeeded.name()).map(|(_, detail)| detail))
     }
 
     /// Keeps the answer to a claimed request.
@@ -112,23 +145,30 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets answers that were kept long enough, and claims that a crash left. Returns how many.
+    /// Forgets answers that were kept long enough, and claims of requests that a crash cut off before
+    /// anything came of them. Returns how many.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn sweep_idempotency_keys(&self, now: UtcTime) -> Result<u64, StoreError> {
         use idempotency_key::Column;
-        use sea_orm::Condition;
-        let old = Condition::any().add(Column::CreatedAt.lt(now.minus(KEEP).as_unix())).add(
-            Condition::all()
-                .add(Column::Status.is_null())
-                .add(Column::CreatedAt.lt(now.minus(ABANDONED).as_unix())),
-        );
-        idempotency_key::Entity::delete_many()
-            .filter(old)
+        let old = idempotency_key::Entity::delete_many()
+            .filter(Column::CreatedAt.lt(now.minus(KEEP).as_unix()))
             .exec(self.writer())
-            .await
-            .map(|result| result.rows_affected)
-            .map_err(Into::into)
+            .await?;
+        let mut swept = old.rows_affected;
+        let cut_off = idempotency_key::Entity::find()
+            .filter(Column::Status.is_null())
+            .filter(Column::CreatedAt.lt(now.minus(ABANDONED).as_unix()))
+            .all(self.reader())
+            .await?;
+        for row in cut_off {
+            // Carried out: a repetition must not do it again.
+            if self.what_came_of(row.act.as_deref()).await?.is_none() {
+                self.forget_idempotency_key(&row.scope, &row.key).await?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
     }
 }

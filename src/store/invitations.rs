@@ -176,6 +176,20 @@ impl Transaction {
             .await?;
         Ok(())
     }
+
+    /// Opens an invitation again that was accepted and used in one step, because nothing was issued.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn reopen_invitation(&self, id: InvitationId) -> Result<(), StoreError> {
+        invitation::Entity::update_many()
+            .col_expr(invitation::Column::AcceptedAt, Expr::value(Option::<i64>::None))
+            .col_expr(invitation::Column::UsedAt, Expr::value(Option::<i64>::None))
+            .filter(invitation::Column::Id.eq(id.to_string()))
+            .exec(self.connection())
+            .await?;
+        Ok(())
+    }
 }
 
 fn read(row: invitation::Model) -> Result<Invitation, StoreError> {

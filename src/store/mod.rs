@@ -7,30 +7,41 @@
 pub mod acme;
 pub mod alerts;
 pub mod audit;
+pub mod audit_chain;
 pub mod authorities;
+pub mod backup;
+pub mod ceremonies;
 pub mod certificates;
 pub mod configuration;
 pub mod crls;
 pub mod data_keys;
+#[cfg(feature = "test-util")]
+mod evidence;
 pub mod idempotency;
 pub mod internal_certificates;
+pub mod inventory;
 pub mod invitations;
+pub mod issuance;
 pub mod jobs;
 pub mod leases;
 pub mod outbox;
 pub mod passwords;
 pub mod people;
+pub mod profiles;
 pub mod register;
 pub mod revocation;
+pub mod rollover;
 pub mod sessions;
 pub mod settings;
 pub mod setup;
 pub mod tokens;
+mod writer;
 
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use migration::{Migrator, MigratorTrait};
 use sea_orm::sqlx;
 use sea_orm::{
@@ -39,9 +50,14 @@ use sea_orm::{
 };
 
 use crate::domain::UtcTime;
+use writer::Writer;
 
 /// How long a writer waits for another process's lock on a SQLite file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Statements that a connection keeps prepared: those of a shared commit come in many lengths.
+const PREPARED: usize = 512;
+/// A connection that was idle for this long is tried before it is used.
+const TRY_AFTER: Duration = Duration::from_secs(5);
 /// How long a query waits for a connection before it fails as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -50,6 +66,10 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Store {
     read: DatabaseConnection,
     write: DatabaseConnection,
+    /// Closed from the beginning: what a task sees to which a test has taken the database away.
+    #[cfg(feature = "test-util")]
+    severed: DatabaseConnection,
+    writer: Writer,
 }
 
 /// Why the database did not do it.
@@ -130,11 +150,31 @@ fn is_connection_lost(cause: &sqlx::Error) -> bool {
 }
 
 impl StoreError {
+    #[cfg(feature = "test-util")]
+    fn lost() -> Self {
+        Self::Unavailable(DbErr::Conn(RuntimeErr::Internal("the connection was lost".to_owned())))
+    }
+
     /// Turns a violated unique constraint into [`StoreError::Taken`].
     pub fn unique(error: DbErr, what: &'static str) -> Self {
         match error.sql_err() {
             Some(SqlErr::UniqueConstraintViolation(_)) => Self::Taken { what },
             _ => error.into(),
+        }
+    }
+
+    /// The same for another caller of the same commit.
+    fn retold(&self) -> Self {
+        let told = |error: &DbErr| DbErr::Custom(error.to_string());
+        match self {
+            Self::Unavailable(error) => Self::Unavailable(told(error)),
+            Self::Taken { what } => Self::Taken { what },
+            Self::Conflict { what } => Self::Conflict { what },
+            Self::Missing { what } => Self::Missing { what },
+            Self::Corrupt { what, detail } => Self::Corrupt { what, detail: detail.clone() },
+            Self::Schema { found, known } => Self::Schema { found: *found, known: *known },
+            Self::File(error) => Self::File(std::io::Error::new(error.kind(), error.to_string())),
+            Self::Database(error) => Self::Database(told(error)),
         }
     }
 }
@@ -148,11 +188,32 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`]; whether it happened is unknown only if the connection broke.
     pub async fn commit(self) -> Result<(), StoreError> {
+        #[cfg(feature = "test-util")]
+        match crate::crash::at_commit() {
+            crate::crash::AtCommit::Answer => {}
+            crate::crash::AtCommit::Refuse => return Err(StoreError::lost()),
+            crate::crash::AtCommit::LoseAnswer => {
+                self.0.commit().await?;
+                return Err(StoreError::lost());
+            }
+        }
         Ok(self.0.commit().await?)
     }
 
     pub(in crate::store) fn connection(&self) -> &DatabaseTransaction {
         &self.0
+    }
+}
+
+#[cfg(feature = "test-util")]
+impl Transaction {
+    /// Runs what no function here does, so that a test sees what becomes of it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn execute(&self, sql: &str) -> Result<(), StoreError> {
+        self.0.execute_unprepared(sql).await?;
+        Ok(())
     }
 }
 
@@ -184,16 +245,32 @@ impl Store {
             let write = Database::connect(sqlite(&url, 1)).await.map_err(StoreError::Unavailable)?;
             let read =
                 Database::connect(sqlite(&url, max_connections)).await.map_err(StoreError::Unavailable)?;
-            return Ok(Self { read, write });
+            return Ok(Self {
+                #[cfg(feature = "test-util")]
+                severed: severed(sqlite(&url, 1)).await?,
+                read,
+                writer: Writer::new(write.clone()),
+                write,
+            });
         }
         let mut options = ConnectOptions::new(url);
         options
             .max_connections(max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire_if_idle_for(TRY_AFTER)
+            .map_sqlx_postgres_opts(|options| options.statement_cache_capacity(PREPARED))
             .sqlx_logging(false);
+        #[cfg(feature = "test-util")]
+        let severed = severed(options.clone()).await?;
         let connection = Database::connect(options).await.map_err(StoreError::Unavailable)?;
-        Ok(Self { read: connection.clone(), write: connection })
+        Ok(Self {
+            read: connection.clone(),
+            writer: Writer::new(connection.clone()),
+            write: connection,
+            #[cfg(feature = "test-util")]
+            severed,
+        })
     }
 
     /// Whether this is a SQLite file, which has one owner and migrates itself at start.
@@ -238,12 +315,29 @@ impl Store {
         Ok(self.read.ping().await?)
     }
 
-    /// Begins a transaction.
+    /// Runs `job` in a transaction and commits, together with what others write at this moment: one
+    /// durable commit for all of them. If `job` fails, what it wrote is rolled back and nobody else
+    /// notices. It does nothing but statements of this transaction: others wait for it. It runs to its
+    /// end though the caller stops waiting.
+    ///
+    /// # Errors
+    /// Those of `job`, and [`StoreError`]; then nothing of it stands, unless the connection broke in the
+    /// middle of the commit.
+    pub async fn write<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: for<'t> FnOnce(&'t Transaction) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    {
+        self.writer.run(job).await
+    }
+
+    /// Begins a transaction of one's own, which no other write shares.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn begin(&self) -> Result<Transaction, StoreError> {
-        Ok(Transaction(self.write.begin().await?))
+        Ok(Transaction(self.writer().begin().await?))
     }
 
     /// Closes every connection; what was committed is on disk.
@@ -253,12 +347,28 @@ impl Store {
     }
 
     pub(in crate::store) fn reader(&self) -> &DatabaseConnection {
+        #[cfg(feature = "test-util")]
+        if crate::crash::is_database_away() {
+            return &self.severed;
+        }
         &self.read
     }
 
     pub(in crate::store) fn writer(&self) -> &DatabaseConnection {
+        #[cfg(feature = "test-util")]
+        if crate::crash::is_database_away() {
+            return &self.severed;
+        }
         &self.write
     }
+}
+
+#[cfg(feature = "test-util")]
+async fn severed(mut options: ConnectOptions) -> Result<DatabaseConnection, StoreError> {
+    options.connect_lazy(true);
+    let connection = Database::connect(options).await.map_err(StoreError::Unavailable)?;
+    connection.clone().close().await?;
+    Ok(connection)
 }
 
 /// Makes an empty file that only its owner may read, if none is there.
@@ -276,9 +386,12 @@ fn sqlite(url: &str, connections: u32) -> ConnectOptions {
     options
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        // A file does not hang up.
+        .test_before_acquire(false)
         .sqlx_logging(false)
         .map_sqlx_sqlite_opts(|options| {
             options
+                .statement_cache_capacity(PREPARED)
                 .journal_mode(SqliteJournalMode::Wal)
                 // What was acknowledged survives a power cut, not only a crash of ours.
                 .synchronous(SqliteSynchronous::Full)

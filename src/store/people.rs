@@ -4,11 +4,9 @@ use std::collections::BTreeSet;
 
 use entity::{device, person};
 use sea_orm::sea_query::Expr;
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
-    QuerySelect,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect};
 
+use super::inventory::search_key;
 use super::{Store, StoreError, Transaction, at, json, named, parse, to_json};
 use crate::domain::{DeviceId, PersonId, PersonRecord, Role, Slug, UtcTime};
 
@@ -123,6 +121,19 @@ impl Store {
 }
 
 impl Transaction {
+    /// Locks a person's row until commit: whoever counts what is theirs does it alone.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn lock_person(&self, id: PersonId) -> Result<(), StoreError> {
+        person::Entity::update_many()
+            .col_expr(person::Column::Version, Expr::col(person::Column::Version))
+            .filter(person::Column::Id.eq(id.to_string()))
+            .exec(self.connection())
+            .await?;
+        Ok(())
+    }
+
     /// Adds a person.
     ///
     /// # Errors
@@ -177,7 +188,8 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`].
     pub async fn insert_device(&self, device: &Device) -> Result<(), StoreError> {
-        insert_device(self.connection(), device).await
+        device::Entity::insert(device_row(device)).exec_without_returning(self.connection()).await?;
+        Ok(())
     }
 
     /// Renames a device; `device.version` is the version that was read.
@@ -188,6 +200,7 @@ impl Transaction {
         let version = i64::try_from(device.version).unwrap_or(i64::MAX);
         let update = device::Entity::update_many()
             .col_expr(device::Column::Name, Expr::value(device.name.clone()))
+            .col_expr(device::Column::NameKey, Expr::value(search_key(&device.name)))
             .col_expr(device::Column::Version, Expr::col(device::Column::Version).add(1))
             .filter(device::Column::Id.eq(device.id.to_string()))
             .filter(device::Column::Version.eq(version));
@@ -196,19 +209,18 @@ impl Transaction {
     }
 }
 
-async fn insert_device<C: ConnectionTrait>(connection: &C, device: &Device) -> Result<(), StoreError> {
-    let row = device::ActiveModel {
+pub(in crate::store) fn device_row(device: &Device) -> device::ActiveModel {
+    device::ActiveModel {
         id: Set(device.id.to_string()),
         person_id: Set(device.person.to_string()),
         name: Set(device.name.clone()),
         created_at: Set(device.created_at.as_unix()),
         version: Set(1),
-    };
-    device::Entity::insert(row).exec_without_returning(connection).await?;
-    Ok(())
+        name_key: Set(search_key(&device.name)),
+    }
 }
 
-fn read_person(row: person::Model) -> Result<Person, StoreError> {
+pub(in crate::store) fn read_person(row: person::Model) -> Result<Person, StoreError> {
     Ok(Person {
         id: parse("a person's id", &row.id)?,
         role: named("a person's role", &row.role, Role::from_name(&row.role))?,

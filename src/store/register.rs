@@ -55,6 +55,39 @@ impl Transaction {
         Ok(u64::try_from(last).unwrap_or(0))
     }
 
+    /// Moves the head to `epoch` if it is behind: edges know more than this database, which was
+    /// restored from an older copy, and what happens from now on must come after what they know.
+    /// Takes the lock of [`Transaction::lock_register`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn raise_epoch(&self, epoch: u64) -> Result<(), StoreError> {
+        let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
+        register_head::Entity::update_many()
+            .col_expr(register_head::Column::Epoch, Expr::value(epoch))
+            .filter(register_head::Column::Id.eq(1))
+            .filter(register_head::Column::Epoch.lt(epoch))
+            .exec(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Goes on only if the configuration still has the version that was read; nobody edits it until commit.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`].
+    pub async fn hold_configuration(&self, version: u64) -> Result<(), StoreError> {
+        let version = i64::try_from(version).unwrap_or(i64::MAX);
+        let held = configuration_head::Entity::update_many()
+            .col_expr(configuration_head::Column::Version, Expr::col(configuration_head::Column::Version))
+            .filter(configuration_head::Column::Id.eq(1))
+            .filter(configuration_head::Column::Version.eq(version))
+            .exec(self.connection())
+            .await?;
+        let what = "the configuration";
+        if held.rows_affected == 1 { Ok(()) } else { Err(StoreError::Conflict { what }) }
+    }
+
     /// Moves the configuration to its next version, because something in it changes here.
     ///
     /// # Errors
@@ -73,23 +106,6 @@ impl Transaction {
 }
 
 impl Store {
-    /// Moves the head to `epoch` if it is behind: edges know more than this database, which was
-    /// restored from an older copy, and what happens from now on must come after what they know.
-    /// Returns whether it was behind.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn raise_epoch(&self, epoch: u64) -> Result<bool, StoreError> {
-        let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
-        let raised = register_head::Entity::update_many()
-            .col_expr(register_head::Column::Epoch, Expr::value(epoch))
-            .filter(register_head::Column::Id.eq(1))
-            .filter(register_head::Column::Epoch.lt(epoch))
-            .exec(self.writer())
-            .await?;
-        Ok(raised.rows_affected == 1)
-    }
-
     /// Changes after `epoch`, oldest first, at most `limit`.
     ///
     /// # Errors

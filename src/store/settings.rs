@@ -11,6 +11,9 @@ pub const INSTALLATION_ID: &str = "installation_id";
 /// The name under which the installation's display name is kept.
 pub const INSTALLATION_NAME: &str = "installation_name";
 
+/// The name under which the id of the key that signs the audit's checkpoints is kept.
+pub const AUDIT_KEY: &str = "audit_key";
+
 impl Store {
     /// The value of this setting, if it was ever set.
     ///

@@ -37,6 +37,26 @@ impl TraceContext {
         Self { trace_id: TraceId(random(entropy)), span_id: SpanId(random(entropy)), sampled: false }
     }
 
+    /// A new trace for work that nobody asked for: a job's run, a look at the rows. Its ids are made as
+    /// every other id of ours is; they are no secrets.
+    pub fn background() -> Self {
+        let (id, other) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
+        let mut span = [0; 8];
+        span.copy_from_slice(&other.as_bytes()[8..]);
+        // Never zero: a random UUID carries its version in the first half and its variant in the second.
+        Self { trace_id: TraceId(*id.as_bytes()), span_id: SpanId(span), sampled: false }
+    }
+
+    /// A span of the trace that the running task is in; outside of any, a new trace.
+    pub fn continued(entropy: &dyn Entropy) -> Self {
+        Self::current().map_or_else(Self::background, |current| current.child(entropy))
+    }
+
+    /// The trace that the running task is in, as the audit names requests.
+    pub fn request_id() -> Option<String> {
+        Self::current().map(|current| current.trace_id.to_string())
+    }
+
     /// What a `traceparent` header says; none when it is malformed, in which case a new trace begins
     /// (§3.2.2.5 there: never repair).
     pub fn from_header(value: &str) -> Option<Self> {

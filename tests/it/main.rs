@@ -6,6 +6,7 @@ mod harness;
 
 mod acme;
 mod admin;
+mod audit;
 mod ca;
 mod config;
 mod edge;
@@ -14,5 +15,8 @@ mod live;
 mod mail;
 mod packaging;
 mod pki;
+mod prove;
+mod rollover;
+mod store;
 mod story;
 mod tidy;

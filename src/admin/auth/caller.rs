@@ -10,7 +10,8 @@ use poem::{FromRequest, Request, RequestBody};
 use crate::admin::error::{Outcome, Problem};
 use crate::admin::listener::Entrance;
 use crate::domain::audit::Act;
-use crate::domain::{Actor, PersonId, Role, UtcTime};
+use crate::domain::{Actor, PersonId, Role, Serial, UtcTime};
+use crate::live::Identity;
 use crate::store::people::Person;
 use crate::store::sessions::{Session, SessionKind};
 use crate::store::tokens::Token;
@@ -22,6 +23,8 @@ pub enum Proof {
     Session(Session),
     /// With a token.
     Token(Token),
+    /// With the client certificate of the connection.
+    Certificate(Identity),
     /// By being a process of this host.
     Host {
         /// Its user id.
@@ -46,6 +49,9 @@ impl Caller {
         match (&self.proof, &self.person) {
             (Proof::Token(token), _) => Actor::Token { token: token.id, person: token.person },
             (Proof::Session(session), _) => Actor::Person(session.person),
+            (Proof::Certificate(identity), _) => {
+                Actor::Device { device: identity.device(), person: identity.person().id }
+            }
             (Proof::Host { uid }, _) => Actor::Host { uid: *uid },
         }
     }
@@ -79,6 +85,18 @@ impl Caller {
     /// 404.
     pub fn reach(&self, owner: PersonId, what: &str) -> Outcome<()> {
         if self.reaches(owner) { Ok(()) } else { Err(Problem::not_found(what)) }
+    }
+
+    /// Goes on only if they may renew the certificate `serial` of `owner`: a certificate renews itself
+    /// and no other, not even the same person's.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn reach_renewal(&self, owner: PersonId, serial: Serial) -> Outcome<()> {
+        match &self.proof {
+            Proof::Certificate(own) if own.serial() != serial => Err(Problem::not_found("certificate")),
+            _ => self.reach(owner, "certificate"),
+        }
     }
 
     /// Whom a listing is narrowed to: what was asked for, or nobody but themselves.

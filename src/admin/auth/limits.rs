@@ -42,6 +42,8 @@ pub struct Allowances {
     pub setup: Allowance,
     /// Openings of invitations from one source.
     pub acceptance: Allowance,
+    /// Renewals by certificate from one source. Nobody guesses there, and many machines may share an address.
+    pub renewal: Allowance,
     /// Bad tokens from one source.
     pub bad_tokens: Allowance,
 }
@@ -53,6 +55,7 @@ impl Default for Allowances {
             sign_in_by_account: allowance(10, 15),
             setup: allowance(10, 10),
             acceptance: allowance(20, 6),
+            renewal: allowance(120, 1),
             bad_tokens: allowance(30, 2),
         }
     }
@@ -66,6 +69,7 @@ pub struct Limits {
     sign_in_by_account_at_door: Limiter,
     setup: Limiter,
     acceptance: Limiter,
+    renewal: Limiter,
     bad_tokens: Limiter,
 }
 
@@ -78,6 +82,7 @@ impl Limits {
             sign_in_by_account_at_door: Limiter::new(allowances.sign_in_by_account),
             setup: Limiter::new(allowances.setup),
             acceptance: Limiter::new(allowances.acceptance),
+            renewal: Limiter::new(allowances.renewal),
             bad_tokens: Limiter::new(allowances.bad_tokens),
         }
     }
@@ -91,6 +96,7 @@ impl Limits {
             Budget::SignIn => &self.sign_in_by_source,
             Budget::Setup => &self.setup,
             Budget::Acceptance => &self.acceptance,
+            Budget::Renewal => &self.renewal,
         };
         limiter.draw(source_key(source))
     }

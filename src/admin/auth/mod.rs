@@ -1,6 +1,9 @@
-//! Who is asking: sessions by cookie, API tokens, and processes of this host through the socket.
+//! Who is asking: sessions by cookie, API tokens, client certificates, and processes of this host
+//! through the socket.
 
+pub mod basic;
 pub mod caller;
+pub mod certificate;
 pub mod cookie;
 pub mod limits;
 pub mod password;

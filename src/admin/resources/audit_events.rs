@@ -9,8 +9,9 @@ use crate::admin::error::Outcome;
 use crate::admin::page::Page;
 use crate::admin::services::Services;
 use crate::admin::values::When;
-use crate::domain::{AuditEventId, UtcTime};
+use crate::domain::{AuditEventId, audit_chain as domain};
 use crate::store::audit::AuditFilter;
+use crate::store::audit_chain::Look;
 
 /// Operations on the audit.
 pub struct Api(pub Services);
@@ -28,7 +29,7 @@ enum Phase {
 /// One event of the append-only audit.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
-struct AuditEvent {
+pub(super) struct AuditEvent {
     id: String,
     at: When,
     phase: Phase,
@@ -44,6 +45,10 @@ struct AuditEvent {
     detail: Option<String>,
     /// The request that asked for it: the trace id.
     request_id: Option<String>,
+    /// Its place in the chain, once it has one.
+    number: Option<u64>,
+    /// The hash of its link, in hexadecimal.
+    link: Option<String>,
 }
 
 /// A page of events.
@@ -64,30 +69,52 @@ impl Api {
         action: Query<Option<String>>,
         /// Only this actor, for example `person:<id>`
         actor: Query<Option<String>>,
+        /// `false`: only events that are not in the chain, oldest first, whatever action and actor
+        chained: Query<Option<bool>>,
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))] limit: Query<Option<u32>>,
         cursor: Query<Option<String>>,
     ) -> Outcome<Shown<AuditEventList>> {
         let page = Page::<AuditEventId>::read(&limit, &cursor)?;
-        let before = page.after.map(|id| id.to_string());
-        let filter = AuditFilter { action: action.0, actor: actor.0, before };
-        let fetched = self.0.store().audit_events(&filter, page.fetch()).await?;
+        let edge = page.after.map(|id| id.to_string());
+        let store = self.0.store();
+        let fetched: Vec<domain::AuditEvent> = match chained.0 {
+            Some(false) => {
+                store.unchained_audit_events(Look::Everywhere, edge.as_deref(), page.fetch()).await?
+            }
+            _ => {
+                let filter = AuditFilter { action: action.0, actor: actor.0, before: edge };
+                let rows = store.audit_events(&filter, page.fetch()).await?;
+                rows.into_iter().map(domain::AuditEvent::from).collect()
+            }
+        };
         let (events, next_cursor) = page.cut(fetched, |event| event.id.clone());
-        let items = events
-            .into_iter()
-            .map(|event| AuditEvent {
-                id: event.id,
-                at: UtcTime::from_unix(event.at).into(),
-                phase: if event.phase == "started" { Phase::Started } else { Phase::Finished },
-                act: event.act,
-                actor: event.actor,
-                action: event.action,
-                object_kind: event.object_kind,
-                object_id: event.object_id,
-                outcome: event.outcome,
-                detail: event.detail,
-                request_id: event.request_id,
-            })
-            .collect();
-        Ok(Shown::new(AuditEventList { items, next_cursor }))
+        let ids: Vec<&str> = events.iter().map(|event| event.id.as_str()).collect();
+        let places = store.audit_places(&ids).await?;
+        let show = |event: domain::AuditEvent| {
+            let place = places.get(&event.id);
+            let (number, link) = (place.map(|head| head.number), place.map(|head| head.hash.to_string()));
+            AuditEvent { number, link, ..AuditEvent::from(event) }
+        };
+        Ok(Shown::new(AuditEventList { items: events.into_iter().map(show).collect(), next_cursor }))
+    }
+}
+
+impl From<domain::AuditEvent> for AuditEvent {
+    fn from(event: domain::AuditEvent) -> Self {
+        Self {
+            id: event.id,
+            at: event.at.into(),
+            phase: if event.phase == "started" { Phase::Started } else { Phase::Finished },
+            act: event.act,
+            actor: event.actor,
+            action: event.action,
+            object_kind: event.object_kind,
+            object_id: event.object_id,
+            outcome: event.outcome,
+            detail: event.detail,
+            request_id: event.request_id,
+            number: None,
+            link: None,
+        }
     }
 }

@@ -1,9 +1,12 @@
 //! Client certificates. Every one of them comes out of the authority's one gate.
 
+use std::collections::HashMap;
+
 use poem_openapi::param::{Path, Query};
 use poem_openapi::{Enum, Object, OpenApi};
 
 use super::Tag;
+use super::inventory::{read_search, read_sort};
 use crate::admin::auth::caller::{Call, Caller};
 use crate::admin::body::{Body, Created, Shown};
 use crate::admin::error::{Outcome, Problem};
@@ -12,9 +15,10 @@ use crate::admin::page::{Page, filter, parameter};
 use crate::admin::services::Services;
 use crate::admin::values::{Enforced, RevocationReason, When};
 use crate::ca::{DeviceChoice, Grounds, IssueRequest, Issued};
-use crate::domain::{DeviceId, InvitationId, PersonId, Serial, Slug, UtcTime};
+use crate::domain::{DeviceId, InvitationId, PersonId, Serial, Slug, UtcTime, renewal};
 use crate::pki::pem;
-use crate::store::certificates::{self as rows, CertificateFilter, Standing};
+use crate::store::certificates::{self as rows, Standing};
+use crate::store::inventory::{Inquiry, Listed, Place};
 use crate::store::invitations::Invitation;
 
 /// Longest signing request in PEM, in characters: 16 KiB of DER in base64 and the text around it.
@@ -38,7 +42,7 @@ enum CertificateState {
 /// A client certificate.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
-struct Certificate {
+pub struct Certificate {
     /// Lower-case hexadecimal, two digits a byte.
     serial: String,
     state: CertificateState,
@@ -59,11 +63,23 @@ struct Certificate {
     invalid_since: Option<When>,
     /// What a certificate and its renewals have in common.
     lineage: String,
+    /// The newest certificate of the lineage that ends later and was not revoked.
+    replaced_by: Option<String>,
+    /// From when on its holder is asked to renew: a fraction of the lifetime before its end.
+    renewal_opens_at: When,
+    /// Whether it is to be renewed now: active, past that time, and without a successor.
+    renewal_due: bool,
     /// Of the DER encoding.
     sha256: String,
     pem: String,
     /// What a client sends behind it.
     chain_pem: String,
+    /// When it is taken back because its renewal took over.
+    supersede_at: Option<When>,
+    /// The version of the profile that it was issued under.
+    profile_version: u64,
+    /// Present when it ends before its profile says, because its authority does.
+    capped_by_authority: Option<bool>,
     enforced: Option<Enforced>,
 }
 
@@ -94,6 +110,9 @@ struct NewCertificate {
     /// Under which profile; `device` if absent.
     #[oai(validator(max_length = 63))]
     profile: Option<String>,
+    /// DNS names for it, given by an administrator below the profile's suffixes.
+    #[oai(validator(max_items = 64))]
+    dns_names: Option<Vec<String>>,
 }
 
 /// Why a certificate is taken back.
@@ -117,6 +136,10 @@ struct Renewal {
 #[OpenApi(prefix_path = "/api/v1/", tag = "Tag::Certificates")]
 impl Api {
     /// Certificates: your own, or everyone's for an administrator
+    ///
+    /// Every order follows an index, so which there are depends on `state`: by `serial` (as usual) or
+    /// `issued_at` without one, by `not_after` for `active` and `expired`, by `revoked_at` for `revoked`.
+    /// A search of everyone's comes by what was found: serials, subjects, addresses, devices.
     #[oai(path = "/certificates", method = "get", operation_id = "listCertificates")]
     async fn list(
         &self,
@@ -125,6 +148,10 @@ impl Api {
         state: Query<Option<String>>,
         person_id: Query<Option<String>>,
         device_id: Query<Option<String>>,
+        /// How subject, e-mail address, device name or serial begins; at least two characters
+        search: Query<Option<String>>,
+        /// `serial`, `issued_at`, `not_after` or `revoked_at`; with `-` before it, greatest first
+        sort: Query<Option<String>>,
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))] limit: Query<Option<u32>>,
         cursor: Query<Option<String>>,
     ) -> Outcome<Shown<CertificateList>> {
@@ -137,18 +164,32 @@ impl Api {
                 return Err(parameter("state", "not_one_of", "Must be active, revoked or expired."));
             }
         };
-        let page = Page::<Serial>::read(&limit, &cursor)?;
-        let filter = CertificateFilter {
+        let page = Page::<Place>::read(&limit, &cursor)?;
+        let inquiry = Inquiry {
             standing,
             person: call.caller()?.narrow(filter("person_id", &person_id)?)?,
             device: filter("device_id", &device_id)?,
-            after: page.after,
+            search: read_search(&search)?,
+            sort: read_sort(&sort, standing)?,
+            after: page.after.clone(),
         };
-        let fetched = self.0.store().certificates(&filter, page.fetch(), call.now).await?;
-        let (certificates, next_cursor) = page.cut(fetched, |certificate| certificate.serial.to_string());
-        let mut items = Vec::with_capacity(certificates.len());
-        for certificate in certificates {
-            items.push(self.look(certificate, call.now, None).await?);
+        if inquiry.after.as_ref().is_some_and(|after| !after.belongs_to(&inquiry)) {
+            return Err(parameter("cursor", "invalid", "Is a cursor of another listing."));
+        }
+        let fetched = self.0.store().inventory(&inquiry, page.fetch(), call.now).await?;
+        let (listed, next_cursor) = page.cut(fetched, |listed| listed.place.to_string());
+        let successors = self.0.store().successors(listed.iter().map(|listed| &listed.certificate)).await?;
+        let mut chains = HashMap::new();
+        let mut items = Vec::with_capacity(listed.len());
+        for Listed { certificate, device_name, .. } in listed {
+            let authority = certificate.authority.clone();
+            let chain = match chains.get(&authority) {
+                Some(known) => String::clone(known),
+                None => chain_pem(&self.0.ca().chain_of(&authority).await?),
+            };
+            chains.entry(authority).or_insert_with(|| chain.clone());
+            let successor = successors.get(&certificate.serial).copied();
+            items.push(show(certificate, device_name, successor, chain, call.now, None));
         }
         Ok(Shown::new(CertificateList { items, next_cursor }))
     }
@@ -210,6 +251,8 @@ impl Api {
     }
 
     /// Issues the successor of a certificate, under today's policy
+    ///
+    /// At the door a device may ask without signing in, by presenting the certificate that it renews.
     #[oai(path = "/certificates/:serial/renewal", method = "post", operation_id = "renewCertificate")]
     async fn renew(
         &self,
@@ -218,6 +261,7 @@ impl Api {
         body: Body<Renewal>,
     ) -> Outcome<Created<Certificate>> {
         let certificate = self.reach(&call, &serial).await?;
+        call.caller()?.reach_renewal(certificate.person, certificate.serial)?;
         let renewed = self.0.ca().renew(certificate.serial, &body.0.csr, call.act()?, call.now).await?;
         self.created(&call, renewed).await
     }
@@ -258,10 +302,27 @@ impl Api {
         }
     }
 
+    /// The answer that a request had which issued this certificate.
+    ///
+    /// # Errors
+    /// 404 when there is no such certificate.
+    pub(in crate::admin) async fn issued_before(
+        &self,
+        serial: Serial,
+        now: UtcTime,
+    ) -> Outcome<Created<Certificate>> {
+        let row = self.0.store().certificate(serial).await?;
+        let row = row.ok_or_else(|| Problem::not_found("certificate"))?;
+        let enforced = self.0.enforce().bring_up_to_date().await;
+        let location = format!("/api/v1/certificates/{serial}");
+        Ok(Created::at(location, self.look(row, now, Some(enforced.into())).await?))
+    }
+
     async fn created(&self, call: &Call, issued: Issued) -> Outcome<Created<Certificate>> {
         call.closed();
         let location = format!("/api/v1/certificates/{}", issued.certificate.serial);
-        let shown = self.look(issued.certificate, call.now, Some(issued.enforced.into())).await?;
+        let mut shown = self.look(issued.certificate, call.now, Some(issued.enforced.into())).await?;
+        shown.capped_by_authority = issued.is_capped.then_some(true);
         Ok(Created::at(location, shown))
     }
 
@@ -273,33 +334,58 @@ impl Api {
     ) -> Outcome<Certificate> {
         let device = self.0.store().device(row.device).await?;
         let chain = self.0.ca().chain_of(&row.authority).await?;
-        let state = match row.revoked {
-            Some(_) => CertificateState::Revoked,
-            None if row.not_after < now => CertificateState::Expired,
-            None => CertificateState::Active,
-        };
-        Ok(Certificate {
-            serial: row.serial.to_string(),
-            state,
-            person_id: row.person.to_string(),
-            device_id: row.device.to_string(),
-            device_name: device.map(|device| device.name).unwrap_or_default(),
-            profile: row.profile.to_string(),
-            authority: row.authority.to_string(),
-            subject: row.subject,
-            email: row.email,
-            not_before: row.not_before.into(),
-            not_after: row.not_after.into(),
-            issued_at: row.issued_at.into(),
-            revoked_at: row.revoked.map(|(at, _)| at.into()),
-            revocation_reason: row.revoked.map(|(_, reason)| reason.into()),
-            invalid_since: row.invalid_since.map(When),
-            lineage: row.lineage.to_string(),
-            sha256: row.fingerprint.to_string(),
-            pem: pem::block("CERTIFICATE", &row.der),
-            chain_pem: chain.iter().map(|der| pem::block("CERTIFICATE", der)).collect(),
-            enforced,
-        })
+        let device_name = device.map(|device| device.name).unwrap_or_default();
+        let successor = self.0.store().successors([&row]).await?.get(&row.serial).copied();
+        Ok(show(row, device_name, successor, chain_pem(&chain), now, enforced))
+    }
+}
+
+fn chain_pem(chain: &[Vec<u8>]) -> String {
+    chain.iter().map(|der| pem::block("CERTIFICATE", der)).collect()
+}
+
+fn show(
+    row: rows::Certificate,
+    device_name: String,
+    replaced_by: Option<Serial>,
+    chain_pem: String,
+    now: UtcTime,
+    enforced: Option<Enforced>,
+) -> Certificate {
+    let state = match row.revoked {
+        Some(_) => CertificateState::Revoked,
+        None if row.not_after < now => CertificateState::Expired,
+        None => CertificateState::Active,
+    };
+    let opens_at = renewal::opens_at(row.not_before, row.not_after);
+    let is_active = state == CertificateState::Active;
+    Certificate {
+        serial: row.serial.to_string(),
+        state,
+        person_id: row.person.to_string(),
+        device_id: row.device.to_string(),
+        device_name,
+        profile: row.profile.to_string(),
+        authority: row.authority.to_string(),
+        subject: row.subject,
+        email: row.email,
+        not_before: row.not_before.into(),
+        not_after: row.not_after.into(),
+        issued_at: row.issued_at.into(),
+        revoked_at: row.revoked.map(|(at, _)| at.into()),
+        revocation_reason: row.revoked.map(|(_, reason)| reason.into()),
+        invalid_since: row.invalid_since.map(When),
+        lineage: row.lineage.to_string(),
+        replaced_by: replaced_by.map(|serial| serial.to_string()),
+        renewal_opens_at: opens_at.into(),
+        renewal_due: is_active && replaced_by.is_none() && opens_at <= now,
+        supersede_at: row.supersede_at.filter(|_| row.revoked.is_none()).map(Into::into),
+        profile_version: row.profile_version,
+        capped_by_authority: None,
+        sha256: row.fingerprint.to_string(),
+        pem: pem::block("CERTIFICATE", &row.der),
+        chain_pem,
+        enforced,
     }
 }
 
@@ -318,6 +404,7 @@ fn read_request(
     let device = faults.take_if("/device_id", body.device_id.as_deref().map(str::parse::<DeviceId>));
     let name = faults.take_if("/device_name", body.device_name.as_deref().map(fields::name));
     let profile = faults.take_if("/profile", body.profile.as_deref().map(str::parse::<Slug>));
+    let dns_names = fields::parsed(body.dns_names.as_deref().unwrap_or_default(), "/dns_names", &mut faults);
     if body.csr.len() > MAX_CSR {
         faults.add("/csr", "too_long", "The signing request is too long.");
     }
@@ -358,5 +445,5 @@ fn read_request(
         (None, Some(invitation)) => invitation.profile.clone(),
         (None, None) => crate::pki::Profile::device().name,
     };
-    Ok(IssueRequest { person, device, profile, csr_pem: body.csr })
+    Ok(IssueRequest { person, device, profile, csr_pem: body.csr, dns_names })
 }

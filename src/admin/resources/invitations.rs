@@ -135,7 +135,7 @@ impl Api {
         if person.disabled {
             return Err(Problem::conflict("person_disabled", "The person is disabled."));
         }
-        if self.0.ca().profile(&profile).is_none() {
+        if self.0.ca().profile(&profile).await?.is_none() {
             return Err(Problem::field("/profile", "unknown", "There is no such profile."));
         }
         if body.send_mail && !self.0.mailer().is_configured() {

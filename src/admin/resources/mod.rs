@@ -1,11 +1,16 @@
 //! One file a resource: how it looks in JSON, and its operations.
 
 pub mod alerts;
+pub mod audit_chain;
 pub mod audit_events;
 pub mod authorities;
+pub mod authority_steps;
 pub mod certificates;
+pub mod configuration;
 pub mod devices;
+pub mod health_findings;
 pub mod installation;
+mod inventory;
 pub mod invitations;
 pub mod jobs;
 pub mod people;
@@ -51,6 +56,8 @@ pub enum Tag {
     Routes,
     /// Where requests go.
     Upstreams,
+    /// Sites, routes, upstreams and settings in one document.
+    Configuration,
     /// What happens by itself.
     Jobs,
     /// What an administrator should know.
@@ -66,8 +73,25 @@ pub enum Tag {
 /// Every resource.
 pub type Api = (
     (installation::Api, setup::Api, sessions::Api, people::Api, devices::Api, invitations::Api),
-    (certificates::Api, authorities::Api, profiles::Api, tokens::Api, settings::Api, audit_events::Api),
-    (sites::Api, routes::Api, upstreams::Api, jobs::Api, alerts::Api),
+    (
+        certificates::Api,
+        authorities::Api,
+        authority_steps::Api,
+        profiles::Api,
+        tokens::Api,
+        settings::Api,
+        audit_events::Api,
+    ),
+    (
+        sites::Api,
+        routes::Api,
+        upstreams::Api,
+        jobs::Api,
+        alerts::Api,
+        health_findings::Api,
+        configuration::Api,
+        audit_chain::Api,
+    ),
 );
 
 /// Every resource over these services.
@@ -85,12 +109,22 @@ pub fn api(services: &Services) -> Api {
         (
             certificates::Api(s()),
             authorities::Api(s()),
+            authority_steps::Api(s()),
             profiles::Api(s()),
             tokens::Api(s()),
             settings::Api(s()),
             audit_events::Api(s()),
         ),
-        (sites::Api(s()), routes::Api(s()), upstreams::Api(s()), jobs::Api(s()), alerts::Api(s())),
+        (
+            sites::Api(s()),
+            routes::Api(s()),
+            upstreams::Api(s()),
+            jobs::Api(s()),
+            alerts::Api(s()),
+            health_findings::Api(s()),
+            configuration::Api(s()),
+            audit_chain::Api(s()),
+        ),
     )
 }
 

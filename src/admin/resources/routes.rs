@@ -22,7 +22,7 @@ pub struct Api(pub Services);
 /// Whether everyone passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[oai(rename_all = "snake_case")]
-enum AccessKind {
+pub(super) enum AccessKind {
     /// Everyone, with or without a certificate.
     Public,
     /// Whoever presents a known certificate and is on one of the lists; four empty lists let every
@@ -33,7 +33,7 @@ enum AccessKind {
 /// Who may pass.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none)]
-struct AccessPolicy {
+pub(super) struct AccessPolicy {
     kind: AccessKind,
     /// Ids of people.
     people: Option<Vec<String>>,
@@ -43,6 +43,20 @@ struct AccessPolicy {
     profiles: Option<Vec<String>>,
     /// Ids of devices.
     devices: Option<Vec<String>>,
+}
+
+impl AccessPolicy {
+    /// Without the lists that are empty.
+    pub(super) fn short(self) -> Self {
+        let full = |list: Option<Vec<String>>| list.filter(|list| !list.is_empty());
+        Self {
+            kind: self.kind,
+            people: full(self.people),
+            groups: full(self.groups),
+            profiles: full(self.profiles),
+            devices: full(self.devices),
+        }
+    }
 }
 
 /// Where requests to a path go, and who may make them.
@@ -131,7 +145,7 @@ impl Api {
         let mut faults = Faults::default();
         let host = faults.take("/host", Hostname::normalize(&body.host));
         let upstream = faults.take("/upstream", body.upstream.parse::<Slug>());
-        let policy = read_policy(&body.policy, &mut faults);
+        let policy = read_policy(&body.policy, "", &mut faults);
         let (host, upstream) = faults.unless(host.zip(upstream))?;
         let row = rows::Route {
             id: RouteId::new(),
@@ -178,7 +192,7 @@ impl Api {
         let mut faults = Faults::default();
         let host = faults.take_if("/host", body.host.as_deref().map(Hostname::normalize));
         let upstream = faults.take_if("/upstream", body.upstream.as_deref().map(str::parse::<Slug>));
-        let policy = body.policy.as_ref().map(|policy| read_policy(policy, &mut faults));
+        let policy = body.policy.as_ref().map(|policy| read_policy(policy, "", &mut faults));
         if host.as_ref().is_some_and(|host| *host != row.host) {
             faults.add("/host", "not_allowed", "A route stays with its site. Make a new one there.");
         }
@@ -237,20 +251,7 @@ impl Api {
     /// What an edge would refuse to build is refused here, with the field that is wrong.
     async fn check(&self, row: &rows::Route) -> Outcome<()> {
         let mut faults = Faults::default();
-        let prefix = &row.path_prefix;
-        // What browsers and proxies rewrite before it reaches us would make a prefix that never fits.
-        let plain = prefix.bytes().all(|b| b.is_ascii_graphic() && !b"?#\\%;\"<>^`{|}".contains(&b));
-        let segments = prefix.split('/').skip(1).all(|one| !one.is_empty() && one != "." && one != "..");
-        if prefix != "/" && !(prefix.starts_with('/') && plain && segments) {
-            let detail = "Must be / or start with /, not end with one, and have plain segments.";
-            faults.add("/path_prefix", "invalid", detail);
-        }
-        if let Some(header) = &row.plain_header {
-            faults.take("/plain_header", plain_header(header));
-        }
-        if row.audience.as_deref().is_some_and(|audience| !audience.bytes().all(|b| b.is_ascii_graphic())) {
-            faults.add("/audience", "invalid", "Must be visible ASCII characters without spaces.");
-        }
+        check_own(row, "", &mut faults);
         let store = self.0.store();
         match store.site(&row.host).await? {
             None => faults.add("/host", "unknown", "There is no such site."),
@@ -272,28 +273,46 @@ impl Api {
     }
 }
 
-fn read_policy(policy: &AccessPolicy, faults: &mut Faults) -> domain::AccessPolicy {
+/// What can be said of a route without looking at anything else; `at` points to it.
+pub(super) fn check_own(row: &rows::Route, at: &str, faults: &mut Faults) {
+    let prefix = &row.path_prefix;
+    // What browsers and proxies rewrite before it reaches us would make a prefix that never fits.
+    let plain = prefix.bytes().all(|b| b.is_ascii_graphic() && !b"?#\\%;\"<>^`{|}".contains(&b));
+    let segments = prefix.split('/').skip(1).all(|one| !one.is_empty() && one != "." && one != "..");
+    if prefix != "/" && !(prefix.starts_with('/') && plain && segments) {
+        let detail = "Must be / or start with /, not end with one, and have plain segments.";
+        faults.add(&format!("{at}/path_prefix"), "invalid", detail);
+    }
+    if let Some(header) = &row.plain_header {
+        faults.take(&format!("{at}/plain_header"), plain_header(header));
+    }
+    if row.audience.as_deref().is_some_and(|audience| !audience.bytes().all(|b| b.is_ascii_graphic())) {
+        faults.add(&format!("{at}/audience"), "invalid", "Must be visible ASCII characters without spaces.");
+    }
+}
+
+pub(super) fn read_policy(policy: &AccessPolicy, at: &str, faults: &mut Faults) -> domain::AccessPolicy {
     fn list(names: &Option<Vec<String>>) -> &[String] {
         names.as_deref().unwrap_or_default()
     }
     let rules = AccessRules {
-        people: parsed(list(&policy.people), "/policy/people", faults),
-        groups: parsed(list(&policy.groups), "/policy/groups", faults),
-        profiles: parsed(list(&policy.profiles), "/policy/profiles", faults),
-        devices: parsed(list(&policy.devices), "/policy/devices", faults),
+        people: parsed(list(&policy.people), &format!("{at}/policy/people"), faults),
+        groups: parsed(list(&policy.groups), &format!("{at}/policy/groups"), faults),
+        profiles: parsed(list(&policy.profiles), &format!("{at}/policy/profiles"), faults),
+        devices: parsed(list(&policy.devices), &format!("{at}/policy/devices"), faults),
     };
     match policy.kind {
         AccessKind::Known => domain::AccessPolicy::Known(rules),
         AccessKind::Public => {
             if !rules.is_open_to_all_known() {
-                faults.add("/policy", "not_allowed", "A public route has no lists.");
+                faults.add(&format!("{at}/policy"), "not_allowed", "A public route has no lists.");
             }
             domain::AccessPolicy::Public
         }
     }
 }
 
-fn show_policy(policy: &domain::AccessPolicy) -> AccessPolicy {
+pub(super) fn show_policy(policy: &domain::AccessPolicy) -> AccessPolicy {
     fn list<T: ToString>(values: impl IntoIterator<Item = T>) -> Option<Vec<String>> {
         Some(values.into_iter().map(|value| value.to_string()).collect())
     }

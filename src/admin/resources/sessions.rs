@@ -111,7 +111,7 @@ impl Api {
                 current: true,
                 invitation: None,
             },
-            Proof::Host { .. } => return Err(Problem::not_found("session")),
+            Proof::Certificate(_) | Proof::Host { .. } => return Err(Problem::not_found("session")),
         }))
     }
 

@@ -13,7 +13,7 @@ use crate::domain::audit::Outcome as ActOutcome;
 use crate::store::settings::INSTALLATION_NAME;
 
 /// The name under which edits of the settings are counted.
-const VERSION: &str = "settings_version";
+pub(super) const VERSION: &str = "settings_version";
 
 /// Operations on settings.
 pub struct Api(pub Services);

@@ -35,7 +35,7 @@ enum SiteKind {
 /// Where a server certificate comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[oai(rename_all = "snake_case", remote = "rows::CertificateSource")]
-enum CertificateSource {
+pub(super) enum CertificateSource {
     /// An ACME authority.
     Acme,
     /// The local server authority.
@@ -195,6 +195,10 @@ impl Api {
             enabled: body.enabled.unwrap_or(site.enabled),
             ..site.clone()
         };
+        if edited.kind == rows::SiteKind::Door && edited.client_auth == domain::ClientAuth::Require {
+            let detail = "At the door people without a certificate get one: it may ask, but not insist.";
+            return Err(Problem::field("/client_auth", "door_must_open", detail));
+        }
         if edited.client_auth == domain::ClientAuth::None {
             self.refuse_unless_public(&site.host).await?;
         }

@@ -81,7 +81,7 @@ impl Api {
         let Body(body) = body;
         let mut faults = Faults::default();
         let name = faults.take("/name", body.name.parse::<Slug>());
-        check_targets(&body.targets, &mut faults);
+        check_targets(&body.targets, "", &mut faults);
         let name = faults.unless(name)?;
         let row = rows::Upstream { name, targets: body.targets, created_at: call.now, version: 1 };
         let transaction = self.0.store().begin().await?;
@@ -116,7 +116,7 @@ impl Api {
         check_version(&if_match, row.version, "the upstream")?;
         let targets = body.0.targets.unwrap_or_else(|| row.targets.clone());
         let mut faults = Faults::default();
-        check_targets(&targets, &mut faults);
+        check_targets(&targets, "", &mut faults);
         faults.none()?;
         let edited = rows::Upstream { targets, ..row };
         let transaction = self.0.store().begin().await?;
@@ -161,9 +161,9 @@ impl Api {
     }
 }
 
-fn check_targets(targets: &[String], faults: &mut Faults) {
+pub(super) fn check_targets(targets: &[String], at: &str, faults: &mut Faults) {
     for (index, target) in targets.iter().enumerate() {
-        faults.take(&format!("/targets/{index}"), parse_target(target));
+        faults.take(&format!("{at}/targets/{index}"), parse_target(target));
     }
 }
 

@@ -146,6 +146,7 @@ async fn enrol(
         device: DeviceChoice::New { name: "Demo device".to_owned() },
         profile: "device".parse()?,
         csr_pem: keygen::client_csr_pem(key.expose(), "Demo device")?,
+        dns_names: Default::default(),
     };
     let act = control.store().begin_act(Actor::System("demo"), "certificate.issue", None, None, now).await?;
     let issued = control.ca().issue(&request, &act, now).await?;

@@ -1,6 +1,6 @@
 //! The API's client of the command line: over the admin socket of this host, or to a server by URL and token.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -10,6 +10,7 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::client::WantsClientCert;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use rustls_platform_verifier::BuilderVerifierExt;
@@ -168,16 +169,21 @@ fn refusal(status: StatusCode, body: &Value) -> anyhow::Error {
 }
 
 fn tls(reach: &Reach) -> anyhow::Result<rustls::ClientConfig> {
+    Ok(client_tls(reach.server_ca.as_deref())?.with_no_client_auth())
+}
+
+/// TLS to a server that is trusted by the roots in a PEM file, or by the system's.
+pub(crate) fn client_tls(
+    server_ca: Option<&Path>,
+) -> anyhow::Result<rustls::ConfigBuilder<rustls::ClientConfig, WantsClientCert>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder =
         rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let Some(path) = &reach.server_ca else {
-        return Ok(builder.with_platform_verifier()?.with_no_client_auth());
-    };
+    let Some(path) = server_ca else { return Ok(builder.with_platform_verifier()?) };
     let mut roots = rustls::RootCertStore::empty();
     let unreadable = || format!("cannot read {}", path.display());
     for certificate in CertificateDer::pem_file_iter(path).with_context(unreadable)? {
         roots.add(certificate.with_context(unreadable)?)?;
     }
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    Ok(builder.with_root_certificates(roots))
 }

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::issue;
+use super::{CaAct, apply, issue};
 use crate::domain::{
     ClientAuth, DeviceId, Hostname, PersonId, RevocationReason, Role, RouteId, Serial, Slug, TokenId, UtcTime,
 };
@@ -12,12 +12,16 @@ use crate::domain::{
 /// What a running installation can be asked for.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Make sites, routes, upstreams and settings what a file says: all of it, or nothing
+    Apply(apply::ApplyArguments),
+    /// Print sites, routes, upstreams and settings as a file for `apply`
+    Export(apply::ExportArguments),
     /// Client certificates
     Cert {
         #[command(subcommand)]
         act: CertAct,
     },
-    /// Authorities
+    /// Authorities, and rolling them over
     Ca {
         #[command(subcommand)]
         act: CaAct,
@@ -75,6 +79,13 @@ pub(crate) enum CertAct {
         /// Only this person's
         #[arg(long)]
         person: Option<PersonId>,
+        /// Only those whose subject, e-mail address, device name or serial begins like this
+        #[arg(long)]
+        search: Option<String>,
+        /// serial or issued_at; not_after with --state active or expired; revoked_at with --state
+        /// revoked; with - before it, greatest first
+        #[arg(long, allow_hyphen_values = true)]
+        sort: Option<String>,
     },
     /// Show one
     Show { serial: Serial },
@@ -92,15 +103,6 @@ pub(crate) enum CertAct {
     },
     /// Lift the hold of one that was revoked with certificateHold
     Release { serial: Serial },
-}
-
-/// Acts on authorities.
-#[derive(Debug, Subcommand)]
-pub(crate) enum CaAct {
-    /// List them
-    List,
-    /// Show one
-    Show { name: Slug },
 }
 
 /// Acts on sites.
@@ -289,12 +291,9 @@ impl Command {
     /// The request that this subcommand is.
     pub(super) fn call(self) -> anyhow::Result<Call> {
         Ok(match self {
+            Self::Apply(_) | Self::Export(_) => anyhow::bail!("this takes more than one request"),
             Self::Cert { act } => certificates(act)?,
-            Self::Ca { act: CaAct::List } => Call::get(
-                "/api/v1/authorities",
-                &["name", "kind", "state", "common_name", "not_after", "crl_number", "crl_next_update"],
-            ),
-            Self::Ca { act: CaAct::Show { name } } => Call::get(format!("/api/v1/authorities/{name}"), &[]),
+            Self::Ca { .. } => anyhow::bail!("acts on authorities say what comes next, too"),
             Self::Site { act } => sites(act),
             Self::Route { act } => routes(act),
             Self::Upstream { act: UpstreamAct::List } => Call::get("/api/v1/upstreams", &["name", "targets"]),
@@ -337,13 +336,20 @@ impl Command {
 
 fn certificates(act: CertAct) -> anyhow::Result<Call> {
     Ok(match act {
-        CertAct::List { state, person } => {
+        CertAct::List { state, person, search, sort } => {
             let mut path = String::from("/api/v1/certificates?limit=200");
             if let Some(state) = state {
                 path.push_str(&format!("&state={state}"));
             }
             if let Some(person) = person {
                 path.push_str(&format!("&person_id={person}"));
+            }
+            for (name, value) in [("search", search), ("sort", sort)] {
+                if let Some(value) = value {
+                    let value =
+                        percent_encoding::utf8_percent_encode(&value, percent_encoding::NON_ALPHANUMERIC);
+                    path.push_str(&format!("&{name}={value}"));
+                }
             }
             Call::get(path, &["serial", "state", "subject", "device_name", "not_after"])
         }

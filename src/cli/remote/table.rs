@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// `body` for people: `columns` of its items, its fields, or `done` when there is nothing to show.
-pub(super) fn show(body: &Value, columns: &[&str], done: &str) -> String {
+pub(in crate::cli) fn show(body: &Value, columns: &[&str], done: &str) -> String {
     match body {
         Value::Null => done.to_owned(),
         Value::Object(object) => match object.get("items").and_then(Value::as_array) {

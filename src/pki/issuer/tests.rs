@@ -113,7 +113,7 @@ fn equal_decisions_give_equal_bytes() {
 fn an_authority_reads_back_its_own_certificate() {
     let root = root();
     let issuing = fixtures::issuing_under(&root);
-    assert_eq!((root.certificate.path_len(), issuing.certificate.path_len()), (Some(1), Some(0)));
+    assert_eq!((root.certificate.path_len(), issuing.certificate.path_len()), (Some(2), Some(0)));
     assert_eq!(issuing.certificate.common_name(), "Test Client Issuing G1");
     assert!(chain::signed_by(issuing.certificate.der(), root.certificate.spki_der()));
     let key = fixtures::public_key();
@@ -144,6 +144,7 @@ proptest! {
             common_name: &common_name,
             email: email.as_deref(),
             uris: &uris,
+            dns_names: &Default::default(),
             not_before,
             not_after: not_before.plus(Duration::from_secs(lasts)),
             crl_urls: &[],

@@ -12,7 +12,9 @@ use x509_cert::time::Time;
 use super::{Finding, Report};
 use crate::domain::Serial;
 use crate::pki::authority::AuthorityCertificate;
-use crate::pki::key_policy::{KeyPolicy, PublicKey, RSA_FLOOR_BITS};
+use crate::pki::cross::CROSS_PATH_LEN;
+use crate::pki::issuer::ROOT_PATH_LEN;
+use crate::pki::key_policy::{KeyPolicy, PublicKey};
 use crate::pki::ocsp::MAX_SIGNER_LIFETIME;
 use crate::pki::oid;
 use crate::pki::read::{Extension, Tbs};
@@ -22,7 +24,12 @@ pub fn lint_client(tbs: &[u8]) -> Vec<Finding> {
     lint(tbs, |c| {
         c.leaf(oid::KP_CLIENT_AUTH);
         c.alternative_names(false, |name| {
-            matches!(name, GeneralName::Rfc822Name(_) | GeneralName::UniformResourceIdentifier(_))
+            matches!(
+                name,
+                GeneralName::Rfc822Name(_)
+                    | GeneralName::UniformResourceIdentifier(_)
+                    | GeneralName::DnsName(_)
+            )
         });
         c.crl_distribution_points();
         c.authority_info_access();
@@ -77,7 +84,7 @@ pub fn lint_authority(tbs: &[u8]) -> Vec<Finding> {
     lint(tbs, |c| {
         let self_signed = c.tbs.issuer == c.tbs.subject;
         let purpose = c.purposes();
-        let path_len = if self_signed && purpose.is_none() { 1 } else { 0 };
+        let path_len = if self_signed && purpose.is_none() { ROOT_PATH_LEN } else { 0 };
         c.authority(path_len);
         if !self_signed {
             c.authority_key_identifier();
@@ -97,15 +104,47 @@ pub fn lint_authority(tbs: &[u8]) -> Vec<Finding> {
         }
         c.crl_distribution_points();
         c.authority_info_access();
-        c.only(&[
-            oid::AUTHORITY_KEY_IDENTIFIER,
-            oid::SUBJECT_KEY_IDENTIFIER,
-            oid::BASIC_CONSTRAINTS,
-            oid::KEY_USAGE,
-            oid::EXTENDED_KEY_USAGE,
-            oid::CRL_DISTRIBUTION_POINTS,
-            oid::AUTHORITY_INFO_ACCESS,
-        ]);
+        c.only(&AUTHORITY_EXTENSIONS);
+    })
+}
+
+/// What an authority's certificate may have.
+const AUTHORITY_EXTENSIONS: [ObjectIdentifier; 7] = [
+    oid::AUTHORITY_KEY_IDENTIFIER,
+    oid::SUBJECT_KEY_IDENTIFIER,
+    oid::BASIC_CONSTRAINTS,
+    oid::KEY_USAGE,
+    oid::EXTENDED_KEY_USAGE,
+    oid::CRL_DISTRIBUTION_POINTS,
+    oid::AUTHORITY_INFO_ACCESS,
+];
+
+/// Rules for a cross-certificate: `subject` is the root that is vouched for, with its own name and key.
+pub fn lint_cross(tbs: &[u8], subject: &AuthorityCertificate) -> Vec<Finding> {
+    lint(tbs, |c| {
+        c.authority(CROSS_PATH_LEN);
+        c.authority_key_identifier();
+        let foreign = c.tbs.issuer != c.tbs.subject;
+        c.must(foreign, "self_issued", "§3.2", "a cross-certificate joins two names");
+        let purpose = c.purposes();
+        c.must(
+            purpose.as_deref() == Some(&[oid::KP_CLIENT_AUTH]),
+            "purpose",
+            "§4.2.1.12",
+            "a cross-certificate is for clientAuth alone",
+        );
+        let same = c.tbs.subject == subject.subject_der() && c.tbs.spki == subject.spki_der();
+        c.must(same, "cross_subject", "§3.2", "not name and key of the root that is vouched for");
+        // §4.2.1.2: what the root signed names this identifier, whichever certificate of the root is used.
+        let value = c.tbs.extension(oid::SUBJECT_KEY_IDENTIFIER).map(|extension| extension.value);
+        let key_id =
+            value.and_then(|value| <&OctetStringRef>::from_der(value).ok()).map(OctetStringRef::as_bytes);
+        c.must(key_id == Some(subject.key_id()), "cross_key_id", "§4.2.1.2", "not the root's key identifier");
+        let inside = c.tbs.not_after <= subject.not_after();
+        c.must(inside, "outlives_subject", "§6.1.3 (a)(2)", "ends after the root that is vouched for");
+        c.crl_distribution_points();
+        c.authority_info_access();
+        c.only(&AUTHORITY_EXTENSIONS);
     })
 }
 
@@ -197,7 +236,7 @@ impl Check<'_> {
 
     /// Key, usage and purpose of a leaf, which is never an authority.
     fn leaf(&mut self, purpose: ObjectIdentifier) {
-        let every = KeyPolicy { p256: true, p384: true, ed25519: true, rsa_min_bits: Some(RSA_FLOOR_BITS) };
+        let every = KeyPolicy::ANY;
         if let Err(refused) = PublicKey::from_spki_der(self.tbs.spki, &every) {
             self.report.add("public_key", "§4.1.2.7", refused.to_string());
         }
@@ -244,7 +283,7 @@ impl Check<'_> {
 
     fn subject_key_identifier(&mut self) {
         let plain = self.criticality(oid::SUBJECT_KEY_IDENTIFIER) == Some(false);
-        let every = KeyPolicy { p256: true, p384: true, ed25519: true, rsa_min_bits: Some(RSA_FLOOR_BITS) };
+        let every = KeyPolicy::ANY;
         let wanted = PublicKey::from_spki_der(self.tbs.spki, &every).map(|key| key.key_id());
         let value = self.tbs.extension(oid::SUBJECT_KEY_IDENTIFIER).map(|extension| extension.value);
         let found =

@@ -253,6 +253,39 @@ fn a_self_signed_authority_has_no_purpose_or_serves_servers() {
 }
 
 #[test]
+fn every_rule_of_a_cross_certificate_speaks() {
+    let (old, new) =
+        (root(), fixtures::self_signed(crate::domain::AuthorityKind::Root, "Test Client Root G2"));
+    let draft = || {
+        let mut draft = issuing(&old);
+        draft.subject = new.certificate.subject_der().to_vec();
+        draft.spki = new.certificate.spki_der().to_vec();
+        draft.set(oid::SUBJECT_KEY_IDENTIFIER, ext::subject_key_identifier(new.certificate.key_id()));
+        draft.set(oid::BASIC_CONSTRAINTS, ext::basic_constraints(1));
+        draft
+    };
+    let lint = |draft: &Draft| broken(lint_cross(&draft.tbs(), &new.certificate));
+    assert_eq!(lint(&draft()), Vec::<&str>::new());
+    type Fault<'a> = (&'a str, &'a dyn Fn(&mut Draft));
+    let faults: &[Fault<'_>] = &[
+        ("self_issued", &|d| d.issuer = d.subject.clone()),
+        ("purpose", &|d| d.drop(oid::EXTENDED_KEY_USAGE)),
+        ("constraints", &|d| d.set(oid::BASIC_CONSTRAINTS, ext::basic_constraints(2))),
+        ("cross_subject", &|d| d.subject = name("Test Client Root G3")),
+        ("cross_subject", &|d| d.spki = old.certificate.spki_der().to_vec()),
+        ("cross_key_id", &|d| d.set(oid::SUBJECT_KEY_IDENTIFIER, ext::subject_key_identifier(&[7; 20]))),
+        ("authority_key_id", &|d| d.drop(oid::AUTHORITY_KEY_IDENTIFIER)),
+        ("outlives_subject", &|d| d.to = encode::time(END.plus(std::time::Duration::from_secs(1)))),
+        ("extension_unknown", &|d| d.extensions.push(ext::plain(oid::COMMON_NAME, &encode::null()))),
+    ];
+    for (rule, seed) in faults {
+        let mut bad = draft();
+        seed(&mut bad);
+        assert!(lint(&bad).contains(rule), "{rule}");
+    }
+}
+
+#[test]
 fn every_rule_between_a_certificate_and_its_issuer_speaks() {
     let root = root();
     let issuing = fixtures::issuing_under(&root);

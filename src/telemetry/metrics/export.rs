@@ -10,7 +10,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
 
 use super::instruments::{Counters, Label};
-use super::rooms::HttpMetrics;
+use super::rooms::AdminMetrics;
 use super::{Metrics, process};
 use crate::domain::UtcTime;
 
@@ -41,7 +41,7 @@ fn edge(meter: &Meter, metrics: &Metrics) {
         .with_description("Requests under way")
         .with_callback(move |observer| {
             observer.observe(public.http.active.value(), &[KeyValue::new("role", "edge")]);
-            observer.observe(private.active.value(), &[KeyValue::new("role", "admin")]);
+            observer.observe(private.http.active.value(), &[KeyValue::new("role", "admin")]);
         })
         .build();
     counters(meter, "wicketgate_edge_handshakes", "TLS handshakes", edge, |edge| &edge.handshakes);
@@ -68,11 +68,26 @@ fn edge(meter: &Meter, metrics: &Metrics) {
 }
 
 fn control(meter: &Meter, metrics: &Metrics) {
+    let requests = metrics.admin.clone();
+    meter
+        .u64_observable_counter("wicketgate_admin_requests")
+        .with_description("Requests that console, portal and API answered")
+        .with_callback(move |observer| {
+            for ((operation, status), count) in requests.requests() {
+                let labels = [KeyValue::new("operation", operation), KeyValue::new("status", status)];
+                observer.observe(count, &labels);
+            }
+        })
+        .build();
+    let name = "wicketgate_ca_certificates_issued";
+    counters(meter, name, "Client certificates issued", &metrics.ca, |ca| &ca.issued);
+    let name = "wicketgate_ca_issuance_refused";
+    counters(meter, name, "Requests for a client certificate refused", &metrics.ca, |ca| &ca.refused);
     let ca = metrics.ca.clone();
     meter
-        .u64_observable_counter("wicketgate_ca_certificates_issued")
-        .with_description("Client certificates issued")
-        .with_callback(move |observer| observer.observe(ca.issued.value(), &[]))
+        .u64_observable_counter("wicketgate_ca_crls_published")
+        .with_description("Revocation lists published")
+        .with_callback(move |observer| observer.observe(ca.crls_published.value(), &[]))
         .build();
     let name = "wicketgate_ca_certificates_revoked";
     counters(meter, name, "Client certificates revoked", &metrics.ca, |ca| &ca.revoked);
@@ -88,6 +103,12 @@ fn control(meter: &Meter, metrics: &Metrics) {
     });
     let name = "wicketgate_mail_outbox";
     gauge(meter, name, "Mails that wait", &metrics.jobs, |jobs| Some(jobs.mail_outbox.value()));
+    let help = "Links of the audit's chain, as the replica that chains knows";
+    gauge(meter, "wicketgate_audit_links", help, &metrics.jobs, |jobs| Some(jobs.audit_links.value()));
+    let help = "Audit events that should be in the chain by now and are not";
+    gauge(meter, "wicketgate_audit_unchained", help, &metrics.jobs, |jobs| {
+        Some(jobs.audit_unchained.value())
+    });
     let jobs = metrics.jobs.clone();
     meter
         .u64_observable_counter("wicketgate_job_runs")
@@ -109,7 +130,7 @@ fn validity(meter: &Meter, metrics: &Metrics) {
     timestamps(meter, name, help, "kind", validity, |validity| validity.certificate_not_after.values());
     let name = "wicketgate_crl_next_update_timestamp_seconds";
     let help = "When the next revocation list is due";
-    timestamps(meter, name, help, "authority", validity, |validity| validity.crl_next_update.values());
+    timestamps(meter, name, help, "authority", &metrics.ca, |ca| ca.crl_next_update.values());
 }
 
 fn itself(meter: &Meter, now: UtcTime) {
@@ -213,7 +234,7 @@ pub(super) struct Durations {
 /// Whose requests.
 enum Server {
     Edge(Arc<super::EdgeMetrics>),
-    Admin(Arc<HttpMetrics>),
+    Admin(Arc<AdminMetrics>),
 }
 
 impl Durations {
@@ -244,7 +265,7 @@ impl Collector for Durations {
         for (role, server) in &self.servers {
             let http = match server {
                 Server::Edge(edge) => &edge.http,
-                Server::Admin(admin) => admin,
+                Server::Admin(admin) => &admin.http,
             };
             for (class, durations) in http.classes() {
                 let (bounds, count, sum) = durations.cumulative();

@@ -16,8 +16,9 @@ use prometheus::{Registry, TextEncoder};
 use crate::domain::UtcTime;
 
 pub use rooms::{
-    AcmeMetrics, CaMetrics, ClientAuthResult, EdgeMetrics, Handshake, HttpMetrics, JobMetrics, RefusalCode,
-    Revocation, StatusClass, Success, UpstreamFault, ValidityMetrics,
+    AcmeMetrics, AdminMetrics, CaMetrics, ClientAuthResult, EdgeMetrics, Handshake, HttpMetrics, Issuance,
+    IssuanceRefusal, JobMetrics, RefusalCode, Revocation, StatusClass, Success, UpstreamFault,
+    ValidityMetrics,
 };
 
 /// Content type of [`Metrics::render`].
@@ -29,12 +30,12 @@ pub struct Metrics {
     /// The edge.
     pub edge: Arc<EdgeMetrics>,
     /// Requests of console, portal and API.
-    pub admin: Arc<HttpMetrics>,
+    pub admin: Arc<AdminMetrics>,
     /// The authority.
     pub ca: Arc<CaMetrics>,
     /// The ACME client.
     pub acme: Arc<AcmeMetrics>,
-    /// When certificates and revocation lists end.
+    /// When certificates end.
     pub validity: Arc<ValidityMetrics>,
     /// Jobs and mail.
     pub jobs: Arc<JobMetrics>,
@@ -109,12 +110,14 @@ mod tests {
         metrics.edge.refused.count(RefusalCode::from_code("certificate_revoked"));
         metrics.edge.upstream_faults.count(UpstreamFault::Connect);
         metrics.edge.tracked_connections.rise();
-        metrics.ca.issued.count();
+        metrics.ca.issued.count(Issuance::Renewal);
+        metrics.ca.refused.count(IssuanceRefusal::KeyBlocked);
         metrics.ca.revoked.count(Revocation::KeyCompromise);
         metrics.acme.renewal_last_success.set(UtcTime::from_unix(2_000));
         metrics.validity.certificate_not_after.set("server", UtcTime::from_unix(3_000));
-        metrics.validity.crl_next_update.set("issuing-g1", UtcTime::from_unix(4_000));
+        metrics.ca.crl_next_update.set("issuing-g1", UtcTime::from_unix(4_000));
         metrics.jobs.runs.count("send_mails", "succeeded");
+        metrics.admin.answered("listPeople", 403, Duration::from_millis(3));
         let text = metrics.render();
         for line in [
             "http_server_request_duration_seconds_bucket{role=\"edge\",status=\"2xx\",le=\"0.025\"} 0",
@@ -129,7 +132,10 @@ mod tests {
             "wicketgate_edge_refused_total{code=\"certificate_revoked\"} 1",
             "wicketgate_edge_upstream_faults_total{kind=\"connect\"} 1",
             "wicketgate_edge_connections{tracked=\"true\"} 1",
-            "wicketgate_ca_certificates_issued_total 1",
+            "wicketgate_ca_certificates_issued_total{act=\"renewal\"} 1",
+            "wicketgate_ca_issuance_refused_total{cause=\"key_blocked\"} 1",
+            "wicketgate_ca_crls_published_total 0",
+            "wicketgate_admin_requests_total{operation=\"listPeople\",status=\"4xx\"} 1",
             "wicketgate_ca_certificates_revoked_total{reason=\"keyCompromise\"} 1",
             "wicketgate_acme_renewal_last_success_timestamp_seconds 2000",
             "wicketgate_certificate_not_after_timestamp_seconds{kind=\"server\"} 3000",
@@ -166,7 +172,7 @@ mod tests {
     #[test]
     fn two_sets_of_numbers_do_not_mix() {
         let (one, other) = (metrics(), metrics());
-        one.ca.issued.count();
-        assert!(other.render().contains("wicketgate_ca_certificates_issued_total 0"));
+        one.ca.issued.count(Issuance::Enrolment);
+        assert!(other.render().contains("wicketgate_ca_certificates_issued_total{act=\"enrolment\"} 0"));
     }
 }

@@ -146,6 +146,51 @@ label! {
     }
 }
 
+impl Revocation {
+    /// The label of a reason's RFC 5280 name.
+    pub fn from_name(name: &str) -> Self {
+        use super::instruments::Label;
+        let number = Self::WORDS.iter().position(|word| *word == name);
+        number.and_then(|number| Self::ALL.get(number).copied()).unwrap_or(Self::Other)
+    }
+}
+
+label! {
+    /// What a client certificate was asked for.
+    Issuance as "act" {
+        /// A device's first one.
+        Enrolment = "enrolment",
+        /// The successor of one.
+        Renewal = "renewal",
+    }
+}
+
+label! {
+    /// Why no client certificate was issued.
+    IssuanceRefusal as "cause" {
+        /// The signing request cannot be used.
+        Csr = "csr",
+        /// The key belonged to a certificate that was revoked for keyCompromise.
+        KeyBlocked = "key_blocked",
+        /// The person is not there, or shut out.
+        Person = "person",
+        /// The device is not there, or another person's.
+        Device = "device",
+        /// There is no such profile.
+        Profile = "profile",
+        /// The certificate that was to be renewed is not there, revoked or over.
+        Predecessor = "predecessor",
+        /// The certificate would outlive its authority.
+        OutlivesAuthority = "outlives_authority",
+        /// The bytes did not pass the rules.
+        Rules = "rules",
+        /// A key or the database did not answer: a fault of ours.
+        Unavailable = "unavailable",
+        /// A cause that is not on this list.
+        Other = "other",
+    }
+}
+
 label! {
     /// Whether something was done.
     Success as "result" {
@@ -173,6 +218,28 @@ impl HttpMetrics {
     pub(super) fn classes(&self) -> impl Iterator<Item = (&'static str, &Histogram)> {
         use super::instruments::Label;
         StatusClass::WORDS.iter().copied().zip(&self.durations)
+    }
+}
+
+/// Console, portal and API.
+#[derive(Debug, Default)]
+pub struct AdminMetrics {
+    /// Requests.
+    pub http: HttpMetrics,
+    /// Requests by operation of the API's table and status class: what is in neither cannot become a label.
+    requests: PairCounters,
+}
+
+impl AdminMetrics {
+    /// A request of this operation was answered. The name comes from the table of operations.
+    pub fn answered(&self, operation: &'static str, status: u16, took: Duration) {
+        use super::instruments::Label;
+        self.http.answered(status, took);
+        self.requests.count(operation, StatusClass::WORDS[StatusClass::of(status).number()]);
+    }
+
+    pub(super) fn requests(&self) -> Vec<((String, String), u64)> {
+        self.requests.values()
     }
 }
 
@@ -205,11 +272,17 @@ pub struct EdgeMetrics {
 #[derive(Debug, Default)]
 pub struct CaMetrics {
     /// Certificates issued.
-    pub issued: Counter,
+    pub issued: Counters<Issuance>,
+    /// Requests for a certificate that were refused.
+    pub refused: Counters<IssuanceRefusal>,
     /// Certificates revoked.
     pub revoked: Counters<Revocation>,
     /// Issuances of which only the intent is on record.
     pub intents_unresolved: Gauge,
+    /// Revocation lists published.
+    pub crls_published: Counter,
+    /// When the next revocation list of an authority is due.
+    pub crl_next_update: Timestamps,
 }
 
 /// The ACME client.
@@ -227,8 +300,6 @@ pub struct ValidityMetrics {
     /// Earliest end of validity among the certificates in use, by kind: `server`, `client`, `root`,
     /// `issuing`, `local_server`.
     pub certificate_not_after: Timestamps,
-    /// When the next revocation list of an authority is due.
-    pub crl_next_update: Timestamps,
 }
 
 /// Jobs and mail.
@@ -242,6 +313,10 @@ pub struct JobMetrics {
     pub mails: Counters<Success>,
     /// Mails that wait.
     pub mail_outbox: Gauge,
+    /// Links of the audit's chain, as the replica that chains knows.
+    pub audit_links: Gauge,
+    /// Events of the audit that should be in the chain by now and are not.
+    pub audit_unchained: Gauge,
 }
 
 #[cfg(test)]

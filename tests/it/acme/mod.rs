@@ -3,4 +3,5 @@
 mod fixture;
 mod orders;
 mod requests;
+mod traces;
 mod troubles;

@@ -20,6 +20,7 @@ use wicketgate::admin::{
     Patience, Rooms, Stream, create_setup_token, create_token_for,
 };
 use wicketgate::ca::Ca;
+use wicketgate::ca::health::{Health, of_authorities};
 use wicketgate::clock::{Clock, ManualClock, SharedClock};
 use wicketgate::domain::{Actor, PersonId, Role, Secret};
 use wicketgate::jobs::clean_up::CleanUp;
@@ -117,6 +118,7 @@ impl Answer {
 pub struct Call<'a> {
     app: &'a App,
     way: Way,
+    leaf: Option<Vec<u8>>,
     request: http::request::Builder,
     body: Vec<u8>,
 }
@@ -124,6 +126,12 @@ pub struct Call<'a> {
 impl Call<'_> {
     pub fn through(mut self, way: Way) -> Self {
         self.way = way;
+        self
+    }
+
+    /// At the door, with this client certificate in the handshake.
+    pub fn certificate(mut self, der: &[u8]) -> Self {
+        (self.way, self.leaf) = (Way::Door, Some(der.to_vec()));
         self
     }
 
@@ -152,7 +160,10 @@ impl Call<'_> {
     }
 
     pub async fn send(self) -> Answer {
-        let stream = self.app.connect(self.way).await;
+        let stream = match self.leaf {
+            Some(leaf) => Box::new(self.app.knock_with(leaf).await),
+            None => self.app.connect(self.way).await,
+        };
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
@@ -178,6 +189,7 @@ pub fn generous() -> Allowances {
         sign_in_by_account: much,
         setup: much,
         acceptance: much,
+        renewal: much,
         bad_tokens: much,
     }
 }
@@ -236,6 +248,7 @@ impl App {
         );
         ca.init("Test", clock.now()).await.unwrap();
         let metrics = Metrics::new(clock.now()).unwrap();
+        let health = Health::new(of_authorities(&store, &ca));
         let mailer = Mailer::new(
             Outbox::new(store.clone(), vaults),
             None,
@@ -261,6 +274,8 @@ impl App {
                 enforce: refresh,
                 jobs,
                 mailer,
+                health,
+                register: holder.register().clone(),
             },
             AdminSettings {
                 console_origin: CONSOLE.to_owned(),
@@ -296,7 +311,7 @@ impl App {
 
     pub fn call(&self, method: &str, path: &str) -> Call<'_> {
         let request = http::Request::builder().method(method).uri(path).header("host", "test");
-        Call { app: self, way: Way::Console, request, body: Vec::new() }
+        Call { app: self, way: Way::Console, leaf: None, request, body: Vec::new() }
     }
 
     pub fn get(&self, path: &str) -> Call<'_> {
@@ -311,7 +326,16 @@ impl App {
     pub async fn knock(&self, peer: &str) -> DuplexStream {
         let (ours, theirs) = tokio::io::duplex(512);
         let peer = SocketAddr::new(peer.parse().unwrap(), 4711);
-        self.door.send(DoorStream { stream: Box::new(theirs), peer }).await.unwrap();
+        self.door.send(DoorStream { stream: Box::new(theirs), peer, leaf: None }).await.unwrap();
+        ours
+    }
+
+    /// A connection to the door that presented this client certificate.
+    pub async fn knock_with(&self, leaf: Vec<u8>) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let peer = "192.0.2.8:4711".parse().unwrap();
+        let leaf = Some(leaf.into());
+        self.door.send(DoorStream { stream: Box::new(theirs), peer, leaf }).await.unwrap();
         ours
     }
 
@@ -321,7 +345,7 @@ impl App {
             Way::Door => {
                 let (ours, theirs) = tokio::io::duplex(64 * 1024);
                 let peer = "192.0.2.7:4711".parse().unwrap();
-                self.door.send(DoorStream { stream: Box::new(theirs), peer }).await.unwrap();
+                self.door.send(DoorStream { stream: Box::new(theirs), peer, leaf: None }).await.unwrap();
                 Box::new(ours)
             }
             Way::Console => {

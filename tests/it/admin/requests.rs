@@ -99,17 +99,20 @@ crate::on_both_databases! {
         assert_eq!(again.header("idempotency-replayed"), Some("true"));
         let elsewise = json!({ "csr": csr(), "device_name": "tablet" });
         send(&token, &elsewise, "one").await.expect_problem(409, "idempotency_key_reused");
-        assert_ne!(send(&other, &body, "one").await.expect(201).body["serial"], first.body["serial"]);
+        // Each with a key pair of its own: a key belongs to one device.
+        let fresh = || json!({ "csr": csr(), "device_name": "phone" });
+        assert_ne!(send(&other, &fresh(), "one").await.expect(201).body["serial"], first.body["serial"]);
         let serial = |answer: &super::fixture::Answer| answer.body["serial"].as_str().unwrap().to_owned();
-        assert_ne!(serial(&send(&token, &body, "two").await.expect(201)), serial(&first));
+        assert_ne!(serial(&send(&token, &fresh(), "two").await.expect(201)), serial(&first));
         send(&token, &body, "").await.expect_problem(400, "invalid_request");
 
         // What failed did nothing, so it may be repeated.
         let broken = json!({ "csr": "x", "device_name": "phone" });
         send(&token, &broken, "three").await.expect(422);
-        send(&token, &body, "three").await.expect(201);
+        send(&token, &fresh(), "three").await.expect(201);
 
         // At once: one is served, the other is told to wait, or gets the answer.
+        let body = fresh();
         let (a, b) = tokio::join!(send(&token, &body, "four"), send(&token, &body, "four"));
         let issued: Vec<_> = [&a, &b].into_iter().filter(|answer| answer.status == 201).map(serial).collect();
         assert!(!issued.is_empty() && issued.iter().all(|one| *one == issued[0]), "{} {}", a.text, b.text);

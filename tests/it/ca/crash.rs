@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use wicketgate::domain::{Secret, Serial, UtcTime};
+use wicketgate::domain::{AuthorityKind, AuthorityState, AuthorityStep, Secret, Serial, UtcTime};
 use wicketgate::keys::{Kek, SystemEntropy};
 use wicketgate::store::Store;
 use wicketgate::store::certificates::CertificateFilter;
@@ -28,10 +28,23 @@ async fn child() {
     world.ca.publish_crls(world.now().plus(DAY * days)).await.unwrap();
 }
 
+/// Not a test of its own: a root is staged and trusted, which lets it and the first vouch for each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rolling_child() {
+    let (Ok(database), Ok(key)) = (std::env::var(DATABASE), std::env::var(KEY)) else { return };
+    let world = World::with(Store::open(&database, 5).await.unwrap(), &Secret::new(key)).await;
+    let staged = world.stage(AuthorityKind::Root).await;
+    world.step(&staged, AuthorityStep::Trust).await.unwrap();
+}
+
 /// Runs [`child`] until `point`. Returns whether it got there.
 fn crash_at(point: &str, database: &str, key: &Secret<String>, days: u32) -> bool {
+    crash_in("ca::crash::child", point, database, key, days)
+}
+
+fn crash_in(child: &str, point: &str, database: &str, key: &Secret<String>, days: u32) -> bool {
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "ca::crash::child", "--test-threads=1"])
+        .args(["--exact", child, "--test-threads=1"])
         .env(DATABASE, database)
         .env(KEY, key.expose())
         .env(DAYS, days.to_string())
@@ -66,6 +79,45 @@ on_both_databases! {
         let all = world.store.certificates(&CertificateFilter::default(), 100, world.now()).await.unwrap();
         assert_eq!(all.len(), 1, "what was committed is there");
         world.issue("laptop").await;
+    }
+
+    async fn a_crash_anywhere_in_a_roll_over_leaves_nothing_unrecorded_and_it_goes_on(database) {
+        let key = Kek::fresh_text(&SystemEntropy);
+        let store = Store::create(&database.url(), 5).await.unwrap();
+        store.migrate(None).await.unwrap();
+        let world = World::with(store, &key).await;
+        let roots = async || {
+            let all = world.store.authorities().await.unwrap();
+            all.into_iter().filter(|one| one.kind == AuthorityKind::Root).collect::<Vec<_>>()
+        };
+        for (point, signed) in [
+            ("authority.after_record", false),
+            ("authority.after_signing", false),
+            // In the first of two cross-certificates: the root is staged and not trusted.
+            ("ca.after_intent", true),
+            ("ca.after_signing", true),
+        ] {
+            let before = roots().await.len();
+            assert!(crash_in("ca::crash::rolling_child", point, &database.url(), &key, 0), "{point} was not reached");
+            let after = roots().await;
+            assert_eq!(after.len(), before + 1, "{point}");
+            let last = after.last().unwrap();
+            assert_eq!((last.state, last.certificate.is_some()), (AuthorityState::Staged, signed), "{point}");
+            assert!(!last.tbs.is_empty(), "{point}: the bytes are on record before the signature");
+            let open = world.store.unresolved_intents(UtcTime::MAX).await.unwrap();
+            assert_eq!(open.len(), usize::from(signed), "{point}");
+            world.clock.advance(Duration::from_secs(60));
+            world.ca.resolve_intents(world.now()).await.unwrap();
+            let root = "client-root-g1".parse().unwrap();
+            let listed = world.store.revocations(&root, UtcTime::EPOCH).await.unwrap();
+            assert!(open.iter().all(|intent| listed.iter().any(|entry| entry.serial == intent.serial)), "{point}");
+            if signed {
+                world.step(&last.name, AuthorityStep::Trust).await.unwrap();
+                assert_eq!(world.ca.cross_certificates(&last.name).await.unwrap().len(), 2, "{point}");
+            } else {
+                assert!(world.step(&last.name, AuthorityStep::Trust).await.is_err(), "{point}");
+            }
+        }
     }
 
     async fn a_crash_anywhere_in_a_revocation_list_never_reuses_its_number(database) {

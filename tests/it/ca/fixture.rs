@@ -45,14 +45,27 @@ impl World {
 
     /// The world over a migrated database that may have seen an earlier one.
     pub(crate) async fn with(store: Store, key: &Secret<String>) -> Self {
-        Self::made(store, key, "2026-11-23T12:00:00Z".parse().unwrap(), false).await
+        Self::at(store, key, "2026-11-23T12:00:00Z".parse().unwrap()).await
+    }
+
+    /// The same at another time.
+    pub(crate) async fn at(store: Store, key: &Secret<String>, now: UtcTime) -> Self {
+        let world = Self::bare(store, key, now).await;
+        world.furnish().await
     }
 
     /// A world of this very hour whose `/pki/` can be reached at the URLs in its certificates.
     pub(crate) async fn online(database: &TestDatabase) -> Self {
         let store = Store::create(&database.url(), 5).await.unwrap();
         store.migrate(None).await.unwrap();
-        Self::made(store, &Kek::fresh_text(&SystemEntropy), SystemClock.now(), true).await
+        let key = Kek::fresh_text(&SystemEntropy);
+        let world = Self::made(store, &key, SystemClock.now(), true).await;
+        world.furnish().await
+    }
+
+    /// The authority alone: nothing is made that is not there.
+    pub(crate) async fn bare(store: Store, key: &Secret<String>, now: UtcTime) -> Self {
+        Self::made(store, key, now, false).await
     }
 
     async fn made(store: Store, key: &Secret<String>, now: UtcTime, online: bool) -> Self {
@@ -86,13 +99,17 @@ impl World {
         let limit = NonZeroU32::new(1_000_000).unwrap();
         let limits = OcspLimits { per_source: limit, in_all: limit };
         holder.ocsp().connect(Arc::new(OcspDesk::new(ca.clone(), shared, limits)));
-        ca.init("Test", clock.now()).await.unwrap();
-        let mut world = Self { store, ca, holder, clock, anna: PersonId::new(), edge };
-        match world.store.person_by_email("anna@example.com").await.unwrap() {
-            Some(known) => world.anna = known.id,
-            None => world.add_anna().await,
+        Self { store, ca, holder, clock, anna: PersonId::new(), edge }
+    }
+
+    /// With its authorities and its person.
+    async fn furnish(mut self) -> Self {
+        self.ca.init("Test", self.now()).await.unwrap();
+        match self.store.person_by_email("anna@example.com").await.unwrap() {
+            Some(known) => self.anna = known.id,
+            None => self.add_anna().await,
         }
-        world
+        self
     }
 
     async fn add_anna(&self) {
@@ -120,8 +137,13 @@ impl World {
     }
 
     pub(crate) async fn try_issue(&self, device: DeviceChoice) -> Result<Issued, IssueError> {
-        let request =
-            IssueRequest { person: self.anna, device, profile: "device".parse().unwrap(), csr_pem: csr() };
+        let request = IssueRequest {
+            person: self.anna,
+            device,
+            profile: "device".parse().unwrap(),
+            csr_pem: csr(),
+            dns_names: Default::default(),
+        };
         let act = self.act("certificate.issue").await;
         self.ca.issue(&request, &act, self.now()).await
     }

@@ -93,6 +93,7 @@ on_both_databases! {
             device: DeviceChoice::New { name: "phone".to_owned() },
             profile: "device".parse().unwrap(),
             csr_pem: csr(),
+            dns_names: Default::default(),
         };
         let act = world.act("certificate.issue").await;
         let first = world.ca.issue(&request, &act, world.now()).await.unwrap().certificate;

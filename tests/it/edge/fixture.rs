@@ -311,7 +311,8 @@ fn site(host: &str, kind: SiteKind, client_auth: ClientAuth, server_ca: &Authori
     }
 }
 
-fn configuration(server_ca: &Authority, backend: &Backend) -> ConfigurationData {
+/// The sites, routes and upstreams above, with server certificates of `server_ca`.
+pub fn configuration(server_ca: &Authority, backend: &Backend) -> ConfigurationData {
     let assertion = KeyPair::generate().unwrap();
     let group = AccessRules { groups: BTreeSet::from(["board".parse().unwrap()]), ..AccessRules::default() };
     let mut with_header = route(APP, "/grafana", known());

@@ -23,6 +23,21 @@ impl TestDatabase {
         postgres::fresh().map(Self::Postgres)
     }
 
+    /// A copy of it, as long as nobody has this one open.
+    pub fn twin(&self) -> Self {
+        match self {
+            Self::Sqlite(directory) => {
+                let copy = tempfile::tempdir().unwrap();
+                for entry in std::fs::read_dir(directory.path()).unwrap() {
+                    let entry = entry.unwrap();
+                    std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+                }
+                Self::Sqlite(copy)
+            }
+            Self::Postgres(database) => Self::Postgres(database.twin()),
+        }
+    }
+
     /// Its URL, as the configuration takes it.
     pub fn url(&self) -> String {
         match self {

@@ -3,11 +3,13 @@
 
 pub mod database;
 pub mod guarded;
+pub mod log;
 pub mod ocsp;
 pub mod pebble;
 pub mod peers;
 pub mod postgres;
 pub mod smtp;
+pub mod smtp_tls;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};

@@ -25,14 +25,46 @@ fn folders() -> Vec<PathBuf> {
         .collect()
 }
 
+/// Every program of others that a test needs. One that is not here cannot be asked for, so that the test
+/// below has tried what happens without it.
+pub const PEERS: &[&str] = &[
+    "initdb",
+    "postgres",
+    "psql",
+    "pg_dump",
+    "pebble",
+    "pebble-challtestsrv",
+    "curl",
+    "smtp-sink",
+    "python3",
+    "node",
+    "chromium",
+    "certutil",
+    "openssl",
+    "pk12util",
+    "keytool",
+    "schemathesis",
+    "systemd-analyze",
+    "lint_pkix_cert",
+];
+
+/// Names programs, separated by commas, that are to be missing.
+const WITHOUT: &str = "WICKETGATE_TEST_WITHOUT";
+/// Names the program that [`probe`] asks for.
+const PROBE: &str = "WICKETGATE_TEST_PROBE";
+
 /// The program's path, if it is installed.
 pub fn find(program: &str) -> Option<PathBuf> {
+    if std::env::var(WITHOUT).is_ok_and(|names| names.split(',').any(|name| name == program)) {
+        return None;
+    }
     folders().into_iter().map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 /// The program's path. When it is missing: a failure on CI, else none and a line on stderr, upon which
 /// the caller's test ends without having tested.
 pub fn peer(program: &str) -> Option<PathBuf> {
+    assert!(PEERS.contains(&program), "{program} is not among the peers");
     let found = find(program);
     if found.is_none() {
         assert!(
@@ -86,5 +118,58 @@ pub fn hand_over(path: &Path) {
     if is_root() {
         let (user, group) = unprivileged_user();
         std::os::unix::fs::chown(path, Some(user), Some(group)).unwrap();
+    }
+}
+
+/// Not a test of its own: asks for one peer, as every test that needs it does.
+#[test]
+fn probe() {
+    if let Ok(program) = std::env::var(PROBE) {
+        peer(&program);
+    }
+}
+
+/// Runs one test of this binary without a program.
+fn run_without(program: &str, test: &str, ci: bool) -> (bool, String) {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--test-threads=1"]).env(WITHOUT, program).env(PROBE, program);
+    if ci {
+        command.env("CI", "true")
+    } else {
+        command.env_remove("CI")
+    };
+    let output = command.output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn a_missing_peer_fails_the_run_on_ci_and_is_skipped_loudly_elsewhere() {
+    for program in PEERS {
+        let (passed, said) = run_without(program, "harness::peers::probe", true);
+        assert!(!passed && said.contains(&format!("{program} is missing")), "{program}: {said}");
+        let (passed, said) = run_without(program, "harness::peers::probe", false);
+        assert!(
+            passed && said.contains(&format!("SKIPPED: {program} is not installed")),
+            "{program}: {said}"
+        );
+    }
+}
+
+#[test]
+fn tests_of_each_area_fail_on_ci_without_their_peer() {
+    for (program, test) in [
+        ("initdb", "harness::database::a_fresh_database_takes_the_schema::on_postgresql"),
+        ("smtp-sink", "harness::smtp::a_mail_sent_with_lettre_arrives"),
+        ("python3", "mail::encrypted::where_tls_is_not_offered_nothing_is_sent_in_the_clear"),
+        (
+            "pebble",
+            "acme::traces::a_renewal_and_its_acme_requests_share_one_trace_and_the_next_run_has_another",
+        ),
+        ("openssl", "pki::peers::openssl_is_there"),
+        ("chromium", "story::whole::the_whole_story_on_sqlite"),
+    ] {
+        let (passed, said) = run_without(program, test, true);
+        assert!(!passed && said.contains(&format!("{program} is missing")), "{test}: {said}");
     }
 }

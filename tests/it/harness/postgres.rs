@@ -139,6 +139,13 @@ impl Server {
 }
 
 impl Database<'_> {
+    /// A copy of it, as long as nobody is connected to this one.
+    pub fn twin(&self) -> Self {
+        let name = format!("t{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        self.server.sql("postgres", &format!("CREATE DATABASE {name} TEMPLATE {}", self.name));
+        Self { server: self.server, name }
+    }
+
     /// URL of this database, as the configuration takes it.
     pub fn url(&self) -> String {
         self.server.url(&self.name)

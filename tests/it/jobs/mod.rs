@@ -2,4 +2,6 @@
 
 mod expiry;
 mod leases;
+mod orphans;
+mod refresh;
 mod runs;

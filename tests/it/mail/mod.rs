@@ -1,5 +1,7 @@
 //! The outbox and a real mail server.
 
+mod encrypted;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +30,19 @@ struct World {
 
 impl World {
     async fn over(database: &TestDatabase, port: Option<u16>) -> Self {
+        let settings = port.map(|port| SmtpSettings {
+            host: "127.0.0.1".to_owned(),
+            port,
+            encryption: SmtpEncryption::None,
+            root_ca_file: None,
+            login: None,
+            from: "The gate <gate@example.com>".to_owned(),
+        });
+        let carrier = settings.map(|settings| Smtp::new(&settings, None).unwrap());
+        Self::with(database, carrier.map(|smtp| Box::new(smtp) as Box<dyn wicketgate::mail::Carrier>)).await
+    }
+
+    async fn with(database: &TestDatabase, carrier: Option<Box<dyn wicketgate::mail::Carrier>>) -> Self {
         let store = Store::create(&database.url(), 5).await.unwrap();
         store.migrate(None).await.unwrap();
         let clock = ManualClock::at("2026-11-23T12:00:00Z".parse().unwrap());
@@ -36,16 +51,6 @@ impl World {
         let vaults =
             Arc::new(Vaults { server: vault(Purpose::Server), authority: vault(Purpose::Authority) });
         store.open_vaults(&vaults, &SystemEntropy, clock.now()).await.unwrap();
-        let carrier = port.map(|port| {
-            let settings = SmtpSettings {
-                host: "127.0.0.1".to_owned(),
-                port,
-                encryption: SmtpEncryption::None,
-                login: None,
-                from: "The gate <gate@example.com>".to_owned(),
-            };
-            Box::new(Smtp::new(&settings, None).unwrap()) as Box<dyn wicketgate::mail::Carrier>
-        });
         let metrics = Arc::new(JobMetrics::default());
         let outbox = Outbox::new(store.clone(), vaults);
         let wake = Activation::new("send_mail");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use wicketgate::domain::{Entropy, RevocationReason, Secret, Serial, UtcTime};
 use wicketgate::pki::crl::{Crl, RevokedEntry, prepare_crl};
+use wicketgate::pki::cross::{CrossTemplate, prepare_cross};
 use wicketgate::pki::issuer::{prepare_authority, prepare_client, prepare_root};
 use wicketgate::pki::keygen::{generate_p256, sign_p256};
 use wicketgate::pki::ocsp::{SignerTemplate, prepare_signer};
@@ -63,6 +64,22 @@ impl House {
         Self { root, issuing, local }
     }
 
+    /// Another root, and the certificate in which this house's root vouches for it.
+    pub fn cross(&self, end: UtcTime) -> (Authority, Certificate) {
+        let next = self_signed(AuthorityKind::Root, "Example Client Root G2", end);
+        let (crl_urls, issuer_urls) = ([ROOT_CRL.to_owned()], [ROOT_CER.to_owned()]);
+        let template = CrossTemplate {
+            serial: Serial::random(&System),
+            subject: &next.certificate,
+            not_before: NOW.minus(DAY),
+            not_after: end,
+            crl_urls: &crl_urls,
+            issuer_urls: &issuer_urls,
+        };
+        let cross = self.root.sign(prepare_cross(&self.root.certificate, &template).unwrap());
+        (next, cross)
+    }
+
     /// A client certificate for this key, from `from` to `to`.
     pub fn client(&self, spki: &[u8], email: Option<&str>, from: UtcTime, to: UtcTime) -> Certificate {
         let policy = KeyPolicy { ed25519: true, ..KeyPolicy::default() };
@@ -73,6 +90,7 @@ impl House {
             common_name: "Änna Example",
             email,
             uris: &["urn:uuid:01890a5d-ac96-774b-bcce-b302099a8057".to_owned()],
+            dns_names: &Default::default(),
             not_before: from,
             not_after: to,
             crl_urls: &crl_urls,

@@ -1,10 +1,10 @@
 //! The pure core against other people's programs: what we write must be read by everyone, and what
 //! everyone writes must be read by us.
 
-mod artefacts;
+pub(crate) mod artefacts;
 mod crl;
-mod house;
-mod peers;
+pub(crate) mod house;
+pub(crate) mod peers;
 mod pkcs12;
 mod requests;
 mod verify;

@@ -4,28 +4,21 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::harness::peers;
+
 /// A program that is on this machine.
 pub struct Peer {
     program: PathBuf,
 }
 
-/// The program, or `None` after saying loudly that the test is skipped.
-///
-/// Under `CI=true` a missing program fails the test: a check that never runs is no check.
-pub fn peer(name: &str, package: &str) -> Option<Peer> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
-    if found.is_none() {
-        let in_ci = std::env::var("CI").is_ok_and(|value| value == "true");
-        assert!(!in_ci, "{name} is missing; install {package}");
-        eprintln!("SKIPPED: {name} is not on this machine; install {package}");
-    }
-    found.map(|program| Peer { program })
+/// The program; when it is missing a failure on CI, else `None` and a line that says so.
+pub fn peer(name: &str) -> Option<Peer> {
+    peers::peer(name).map(|program| Peer { program })
 }
 
 /// OpenSSL 3's command line.
 pub fn openssl() -> Option<Peer> {
-    peer("openssl", "openssl")
+    peer("openssl")
 }
 
 impl Peer {
@@ -65,4 +58,10 @@ impl Peer {
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn openssl_is_there() {
+    let Some(openssl) = openssl() else { return };
+    assert!(openssl.ok(Path::new("/"), &["version"]).starts_with("OpenSSL 3"));
 }

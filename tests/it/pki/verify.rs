@@ -82,7 +82,7 @@ fn openssl_shows_exactly_the_extensions_that_were_decided() {
         assert!(issuing.contains(line), "{line} is missing in\n{issuing}");
     }
     let root = shown(&openssl, folder.path(), "root.pem");
-    assert!(root.contains("CA:TRUE, pathlen:1") && !root.contains("Extended Key Usage"), "{root}");
+    assert!(root.contains("CA:TRUE, pathlen:2") && !root.contains("Extended Key Usage"), "{root}");
 }
 
 fn shown(openssl: &Peer, folder: &Path, file: &str) -> String {

@@ -82,6 +82,16 @@ pub fn wicketgate(arguments: &[&str]) -> Command {
 impl House {
     /// Writes the configuration and runs `wicketgate init`.
     pub fn build(plan: &Plan<'_>) -> Self {
+        Self::build_with(plan, &["init"])
+    }
+
+    /// The same with another way of making the installation.
+    pub fn build_with(plan: &Plan<'_>, init: &[&str]) -> Self {
+        Self::build_after(plan, init, |_| {})
+    }
+
+    /// The same over what `before` did to the folder with the configuration in it.
+    fn build_after(plan: &Plan<'_>, init: &[&str], before: impl FnOnce(&Self)) -> Self {
         let folder = tempfile::Builder::new().prefix("wg-").tempdir().unwrap();
         let [https, http] = plan.edge.unwrap_or_else(|| [quiet_port(), quiet_port()]);
         let [console, health] = [quiet_port(), quiet_port()];
@@ -129,18 +139,29 @@ filter = "info,wicketgate=debug"
             process: None,
             folder,
         };
-        let made = house.run(&["init"]);
+        before(&house);
+        let made = house.run(init);
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         house
     }
 
     /// A house that serves, with an administrator, a token and the app behind `/`, `/public` open.
     pub fn open(plan: &Plan<'_>, upstream: &str) -> Self {
-        let mut house = Self::build(plan);
-        house.serve();
-        house.set_up();
-        house.furnish(upstream);
+        Self::open_after(plan, upstream, |_| {})
+    }
+
+    /// The same in an installation that began with `before`.
+    pub fn open_after(plan: &Plan<'_>, upstream: &str, before: impl FnOnce(&Self)) -> Self {
+        let mut house = Self::build_after(plan, &["init"], before);
+        house.move_in(upstream);
         house
+    }
+
+    /// Serves, with an administrator, a token and the app.
+    pub fn move_in(&mut self, upstream: &str) {
+        self.serve();
+        self.set_up();
+        self.furnish(upstream);
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -320,6 +341,15 @@ filter = "info,wicketgate=debug"
         let device = key.with(&certificate);
         self.secrets.push(("private key", device.key_pem.clone()));
         (certificate, device)
+    }
+
+    /// Invites the person to enrol one device by its own name; the token of the link.
+    pub fn invite(&mut self, person: &str) -> String {
+        let body = json!({ "person_id": person, "send_mail": false, "expires_in_hours": 1 });
+        let link = self.add("/invitations", &body)["link"].as_str().unwrap().to_owned();
+        let token = link.rsplit('/').next().unwrap().to_owned();
+        self.secrets.push(("invitation token", token.clone()));
+        token
     }
 
     /// Revokes a certificate; every edge knows when this returns.

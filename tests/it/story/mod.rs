@@ -1,10 +1,16 @@
 //! The whole program as a process, against real peers: what is promised, end to end.
 
 mod acme;
+mod agent;
+mod apply;
 mod backend;
+mod backup;
+mod ceremony;
 mod demo;
 mod device;
-mod house;
+mod est;
+pub(crate) mod house;
+mod numbers;
 mod restart;
 mod schema;
 mod secrets;

@@ -64,7 +64,15 @@ fn find_nothing(house: &House, dump: Option<String>) {
         let text = std::fs::read_to_string(house.path("keys").join(name)).unwrap();
         secrets.push(("key-encryption key", text.trim().rsplit(':').next().unwrap().to_owned()));
     }
+    let backup = tempfile::tempdir().unwrap();
+    let to = backup.path().join("backup");
+    house.ask(&["backup", "--to", to.to_str().unwrap()]);
+    let taken = files(&to);
+    let holds_people =
+        |(_, bytes): &(String, Vec<u8>)| bytes.windows(16).any(|part| part == b"cleo@example.org");
+    assert!(taken.iter().any(holds_people), "the scan sees what is in the backup");
     let mut places = files(&house.path("data"));
+    places.extend(taken);
     places.push(("the log".to_owned(), house.log().into_bytes()));
     places.extend(dump.map(|dump| ("the dump".to_owned(), dump.into_bytes())));
     let holds = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|window| window == part);

@@ -1,0 +1,379 @@
+//! Group commit: what concurrent callers write becomes one durable commit.
+//!
+//! Callers queue; one task takes everything that is waiting, writes it in one transaction and commits
+//! once. Each write stands or falls alone, because it is inside a savepoint of its own, and nobody is
+//! answered before the commit: what was acknowledged is durable, and a failed commit is everyone's
+//! error. Rows of one kind ([`Rows`]) are written with one statement for all of them; if that fails,
+//! each is tried alone, so that the one at fault is the only one refused. A write that was begun is
+//! finished though its caller has gone.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, TransactionTrait};
+use tokio::sync::oneshot;
+
+use super::{StoreError, Transaction};
+use crate::crash;
+
+/// Rows of a kind that are written with one statement, and groups in one commit, at most.
+const MOST: usize = 64;
+/// A commit that has taken this long is closed; what is left waits for the next.
+const LONGEST: Duration = Duration::from_millis(100);
+
+/// The queue before the database's writing end. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct Writer(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    database: DatabaseConnection,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    groups: VecDeque<Box<dyn Group>>,
+    /// Whether a task is emptying the queue.
+    is_served: bool,
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").field("groups", &self.groups.len()).finish_non_exhaustive()
+    }
+}
+
+/// Rows of one kind, which different callers write with the same statements.
+pub(in crate::store) trait Rows: Send + Sync + Sized + 'static {
+    /// What each caller learns.
+    type Answer: Send + 'static;
+    /// Its place in a shared transaction, lowest first: whoever locks what others lock, too, does it in
+    /// the order in which they do.
+    const RANK: u8 = 2;
+
+    /// Writes `all` and answers for each, in order. After an error nothing of it stands.
+    fn write<'t>(
+        all: &'t [Self],
+        transaction: &'t Transaction,
+    ) -> BoxFuture<'t, Result<Vec<Self::Answer>, StoreError>>;
+}
+
+/// What is written under one savepoint.
+#[async_trait]
+trait Group: Any + Send {
+    /// Writes, and keeps the answers. Returns whether it may stand.
+    async fn write(&mut self, transaction: &Transaction) -> bool;
+
+    /// See [`Rows::RANK`]. A caller's own statements come between the register's and the others.
+    fn rank(&self) -> u8;
+
+    /// How many callers wait for it.
+    fn len(&self) -> usize;
+
+    /// The same, each caller's alone.
+    fn split(self: Box<Self>) -> Vec<Box<dyn Group>>;
+
+    /// Tells every caller; `fault` if what was written was not committed.
+    fn answer(self: Box<Self>, fault: Option<&StoreError>);
+}
+
+impl Writer {
+    pub(in crate::store) fn new(database: DatabaseConnection) -> Self {
+        Self(Arc::new(Shared { database, queue: Mutex::default() }))
+    }
+
+    /// Writes one of a kind together with what others write at this moment.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(in crate::store) async fn add<R: Rows>(&self, row: R) -> Result<R::Answer, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.enter(|groups| {
+            let alike = groups.iter_mut().find_map(|group| {
+                let group: &mut dyn Any = &mut **group;
+                group.downcast_mut::<Alike<R>>().filter(|alike| alike.rows.len() < MOST)
+            });
+            match alike {
+                Some(alike) => alike.push(row, reply),
+                None => {
+                    let mut alike = Alike::default();
+                    alike.push(row, reply);
+                    groups.push_back(Box::new(alike));
+                }
+            }
+        });
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Runs one caller's own statements. See [`super::Store::write`].
+    pub(in crate::store) async fn run<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: for<'t> FnOnce(&'t Transaction) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let own = Own { job: Some(job), outcome: None, reply };
+        self.enter(|groups| groups.push_back(Box::new(own)));
+        answer.await.unwrap_or_else(|_| Err(gone().into()))
+    }
+
+    /// Puts something into the queue, and sees to it that somebody empties it.
+    fn enter(&self, push: impl FnOnce(&mut VecDeque<Box<dyn Group>>)) {
+        let mut queue = self.0.queue.lock();
+        push(&mut queue.groups);
+        if !std::mem::replace(&mut queue.is_served, true) {
+            // Not the caller's own task: whoever stops waiting must not take others' writes along.
+            tokio::spawn(crash::carried(Serving(self.0.clone()).serve()));
+        }
+    }
+}
+
+/// The right to empty the queue. Dropped in the middle (a runtime that ends), it fails who waits
+/// instead of leaving them waiting.
+struct Serving(Arc<Shared>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue.lock();
+        if queue.is_served {
+            queue.is_served = false;
+            queue.groups.clear();
+        }
+    }
+}
+
+impl Serving {
+    async fn serve(self) {
+        while self.is_wanted() {
+            // The connection first: whoever comes while we wait for it joins this commit.
+            let begun = match is_away() {
+                false => self.0.database.begin().await,
+                true => Err(DbErr::Conn(RuntimeErr::Internal("taken away by a test".to_owned()))),
+            };
+            let taken = self.take();
+            match begun {
+                Ok(transaction) => {
+                    let left = commit_together(Transaction(transaction), taken).await;
+                    self.put_back(left);
+                }
+                Err(error) => refuse(taken, &error.into()),
+            }
+        }
+    }
+
+    /// Whether anything waits. If not, the next caller starts a new task.
+    fn is_wanted(&self) -> bool {
+        let mut queue = self.0.queue.lock();
+        queue.is_served = !queue.groups.is_empty();
+        queue.is_served
+    }
+
+    fn take(&self) -> VecDeque<Box<dyn Group>> {
+        let mut queue = self.0.queue.lock();
+        let most = queue.groups.len().min(MOST);
+        let mut taken: VecDeque<_> = queue.groups.drain(..most).collect();
+        taken.make_contiguous().sort_by_key(|group| group.rank());
+        taken
+    }
+
+    fn put_back(&self, left: VecDeque<Box<dyn Group>>) {
+        let mut queue = self.0.queue.lock();
+        for group in left.into_iter().rev() {
+            queue.groups.push_front(group);
+        }
+    }
+}
+
+/// Whether a test has taken the database away.
+#[cfg(feature = "test-util")]
+fn is_away() -> bool {
+    crash::is_database_away()
+}
+
+#[cfg(not(feature = "test-util"))]
+const fn is_away() -> bool {
+    false
+}
+
+/// Writes and commits. Returns what there was no time for.
+async fn commit_together(
+    transaction: Transaction,
+    mut waiting: VecDeque<Box<dyn Group>>,
+) -> VecDeque<Box<dyn Group>> {
+    let began = Instant::now();
+    let mut standing = VecDeque::with_capacity(waiting.len());
+    // Told after the commit like everybody: what refused them may have been written in this transaction.
+    let mut refused = VecDeque::new();
+    while let Some(mut group) = waiting.pop_front() {
+        match under_savepoint(&transaction, &mut *group).await {
+            Ok(true) => standing.push_back(group),
+            // One of them is at fault; it is found by trying each alone.
+            Ok(false) if group.len() > 1 => group.split().into_iter().for_each(|one| waiting.push_front(one)),
+            Ok(false) => refused.push_back(group),
+            Err(error) => {
+                // The savepoint is gone, and with it the certainty of what this transaction holds.
+                let error = StoreError::from(error);
+                drop(transaction);
+                for groups in [standing, refused, VecDeque::from([group]), waiting] {
+                    refuse(groups, &error);
+                }
+                return VecDeque::new();
+            }
+        }
+        if began.elapsed() > LONGEST && !standing.is_empty() {
+            break;
+        }
+    }
+    let committed = if standing.is_empty() { Ok(()) } else { transaction.commit().await };
+    standing.into_iter().chain(refused).for_each(|group| group.answer(committed.as_ref().err()));
+    waiting
+}
+
+/// Whether what the group wrote stands; if not, it is rolled back and nothing else is.
+async fn under_savepoint(transaction: &Transaction, group: &mut dyn Group) -> Result<bool, DbErr> {
+    let inner = Transaction(transaction.0.begin().await?);
+    if group.write(&inner).await {
+        inner.0.commit().await?;
+        Ok(true)
+    } else {
+        inner.0.rollback().await?;
+        Ok(false)
+    }
+}
+
+fn refuse(groups: VecDeque<Box<dyn Group>>, fault: &StoreError) {
+    groups.into_iter().for_each(|group| group.answer(Some(fault)));
+}
+
+/// Rows of one kind and who waits for each.
+struct Alike<R: Rows> {
+    rows: Vec<R>,
+    replies: Vec<oneshot::Sender<Result<R::Answer, StoreError>>>,
+    outcome: Result<Vec<R::Answer>, StoreError>,
+}
+
+impl<R: Rows> Default for Alike<R> {
+    fn default() -> Self {
+        Self { rows: Vec::new(), replies: Vec::new(), outcome: Ok(Vec::new()) }
+    }
+}
+
+impl<R: Rows> Alike<R> {
+    fn push(&mut self, row: R, reply: oneshot::Sender<Result<R::Answer, StoreError>>) {
+        self.rows.push(row);
+        self.replies.push(reply);
+    }
+}
+
+#[async_trait]
+impl<R: Rows> Group for Alike<R> {
+    async fn write(&mut self, transaction: &Transaction) -> bool {
+        let written = AssertUnwindSafe(R::write(&self.rows, transaction)).catch_unwind().await;
+        self.outcome = written.unwrap_or_else(|_| Err(panicked()));
+        self.outcome.is_ok()
+    }
+
+    fn rank(&self) -> u8 {
+        R::RANK
+    }
+
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn split(self: Box<Self>) -> Vec<Box<dyn Group>> {
+        let each = self.rows.into_iter().zip(self.replies);
+        each.map(|(row, reply)| {
+            let mut alone = Self::default();
+            alone.push(row, reply);
+            Box::new(alone) as Box<dyn Group>
+        })
+        .collect()
+    }
+
+    fn answer(self: Box<Self>, fault: Option<&StoreError>) {
+        // A caller that has gone does not read its answer.
+        match (self.outcome, fault) {
+            (Ok(answers), None) => {
+                for (reply, answer) in self.replies.into_iter().zip(answers) {
+                    let _ = reply.send(Ok(answer));
+                }
+            }
+            (Ok(_), Some(fault)) => {
+                for reply in self.replies {
+                    let _ = reply.send(Err(fault.retold()));
+                }
+            }
+            // Never more than one: a group that failed was split.
+            (Err(own), fault) => {
+                let error = fault.map_or(own, StoreError::retold);
+                for reply in self.replies {
+                    let _ = reply.send(Err(error.retold()));
+                }
+            }
+        }
+    }
+}
+
+/// One caller's own statements.
+struct Own<F, T, E> {
+    job: Option<F>,
+    outcome: Option<Result<T, E>>,
+    reply: oneshot::Sender<Result<T, E>>,
+}
+
+#[async_trait]
+impl<T, E, F> Group for Own<F, T, E>
+where
+    T: Send + 'static,
+    E: From<StoreError> + Send + 'static,
+    F: for<'t> FnOnce(&'t Transaction) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+{
+    async fn write(&mut self, transaction: &Transaction) -> bool {
+        let Some(job) = self.job.take() else { return false };
+        // The job itself may panic before it has a future to be polled.
+        let run = AssertUnwindSafe(async { job(transaction).await });
+        let outcome = run.catch_unwind().await.unwrap_or_else(|_| Err(panicked().into()));
+        let stands = outcome.is_ok();
+        self.outcome = Some(outcome);
+        stands
+    }
+
+    fn rank(&self) -> u8 {
+        1
+    }
+
+    fn len(&self) -> usize {
+        1
+    }
+
+    fn split(self: Box<Self>) -> Vec<Box<dyn Group>> {
+        vec![self]
+    }
+
+    fn answer(self: Box<Self>, fault: Option<&StoreError>) {
+        let outcome = match (self.outcome, fault) {
+            (Some(outcome), None) => outcome,
+            (_, Some(fault)) => Err(fault.retold().into()),
+            (None, None) => Err(gone().into()),
+        };
+        let _ = self.reply.send(outcome);
+    }
+}
+
+fn panicked() -> StoreError {
+    StoreError::Database(DbErr::Custom("a write panicked".to_owned()))
+}
+
+fn gone() -> StoreError {
+    StoreError::Unavailable(DbErr::Custom("the writer ended".to_owned()))
+}

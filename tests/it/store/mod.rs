@@ -1,0 +1,5 @@
+//! What holds of the rows on both databases.
+
+mod inventory;
+mod issuance;
+mod writer;

@@ -1,0 +1,318 @@
+//! EST with a client that is not ours: curl and OpenSSL against the running program.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use wicketgate::activate::{Activation, Enforce};
+use wicketgate::ca::{Ca, DeviceChoice, IssueRequest};
+use wicketgate::clock::{Clock, SystemClock};
+use wicketgate::domain::{Actor, Enforced, PersonId, Role};
+use wicketgate::keys::{Kek, Purpose, SystemEntropy, Vault, Vaults};
+use wicketgate::pki::{keygen, pem};
+use wicketgate::store::Store;
+use wicketgate::store::people::Person;
+
+use super::backend;
+use super::device::Device;
+use super::house::{DOOR, House, Plan};
+use super::whole::run;
+use crate::harness::peers;
+
+/// A machine that knows curl and OpenSSL only.
+struct Machine<'a> {
+    house: &'a House,
+    folder: String,
+}
+
+/// What curl got.
+struct Got {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl<'a> Machine<'a> {
+    fn new(house: &'a House, name: &str) -> Self {
+        let folder = house.path(name);
+        std::fs::create_dir(&folder).unwrap();
+        Self { house, folder: folder.to_str().unwrap().to_owned() }
+    }
+
+    fn file(&self, name: &str) -> String {
+        format!("{}/{name}", self.folder)
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.file(name)).unwrap()
+    }
+
+    fn openssl(&self, arguments: &[&str]) -> String {
+        run("openssl", arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    }
+
+    /// Makes `<name>.key` and, with this subject, `<name>.req` in base64.
+    fn request(&self, name: &str, subject: &str) -> String {
+        let [key, der, req] = ["key", "der", "req"].map(|kind| self.file(&format!("{name}.{kind}")));
+        self.openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", &key]);
+        self.openssl(&["req", "-new", "-key", &key, "-subj", subject, "-outform", "DER", "-out", &der]);
+        self.openssl(&["base64", "-in", &der, "-out", &req]);
+        req
+    }
+
+    /// Makes `<name>.key` and a request that repeats the names of the certificate `of`.
+    fn renewal(&self, name: &str, of: &str) -> String {
+        let [key, csr, der, req] =
+            ["key", "csr", "der", "req"].map(|kind| self.file(&format!("{name}.{kind}")));
+        let certificate = self.file(&format!("{of}.pem"));
+        self.openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", &key]);
+        let copy =
+            ["x509", "-x509toreq", "-in", &certificate, "-signkey", &key, "-copy_extensions", "copyall"];
+        self.openssl(&[&copy[..], &["-out", &csr]].concat());
+        self.openssl(&["req", "-in", &csr, "-outform", "DER", "-out", &der]);
+        self.openssl(&["base64", "-in", &der, "-out", &req]);
+        req
+    }
+
+    fn curl(&self, operation: &str, arguments: &[&str]) -> Got {
+        let port = self.house.https;
+        let (head, body) = (self.file("answer.head"), self.file("answer.body"));
+        let output = Command::new("curl")
+            .args(["--silent", "--show-error", "--dump-header", &head, "--output", &body, "--cacert"])
+            .arg(self.house.path("authority.pem"))
+            .args(["--resolve", &format!("{DOOR}:{port}:127.0.0.1"), "--write-out", "%{http_code}"])
+            .args(arguments)
+            .arg(format!("https://{DOOR}:{port}/.well-known/est/{operation}"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Got {
+            status: String::from_utf8(output.stdout).unwrap().parse().unwrap(),
+            head: std::fs::read_to_string(&head).unwrap().to_lowercase(),
+            body: std::fs::read(&body).unwrap_or_default(),
+        }
+    }
+
+    fn post(&self, operation: &str, req: &str, arguments: &[&str]) -> Got {
+        let data = format!("@{req}");
+        let kind = "Content-Type: application/pkcs10";
+        self.curl(operation, &[&["--data-binary", &data, "--header", kind], arguments].concat())
+    }
+
+    /// Enrols with the secret of an invitation.
+    fn enrol(&self, req: &str, secret: &str) -> Got {
+        self.post("simpleenroll", req, &["--user", &format!("pump-7:{secret}")])
+    }
+
+    /// Re-enrols under the certificate and key of this name.
+    fn reenrol(&self, req: &str, under: &str) -> Got {
+        let [certificate, key] = ["pem", "key"].map(|kind| self.file(&format!("{under}.{kind}")));
+        self.post("simplereenroll", req, &["--cert", &certificate, "--key", &key])
+    }
+
+    /// Writes the certificates of an answer to `<name>.pem`.
+    fn keep(&self, got: &Got, name: &str) -> String {
+        let text = String::from_utf8_lossy(&got.body);
+        assert_eq!(got.status, 200, "{text}");
+        assert!(
+            got.head.contains("content-type: application/pkcs7-mime; smime-type=certs-only"),
+            "{}",
+            got.head
+        );
+        let [b64, p7, pem] = ["b64", "p7", "pem"].map(|kind| self.file(&format!("{name}.{kind}")));
+        std::fs::write(&b64, &got.body).unwrap();
+        self.openssl(&["base64", "-d", "-in", &b64, "-out", &p7]);
+        self.openssl(&["pkcs7", "-inform", "DER", "-in", &p7, "-print_certs", "-out", &pem]);
+        self.read(&format!("{name}.pem"))
+    }
+
+    /// OpenSSL verifies the certificate of this name under what `cacerts` gave.
+    fn verify(&self, name: &str) {
+        let [above, leaf] = [self.file("above.pem"), self.file(&format!("{name}.pem"))];
+        let chain = ["verify", "-purpose", "sslclient", "-CAfile", &above, "-untrusted", &above, &leaf];
+        assert!(self.openssl(&chain).contains("OK"));
+    }
+
+    fn device(&self, name: &str) -> Device {
+        Device { key_pem: self.read(&format!("{name}.key")), chain_pem: self.read(&format!("{name}.pem")) }
+    }
+}
+
+#[track_caller]
+fn refused(got: &Got, status: u16, word: &str) {
+    let text = String::from_utf8_lossy(&got.body);
+    assert_eq!(got.status, status, "{text}");
+    assert!(got.head.contains("content-type: text/plain") && text.contains(word), "{word}: {text}");
+}
+
+fn count(house: &House, person: &str) -> usize {
+    house.get(&format!("/certificates?person_id={person}&limit=200"))["items"].as_array().unwrap().len()
+}
+
+struct NoEdges;
+
+#[async_trait::async_trait]
+impl Enforce for NoEdges {
+    async fn bring_up_to_date(&self) -> Enforced {
+        Enforced::default()
+    }
+}
+
+/// An installation that began a hundred days ago, and a device that was enrolled then.
+fn long_ago(house: &House) -> Device {
+    let keys = house.path("keys");
+    for folder in [&keys, &house.path("data")] {
+        std::fs::DirBuilder::new().mode(0o700).create(folder).unwrap();
+    }
+    let vault = |purpose, name: &str| {
+        Kek::create_file(purpose, &keys.join(name), &SystemEntropy).unwrap();
+        Vault::new(Kek::from_file(purpose, &keys.join(name)).unwrap())
+    };
+    let vaults = Arc::new(Vaults {
+        server: vault(Purpose::Server, "server.key"),
+        authority: vault(Purpose::Authority, "authority.key"),
+    });
+    let past = SystemClock.now().minus(Duration::from_secs(100 * 86_400));
+    let work = async {
+        let url = format!("sqlite:{}", house.path("data/house.db").display());
+        let store = Store::create(&url, 2).await.unwrap();
+        store.migrate(None).await.unwrap();
+        store.open_vaults(&vaults, &SystemEntropy, past).await.unwrap();
+        let base_url = format!("http://127.0.0.1:{}", house.http);
+        let (entropy, lists) = (Arc::new(SystemEntropy), Activation::new("publish_crls"));
+        let ca = Ca::new(store.clone(), vaults.clone(), entropy, Arc::new(NoEdges), lists, base_url);
+        ca.init("House", past).await.unwrap();
+        let person = Person {
+            id: PersonId::new(),
+            email: "otto@example.org".to_owned(),
+            name: "Otto Alt".to_owned(),
+            role: Role::Member,
+            groups: Default::default(),
+            disabled: false,
+            has_password: false,
+            created_at: past,
+            version: 1,
+        };
+        let act =
+            async |action| store.begin_act(Actor::System("test"), action, None, None, past).await.unwrap();
+        ca.create_person(&person, &act("person.add").await, past).await.unwrap();
+        let (key, _) = keygen::generate_p256();
+        let csr_pem = keygen::client_csr_pem(key.expose(), "old").unwrap();
+        let device = DeviceChoice::New { name: "old".to_owned() };
+        let request = IssueRequest {
+            person: person.id,
+            device,
+            profile: "device".parse().unwrap(),
+            csr_pem,
+            dns_names: Default::default(),
+        };
+        let issued = ca.issue(&request, &act("certificate.issue").await, past).await.unwrap();
+        store.clone().close().await;
+        Device {
+            key_pem: keygen::private_key_pem(key.expose()).expose().clone(),
+            chain_pem: pem::block("CERTIFICATE", &issued.certificate.der),
+        }
+    };
+    tokio::runtime::Runtime::new().unwrap().block_on(work)
+}
+
+#[test]
+fn est_with_curl_and_openssl() {
+    for program in ["curl", "openssl"] {
+        if peers::peer(program).is_none() {
+            return;
+        }
+    }
+    let plan = Plan { database: None, more: "", edge: None };
+    let mut old = None;
+    let mut house = House::open_after(&plan, &backend::start(), |house| old = Some(long_ago(house)));
+    let cleo = house.person("Cleo Martín", "cleo@example.org");
+    let (secret, unused) = (house.invite(&cleo), house.invite(&cleo));
+    let machine = Machine::new(&house, "machine");
+
+    // What stands above, and what is wished for.
+    let above = machine.keep(&machine.curl("cacerts", &[]), "above");
+    assert_eq!(above.matches("BEGIN CERTIFICATE").count(), 2, "{above}");
+    let wishes = machine.curl("csrattrs", &[]);
+    assert!(
+        wishes.status == 200 && wishes.head.contains("content-type: application/csrattrs"),
+        "{}",
+        wishes.head
+    );
+    let [b64, der] = ["b64", "der"].map(|kind| machine.file(&format!("wishes.{kind}")));
+    std::fs::write(&b64, &wishes.body).unwrap();
+    machine.openssl(&["base64", "-d", "-in", &b64, "-out", &der]);
+    let wishes = machine.openssl(&["asn1parse", "-inform", "DER", "-in", &der]);
+    assert!(wishes.contains("id-ecPublicKey") && wishes.contains("prime256v1"), "{wishes}");
+
+    // A first certificate, once.
+    let req = machine.request("first", "/CN=whatever it says");
+    let no_secret = machine.post("simpleenroll", &req, &[]);
+    refused(&no_secret, 401, "works once");
+    assert!(no_secret.head.contains("www-authenticate: basic"), "{}", no_secret.head);
+    refused(&machine.enrol(&req, "wrong"), 401, "unknown");
+    assert_eq!(count(&house, &cleo), 0);
+    machine.keep(&machine.enrol(&req, &secret), "first");
+    machine.verify("first");
+    assert_eq!(house.visit(Some(&machine.device("first")), "/"), (200, String::new()));
+    refused(&machine.enrol(&req, &secret), 401, "used");
+    refused(&machine.enrol(&machine.request("thief", "/CN=thief"), &secret), 401, "used");
+    assert_eq!(count(&house, &cleo), 1);
+
+    // Its successor, under the certificate alone.
+    let req = machine.renewal("second", "first");
+    machine.keep(&machine.reenrol(&req, "first"), "second");
+    machine.verify("second");
+    let subject = |name: &str| {
+        let file = machine.file(&format!("{name}.pem"));
+        machine.openssl(&["x509", "-in", &file, "-noout", "-subject", "-ext", "subjectAltName"])
+    };
+    assert_eq!(subject("first"), subject("second"));
+    assert_ne!(machine.read("first.key"), machine.read("second.key"));
+    assert_eq!(house.visit(Some(&machine.device("second")), "/"), (200, String::new()));
+    let issued = count(&house, &cleo);
+    assert_eq!(issued, 2);
+
+    // What cannot be certified: nothing is issued, and the other secret stays good.
+    let write = |name: &str, content: &[u8]| {
+        std::fs::write(machine.file(name), content).unwrap();
+        machine.file(name)
+    };
+    refused(&machine.reenrol(&machine.request("other", "/CN=Somebody Else"), "second"), 400, "subject");
+    refused(&machine.post("simplereenroll", &req, &[]), 403, "handshake");
+    for (name, content, status, word) in [
+        ("empty", &b""[..], 400, "empty"),
+        ("noise", b"!!!!", 400, "base64"),
+        ("malformed", b"MAAwAA==", 400, "PKCS#10"),
+        (
+            "armoured",
+            b"-----BEGIN CERTIFICATE REQUEST-----\nMAA=\n-----END CERTIFICATE REQUEST-----",
+            400,
+            "PEM",
+        ),
+        ("long", &[b'A'; 20 * 1024], 413, "at most"),
+        ("oversized", &[b'A'; 512 * 1024], 413, "at most"),
+    ] {
+        refused(&machine.enrol(&write(name, content), &unused), status, word);
+        refused(&machine.reenrol(&write(name, content), "second"), status, word);
+    }
+    let secret_of_other = format!("pump-7:{unused}");
+    let as_json =
+        ["--data-binary", "{}", "--header", "Content-Type: application/json", "--user", &secret_of_other];
+    refused(&machine.curl("simpleenroll", &as_json), 415, "application/pkcs10");
+
+    // Who may not renew: the expired and the revoked.
+    let old = old.unwrap();
+    write("old.pem", old.chain_pem.as_bytes());
+    write("old.key", old.key_pem.as_bytes());
+    refused(&machine.reenrol(&machine.renewal("late", "old"), "old"), 403, "expired");
+    let listed = house.get(&format!("/certificates?person_id={cleo}&limit=200"));
+    let second: &Value =
+        listed["items"].as_array().unwrap().iter().find(|one| one["replaced_by"].is_null()).unwrap();
+    house.revoke(second);
+    refused(&machine.reenrol(&machine.renewal("third", "second"), "second"), 403, "revoked");
+    assert_eq!(count(&house, &cleo), issued);
+    drop(house);
+}
