@@ -63,11 +63,7 @@ fn each_rule_refuses_what_it_is_for_and_nothing_else() {
             with(|rules| rules.renewal.new_key = true),
             Facts { renewal: Some(true), ..facts() },
         ),
-        (
-            Rule::DnsNames,
-            device,
-            Facts { dns_names: ["a.example.com".parse().unwrap()].into(), ..facts() },
-        ),
+        (Rule::DnsNames, device, Facts { dns_names: ["a.example.com".parse().unwrap()].into(), ..facts() }),
     ];
     for (rule, profile, facts) in cases {
         assert_eq!(refused_by(&profile, &facts), Some(rule));

@@ -27,7 +27,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) anna: PersonId,
     /// Serves `/pki/` on loopback, if somebody must reach it.
-    _edge: Option<Edge>,
+    pub(crate) edge: Option<Edge>,
 }
 
 /// Vaults under one key, so that a second process can have the same.
@@ -50,7 +50,8 @@ impl World {
 
     /// The same at another time.
     pub(crate) async fn at(store: Store, key: &Secret<String>, now: UtcTime) -> Self {
-        Self::bare(store, key, now).await.furnish().await
+        let world = Self::bare(store, key, now).await;
+        world.furnish().await
     }
 
     /// A world of this very hour whose `/pki/` can be reached at the URLs in its certificates.
@@ -58,7 +59,8 @@ impl World {
         let store = Store::create(&database.url(), 5).await.unwrap();
         store.migrate(None).await.unwrap();
         let key = Kek::fresh_text(&SystemEntropy);
-        Self::made(store, &key, SystemClock.now(), true).await.furnish().await
+        let world = Self::made(store, &key, SystemClock.now(), true).await;
+        world.furnish().await
     }
 
     /// The authority alone: nothing is made that is not there.
@@ -97,7 +99,7 @@ impl World {
         let limit = NonZeroU32::new(1_000_000).unwrap();
         let limits = OcspLimits { per_source: limit, in_all: limit };
         holder.ocsp().connect(Arc::new(OcspDesk::new(ca.clone(), shared, limits)));
-        Self { store, ca, holder, clock, anna: PersonId::new(), _edge: edge }
+        Self { store, ca, holder, clock, anna: PersonId::new(), edge }
     }
 
     /// With its authorities and its person.

@@ -9,6 +9,7 @@ use wicketgate::pki::keygen;
 use super::asking::Told;
 use super::fixture::World;
 use super::lists::listed;
+use crate::harness::database::TestDatabase;
 use crate::on_both_databases;
 
 impl World {
@@ -24,28 +25,33 @@ impl World {
     }
 }
 
+/// Holds a certificate and releases it; list, OCSP and edge say so at either step.
+pub(crate) async fn held_and_released(database: &TestDatabase) {
+    let world = World::over(database).await;
+    let issuer = world.issuer().await;
+    let phone = world.issue("phone").await.certificate;
+    let edge = || world.holder.register().look_up(&phone.fingerprint).unwrap().revoked;
+    assert_eq!(world.ask(&issuer, phone.serial).await, Told::Good);
+    world.revoke(phone.serial, "certificateHold").await.unwrap();
+    let held = (world.now(), RevocationReason::CertificateHold);
+    assert_eq!(edge(), Some(held));
+    assert_eq!(world.ask(&issuer, phone.serial).await, Told::Revoked(held.0.as_unix(), held.1));
+    world.ca.publish_crls(world.now()).await.unwrap();
+    assert_eq!(listed(&world).await, [(phone.serial, held.0.as_unix(), held.1)]);
+
+    let released = world.release(phone.serial).await.unwrap();
+    assert_eq!((released.enforced.edges, released.enforced.acknowledged), (1, 1));
+    assert!(released.certificate.revoked.is_none());
+    assert_eq!(edge(), None);
+    assert_eq!(world.ask(&issuer, phone.serial).await, Told::Good);
+    assert_eq!(world.ca.publish_crls(world.now()).await.unwrap(), 1);
+    assert_eq!(listed(&world).await, [], "a complete list just does not name it any more");
+    assert!(matches!(world.release(phone.serial).await, Err(RevokeError::NotOnHold)));
+}
+
 on_both_databases! {
     async fn a_held_certificate_is_refused_listed_and_told_and_passes_again_when_released(database) {
-        let world = World::over(database).await;
-        let issuer = world.issuer().await;
-        let phone = world.issue("phone").await.certificate;
-        let edge = || world.holder.register().look_up(&phone.fingerprint).unwrap().revoked;
-        assert_eq!(world.ask(&issuer, phone.serial).await, Told::Good);
-        world.revoke(phone.serial, "certificateHold").await.unwrap();
-        let held = (world.now(), RevocationReason::CertificateHold);
-        assert_eq!(edge(), Some(held));
-        assert_eq!(world.ask(&issuer, phone.serial).await, Told::Revoked(held.0.as_unix(), held.1));
-        world.ca.publish_crls(world.now()).await.unwrap();
-        assert_eq!(listed(&world).await, [(phone.serial, held.0.as_unix(), held.1)]);
-
-        let released = world.release(phone.serial).await.unwrap();
-        assert_eq!((released.enforced.edges, released.enforced.acknowledged), (1, 1));
-        assert!(released.certificate.revoked.is_none());
-        assert_eq!(edge(), None);
-        assert_eq!(world.ask(&issuer, phone.serial).await, Told::Good);
-        assert_eq!(world.ca.publish_crls(world.now()).await.unwrap(), 1);
-        assert_eq!(listed(&world).await, [], "a complete list just does not name it any more");
-        assert!(matches!(world.release(phone.serial).await, Err(RevokeError::NotOnHold)));
+        held_and_released(database).await;
     }
 
     async fn only_a_hold_is_released_and_it_may_become_final(database) {
@@ -73,22 +79,21 @@ on_both_databases! {
         let issuer = world.issuer().await;
         let (key, _) = keygen::generate_p256();
         let csr_pem = keygen::client_csr_pem(key.expose(), "one key").unwrap();
-        let mut serials = Vec::new();
-        for name in ["phone", "copy", "held", "old"] {
-            let device = wicketgate::ca::DeviceChoice::New { name: name.to_owned() };
-            let request = IssueRequest {
-                person: world.anna,
-                device,
-                profile: "device".parse().unwrap(),
-                csr_pem: csr_pem.clone(),
-                dns_names: Default::default(),
-            };
-            let act = world.act("certificate.issue").await;
-            match world.ca.issue(&request, &act, world.now()).await {
-                Ok(issued) => serials.push(issued.certificate.serial),
-                // A house that gives one key one certificate has nothing to take along.
-                Err(error) => panic!("{error}"),
-            }
+        let request = |name: &str| IssueRequest {
+            person: world.anna,
+            device: wicketgate::ca::DeviceChoice::New { name: name.to_owned() },
+            profile: "device".parse().unwrap(),
+            dns_names: Default::default(),
+            csr_pem: csr_pem.clone(),
+        };
+        let act = world.act("certificate.issue").await;
+        let first = world.ca.issue(&request("phone"), &act, world.now()).await.unwrap();
+        let mut serials = vec![first.certificate.serial];
+        // Renewals with the same key, which the profile allows.
+        for _ in 0..3 {
+            let act = world.act("certificate.renew").await;
+            let next = world.ca.renew(serials[0], &csr_pem, &act, world.now()).await.unwrap();
+            serials.push(next.certificate.serial);
         }
         let bystander = world.issue("bystander").await.certificate.serial;
         world.revoke(serials[2], "certificateHold").await.unwrap();
@@ -100,15 +105,8 @@ on_both_databases! {
         }
         assert_eq!(world.ask(&issuer, bystander).await, Told::Good);
         assert!(matches!(world.release(serials[2]).await, Err(RevokeError::NotOnHold)));
-        let request = IssueRequest {
-            person: world.anna,
-            device: wicketgate::ca::DeviceChoice::New { name: "again".to_owned() },
-            profile: "device".parse().unwrap(),
-            csr_pem,
-            dns_names: Default::default(),
-        };
         let act = world.act("certificate.issue").await;
-        let again = world.ca.issue(&request, &act, world.now()).await;
+        let again = world.ca.issue(&request("again"), &act, world.now()).await;
         assert!(matches!(again, Err(IssueError::Gate(GateError::BlockedKey))), "{again:?}");
     }
 

@@ -11,6 +11,7 @@ mod idempotency;
 mod lint;
 mod others;
 mod profiles;
+mod revocation;
 mod rivals;
 mod rules;
 mod seed;
