@@ -37,7 +37,7 @@ pub(super) struct Asked {
 }
 
 /// How many paths there are at most.
-const PATHS: usize = 8;
+const PATHS: usize = 6;
 
 /// Signing requests that are the same for every path.
 pub(super) struct Pool {
@@ -111,11 +111,12 @@ impl Asked {
     pub(super) fn choose(pool: &Pool, seed: &mut Seed) -> Self {
         let who = if seed.below(3) == 0 { *seed.one_of(&Who::ALL) } else { Who::Good };
         let each = |kind, make: fn() -> String| (kind, (0..PATHS).map(|_| make()).collect());
-        let (kind, csrs) = match seed.below(64) {
-            0 => each("rsa", || by_rcgen(&rcgen::PKCS_RSA_SHA256)),
-            1..4 => each("p384", || by_rcgen(&rcgen::PKCS_ECDSA_P384_SHA384)),
-            4..8 => each("wishful", wishful),
-            8..22 => each("p256", fresh),
+        let (kind, csrs) = match seed.below(1024) {
+            // A key takes a tenth of a second.
+            0..2 => each("rsa", || by_rcgen(&rcgen::PKCS_RSA_SHA256)),
+            2..64 => each("p384", || by_rcgen(&rcgen::PKCS_ECDSA_P384_SHA384)),
+            64..128 => each("wishful", wishful),
+            128..352 => each("p256", fresh),
             _ => {
                 let (kind, csr) = seed.one_of(&pool.kept).clone();
                 (kind, vec![csr; PATHS])
