@@ -13,6 +13,7 @@ use poem_openapi::registry::{
 use poem_openapi::types::{ParseFromJSON, ToJSON, Type};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions};
 use serde_json::Value;
+use tokio::io::AsyncReadExt;
 
 use super::document::schemas;
 use super::error::{FieldFault, Outcome, Problem};
@@ -23,6 +24,10 @@ pub const MAX_BODY: usize = 64 * 1024;
 pub const MAX_CONFIGURATION: usize = 2 * 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(15);
+/// What is read of a refused body, in bytes.
+const MOST_DISCARDED: u64 = 1024 * 1024;
+/// How long that may take.
+const DISCARDED_WITHIN: Duration = Duration::from_secs(2);
 /// Longest string in a body, in characters, where the schema names no other bound: room for a
 /// signing request of 16 KiB in base64.
 const MAX_STRING: usize = 24 * 1024;
@@ -97,6 +102,12 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
 /// 408, 413, or 400 when the connection breaks.
 pub async fn read(body: RawBody) -> Outcome<Bytes> {
     read_up_to(MAX_BODY, body).await
+}
+
+/// Reads and forgets a body that is refused, a MiB of it at most and not for long.
+pub async fn discard(body: RawBody) {
+    let mut rest = body.into_async_read().take(MOST_DISCARDED);
+    let _ = tokio::time::timeout(DISCARDED_WITHIN, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
 }
 
 /// The longest body that is taken at `path`.

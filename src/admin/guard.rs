@@ -8,7 +8,7 @@ use poem::{Endpoint, IntoResponse, Request, Response};
 
 use super::auth::caller::{Call, CallData, Caller, OpenAct, Proof};
 use super::auth::{certificate, cookie, secret, session, token};
-use super::body::{is_json, most_of};
+use super::body::{discard, is_json, most_of};
 use super::error::{Outcome, Problem};
 use super::idempotency::{self, Claimed, Replay};
 use super::listener::{Entrance, Visitor};
@@ -109,7 +109,11 @@ async fn serve<E: Endpoint<Output = Response>>(
         Found::OtherMethods(allow) => return Err(Problem::method_not_allowed(allow)),
         Found::Nothing => return Err(Problem::not_found("resource")),
     };
-    check_shape(&request)?;
+    if let Err(refused) = check_shape(&request) {
+        // Answered while it is still sending, many a client takes the answer for a broken connection.
+        discard(request.take_body()).await;
+        return Err(refused);
+    }
     let now = services.now();
     let visitor = Visitor::of(&request).ok_or_else(|| Problem::internal("a request without an entrance"))?;
     let caller = match surface.proofs {

@@ -149,7 +149,7 @@ fn a_foreign_hash_is_nobodys() {
     let id = one(&desk.issuing.certificate);
     let sha1 = encode::oid(oid::SHA1);
     let at = id.windows(sha1.len()).position(|window| window == sha1).unwrap();
-    let mut other = id.clone();
+    let mut other = id;
     other[at + sha1.len() - 1] ^= 1;
     let read = OcspRequest::from_der(&request(&[other], &[])).unwrap();
     assert!(!desk.signer.issuer().issued(&read.ids()[0]));

@@ -59,7 +59,7 @@ async fn invited(app: &App) -> (PersonId, String, String) {
 
 on_both_databases! {
     async fn a_secret_gives_one_certificate_even_to_many_at_once(database) {
-        let app = App::over(&database).await;
+        let app = App::over(database).await;
         let (_, _, secret) = invited(&app).await;
         let requests: Vec<_> = (0..6).map(|_| request()).collect();
         let calls = requests.iter().map(|request| with_secret(post(&app, ENROL, request), "pump 1", &secret).send());
@@ -75,7 +75,7 @@ on_both_databases! {
     }
 
     async fn a_secret_is_given_back_when_nothing_was_issued(database) {
-        let app = App::over(&database).await;
+        let app = App::over(database).await;
         let (person, administrator, secret) = invited(&app).await;
         let disable = async |version: u32, disabled: bool| {
             let call = app.call("PATCH", &format!("/api/v1/people/{person}")).token(&administrator);

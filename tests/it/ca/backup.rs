@@ -18,7 +18,7 @@ use crate::harness::database::TestDatabase;
 use crate::on_both_databases;
 
 /// What a restore changes on purpose.
-const SETTLED: [&str; 3] = ["authority", "crl", "invitation"];
+const SETTLED: [&str; 3] = ["authority", "crl_head", "invitation"];
 const URL: &str = "WICKETGATE_TEST_RESTORE_URL";
 const FROM: &str = "WICKETGATE_TEST_RESTORE_FROM";
 const KEY: &str = "WICKETGATE_TEST_RESTORE_KEY";

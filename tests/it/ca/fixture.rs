@@ -27,7 +27,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) anna: PersonId,
     /// Serves `/pki/` on loopback, if somebody must reach it.
-    pub(crate) edge: Option<Edge>,
+    _edge: Option<Edge>,
 }
 
 /// Vaults under one key, so that a second process can have the same.
@@ -99,7 +99,7 @@ impl World {
         let limit = NonZeroU32::new(1_000_000).unwrap();
         let limits = OcspLimits { per_source: limit, in_all: limit };
         holder.ocsp().connect(Arc::new(OcspDesk::new(ca.clone(), shared, limits)));
-        Self { store, ca, holder, clock, anna: PersonId::new(), edge }
+        Self { store, ca, holder, clock, anna: PersonId::new(), _edge: edge }
     }
 
     /// With its authorities and its person.

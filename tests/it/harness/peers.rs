@@ -43,6 +43,7 @@ pub const PEERS: &[&str] = &[
     "openssl",
     "pk12util",
     "keytool",
+    "java",
     "schemathesis",
     "systemd-analyze",
     "lint_pkix_cert",

@@ -161,7 +161,7 @@ const CLIENTS: &[Case] = &[
     ("no well-defined end", "the authority ends", |h| client(h, |l| l.not_after = UtcTime::MAX)),
     ("an empty validity", "is empty", |h| client(h, |l| l.not_after = l.not_before)),
     ("an end before the start", "is empty", |h| client(h, |l| l.not_after = NOW.minus(DAY))),
-    ("the issuer's own key", "own_key", |h| client_of(h, &h.issuing.certificate.spki_der().to_vec(), |_| {})),
+    ("the issuer's own key", "own_key", |h| client_of(h, h.issuing.certificate.spki_der(), |_| {})),
 ];
 
 fn authority(house: &House, kind: AuthorityKind, spoil: fn(&mut AuthorityTemplate<'_>)) -> Attempt {

@@ -147,7 +147,8 @@ fn check_the_files(demo: &Demo) {
     assert!(urls.len() >= 2, "{urls:?}");
     for url in urls {
         let answer = run("curl", &["--silent", "--show-error", "--fail", "--head", &url]).unwrap();
-        assert!(answer.contains("application/pkix-c"), "{url}: {answer}");
+        let kind = if url.ends_with("/ocsp") { "application/ocsp-response" } else { "application/pkix-c" };
+        assert!(answer.contains(kind), "{url}: {answer}");
     }
     let mode = run("stat", &["-c", "%a", demo.text("data_dir")]).unwrap();
     assert_eq!(mode.trim(), "700");

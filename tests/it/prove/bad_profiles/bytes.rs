@@ -66,7 +66,7 @@ pub(super) fn ed25519() -> Vec<u8> {
 /// A modulus of 2048 bits that is 1 modulo every small prime, and so a power of 65537, as every modulus of
 /// that generator is.
 pub(super) fn roca() -> Vec<u8> {
-    let is_prime = |n: u32| (2..n).take_while(|d| d * d <= n).all(|d| n % d != 0);
+    let is_prime = |n: u32| (2..n).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
     let mut modulus =
         (2..=751).filter(|n| is_prime(*n)).fold(vec![1], |product, prime| times(&product, prime));
     while modulus.len() < 256 {

@@ -10,8 +10,11 @@ use super::bytes;
 use crate::ca::fixture::{World, csr};
 use crate::harness::database::TestDatabase;
 
+/// What is wrong with the rules of a profile.
+type Spoil = fn(&mut Rules);
+
 /// Profiles whose rules cannot be.
-const PROFILES: &[(&str, fn(&mut Rules))] = &[
+const PROFILES: &[(&str, Spoil)] = &[
     ("a profile without a lifetime", |rules| rules.lifetime_seconds = 0),
     ("a profile for a minute", |rules| rules.lifetime_seconds = 60),
     ("a profile for ten years", |rules| rules.lifetime_seconds = 10 * 365 * 86_400),

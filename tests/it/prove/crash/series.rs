@@ -110,6 +110,8 @@ impl Series {
             Act::MakeAuthorities => 1,
         };
         let visits = match self.row.act {
+            // What is stored at the same moment shares one commit.
+            Act::Issue | Act::Renew if self.row.point == "ca.before_commit" => 1,
             Act::PublishLists => 2,
             Act::MakeAuthorities => 3,
             _ => at_once,
