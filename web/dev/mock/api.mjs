@@ -106,12 +106,16 @@ function checkUpstream({ targets }) {
   }
 }
 
+function checkRules({ lifetime_seconds }) {
+  if (lifetime_seconds > 3 * 365 * 86_400) throw invalid("/lifetime_seconds", "must be 3600 to 94608000");
+}
+
 const TABLES = {
   people: { rows: "people", key: "id", make: () => ({ disabled: false, has_password: false }) },
   devices: { rows: "devices", key: "id", filter: every(own, (row, query) => query.get("person") === null || row.person_id === query.get("person")) },
   certificates: { rows: "certificates", key: "serial", filter: every(own, fits("state"), fits("person_id"), fits("device_id")) },
   authorities: { rows: "authorities", key: "name" },
-  profiles: { rows: "profiles", key: "name" },
+  profiles: { rows: "profiles", key: "name", check: checkRules, make: ({ world, body }) => ({ ...world.profiles[0], ...body.rules }) },
   sites: { rows: "sites", key: "host", make: () => ({ kind: "app", renewal: { state: "waiting", next_attempt_at: new Date().toISOString() } }), after: ({ body }) => ({ certificate_source: body.certificate, certificate: undefined }) },
   routes: { rows: "routes", key: "id" },
   upstreams: { rows: "upstreams", key: "name", check: checkUpstream, make: ({ body }) => checkUpstream(body) },
@@ -232,6 +236,25 @@ const SPECIAL = {
     const row = world.alerts.find((one) => one.id === id);
     row.acknowledged_at = world.at(0);
     return { body: row };
+  },
+  "POST profiles/explanation": ({ body }) => {
+    if (!body.csr.includes("CERTIFICATE REQUEST")) throw invalid("/csr", "This is not a signing request.");
+    const rulings = [
+      { rule: "requester", admits: true, because: "An administrator may ask." },
+      { rule: "key_type", admits: true, because: "P-256 is taken." },
+      { rule: "devices_per_person", admits: false, because: "There are 5 devices already; 5 are allowed." },
+    ];
+    return { body: { admits: false, profile_version: 1, refused_by: "devices_per_person", rulings } };
+  },
+  "POST profiles/rehearsal": ({ world }) => {
+    const changed = [{ at: world.at(-3), person_id: world.people[1].id, would_be_refused_by: "key_type", because: "RSA is not taken." }];
+    return { body: { requests: 42, would_be_refused: 1, would_be_granted: 0, is_cut: false, changed } };
+  },
+  "GET profiles/versions": ({ world }, name) => {
+    const profile = world.profiles.find((one) => one.name === name);
+    const actor = `person:${world.administrator.id}`;
+    const first = { ...profile, lifetime_seconds: 30 * 86_400, version: 1 };
+    return { body: { items: [{ version: 2, at: world.at(-2), actor, profile: { ...profile, version: 2 } }, { version: 1, at: world.at(-90), actor: "system:setup", profile: first }] } };
   },
   "GET settings": ({ world }) => ({ body: world.settings, headers: { ETag: `"${world.settings.version}"` } }),
   "PATCH settings": ({ world, body, headers }) => {
