@@ -297,6 +297,20 @@ export async function consoleActs({ page, console: base, administrator, world, l
   await look("console-issued");
   await button(page, "Close").click();
 
+  await go(page, "/certificates?state=active&search=Ben%27s", "Certificates");
+  await look("console-certificates-search");
+  await page.getByRole("link", { name: "Ben's Galaxy" }).first().click();
+  await heading(page, "Ben's Galaxy");
+  await button(page, "Revoke…").click();
+  await dialog.getByRole("radio", { name: /Hold/ }).check();
+  await look("console-certificate-hold");
+  await dialog.getByRole("button", { name: "Revoke" }).click();
+  await page.getByText("on hold", { exact: true }).waitFor();
+  await look("console-certificate-held");
+  await button(page, "Release…").click();
+  await look("console-certificate-release");
+  await dialog.getByRole("button", { name: "Release" }).click();
+  await page.getByText(/The certificate is released/).waitFor();
   await go(page, "/certificates?state=active", "Certificates");
   await page.getByRole("link", { name: "Cleo's desktop" }).first().click();
   await heading(page, "Cleo's desktop");

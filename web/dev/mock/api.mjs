@@ -77,7 +77,7 @@ function route(call) {
     if (!call.headers["if-match"]) throw new Refusal(428, "precondition_required", "Send If-Match.");
     if (row.version !== undefined && call.headers["if-match"] !== `"${row.version}"`) throw new Refusal(412, "precondition_failed", "It was changed meanwhile.");
     table.check?.(body);
-    Object.assign(row, body, { version: (row.version ?? 0) + 1 });
+    Object.assign(row, table.edit?.(body) ?? body, { version: (row.version ?? 0) + 1 });
     return { body: row, headers: tag(row) };
   }
   if (method === "DELETE") {
@@ -98,6 +98,7 @@ function page(rows, query) {
 
 const fits = (name) => (row, query) => query.get(name) === null || row[name] === query.get(name);
 const every = (...tests) => (row, query, call) => tests.every((test) => test(row, query, call));
+const begins = (row, query) => [row.subject, row.email ?? "", row.device_name, row.serial].some((text) => text.toLowerCase().startsWith((query.get("search") ?? "").toLowerCase()));
 const own = (row, _query, { session, entry }) => entry === "console" || row.person_id === session.person.id;
 
 function checkUpstream({ targets }) {
@@ -113,10 +114,10 @@ function checkRules({ lifetime_seconds }) {
 const TABLES = {
   people: { rows: "people", key: "id", make: () => ({ disabled: false, has_password: false }) },
   devices: { rows: "devices", key: "id", filter: every(own, (row, query) => query.get("person") === null || row.person_id === query.get("person")) },
-  certificates: { rows: "certificates", key: "serial", filter: every(own, fits("state"), fits("person_id"), fits("device_id")) },
+  certificates: { rows: "certificates", key: "serial", filter: every(own, fits("state"), fits("person_id"), fits("device_id"), begins) },
   authorities: { rows: "authorities", key: "name" },
   profiles: { rows: "profiles", key: "name", check: checkRules, make: ({ world, body }) => ({ ...world.profiles[0], ...body.rules }) },
-  sites: { rows: "sites", key: "host", make: () => ({ kind: "app", renewal: { state: "waiting", next_attempt_at: new Date().toISOString() } }), after: ({ body }) => ({ certificate_source: body.certificate, certificate: undefined }) },
+  sites: { rows: "sites", key: "host", edit: ({ certificate, ...rest }) => ({ ...rest, ...(certificate ? { certificate_source: certificate } : {}) }), make: () => ({ kind: "app", renewal: { state: "waiting", next_attempt_at: new Date().toISOString() } }), after: ({ body }) => ({ certificate_source: body.certificate, certificate: undefined }) },
   routes: { rows: "routes", key: "id" },
   upstreams: { rows: "upstreams", key: "name", check: checkUpstream, make: ({ body }) => checkUpstream(body) },
   jobs: { rows: "jobs", key: "name" },
@@ -212,9 +213,15 @@ const SPECIAL = {
   "POST certificates/revocation": ({ world, body }, serial) => {
     const row = world.certificates.find((one) => one.serial === serial);
     if (!row) throw notFound();
-    Object.assign(row, { state: "revoked", revoked_at: world.at(0), revocation_reason: body.reason });
+    Object.assign(row, { state: "revoked", revoked_at: world.at(0), revocation_reason: body.reason, ...(body.invalid_since ? { invalid_since: body.invalid_since } : {}) });
     const device = world.devices.find((one) => one.current_serial === serial);
     if (device) device.state = "revoked";
+    return { body: { ...row, enforced: ENFORCED } };
+  },
+  "POST certificates/release": ({ world }, serial) => {
+    const row = world.certificates.find((one) => one.serial === serial);
+    if (row?.revocation_reason !== "certificateHold") throw new Refusal(409, "not_on_hold", "Only a certificate on hold can be released.");
+    Object.assign(row, { state: "active", revoked_at: undefined, revocation_reason: undefined, invalid_since: undefined });
     return { body: { ...row, enforced: ENFORCED } };
   },
   "POST devices/revocation": ({ world, body }, id) => {
