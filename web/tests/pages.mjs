@@ -51,7 +51,7 @@ async function serve() {
     setupToken: world.setupToken,
     adminToken: world.adminToken,
     setSetupRequired: (required) => (world.setupRequired = required),
-    stories: ["invitation", "portalPages", "setup", "consolePages", "consoleToken", "consoleActs"],
+    stories: ["invitation", "portalPages", "setup", "consolePages", "consoleToken", "consoleActs", "profiles"],
   };
 }
 

@@ -165,6 +165,7 @@ const PAGES = [
   ["/people", "People"],
   ["/devices", "Devices"],
   ["/certificates", "Certificates"],
+  ["/profiles", "Profiles"],
   ["/authorities", "Authorities"],
   ["/tokens", "API tokens"],
   ["/settings", "Settings"],
@@ -194,6 +195,44 @@ export async function consoleToken({ page, console: base, adminToken, look }) {
   await signIn(page, base, { token: adminToken });
   await heading(page, "Overview");
   await page.getByRole("link", { name: "Settings" }).or(button(page, "Menu")).first().waitFor();
+}
+
+/** Console: profiles are tried and explained before anything is saved. */
+export async function profiles({ page, console: base, administrator, world, look }) {
+  await signIn(page, base, administrator);
+  await heading(page, "Overview");
+  await go(page, "/profiles", "Profiles");
+  const dialog = page.getByRole("dialog");
+  await button(page, "Edit device").click();
+  await look("console-profile-edit");
+  await button(page, "Try on the last thirty days").click();
+  await dialog.getByText("Tried on 42 requests").waitFor();
+  await look("console-profile-tried");
+  await dialog.getByLabel("Lifetime", { exact: true }).fill("2000");
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await dialog.getByText("must be 3600").first().waitFor();
+  await look("console-profile-invalid");
+  await dialog.getByLabel("Lifetime", { exact: true }).fill("30");
+  world.profiles.find((one) => one.name === "device").version++;
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await dialog.getByText("Someone else changed this").waitFor();
+  await dialog.getByRole("button", { name: "Load again" }).click();
+  await dialog.waitFor({ state: "detached" });
+  await button(page, "Add a profile").click();
+  await look("console-profile-add");
+  await dialog.getByLabel("Name", { exact: true }).fill("guest");
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await page.getByText("guest was saved.").waitFor();
+  await button(page, "Explain device").click();
+  await dialog.getByLabel("Signing request").fill(signingRequest());
+  await dialog.getByRole("button", { name: "Explain" }).click();
+  await dialog.getByText("It would be refused by").waitFor();
+  await look("console-profile-explained");
+  await page.keyboard.press("Escape");
+  await dialog.waitFor({ state: "detached" });
+  await button(page, "Versions machine").click();
+  await dialog.getByText("Version 2").waitFor();
+  await look("console-profile-versions");
 }
 
 /** Console: dialogs, messages and conflicts. */
@@ -258,6 +297,20 @@ export async function consoleActs({ page, console: base, administrator, world, l
   await look("console-issued");
   await button(page, "Close").click();
 
+  await go(page, "/certificates?state=active&search=Ben%27s", "Certificates");
+  await look("console-certificates-search");
+  await page.getByRole("link", { name: "Ben's Galaxy" }).first().click();
+  await heading(page, "Ben's Galaxy");
+  await button(page, "Revoke…").click();
+  await dialog.getByRole("radio", { name: /Hold/ }).check();
+  await look("console-certificate-hold");
+  await dialog.getByRole("button", { name: "Revoke" }).click();
+  await page.getByText("on hold", { exact: true }).waitFor();
+  await look("console-certificate-held");
+  await button(page, "Release…").click();
+  await look("console-certificate-release");
+  await dialog.getByRole("button", { name: "Release" }).click();
+  await page.getByText(/The certificate is released/).waitFor();
   await go(page, "/certificates?state=active", "Certificates");
   await page.getByRole("link", { name: "Cleo's desktop" }).first().click();
   await heading(page, "Cleo's desktop");

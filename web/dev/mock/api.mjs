@@ -77,7 +77,7 @@ function route(call) {
     if (!call.headers["if-match"]) throw new Refusal(428, "precondition_required", "Send If-Match.");
     if (row.version !== undefined && call.headers["if-match"] !== `"${row.version}"`) throw new Refusal(412, "precondition_failed", "It was changed meanwhile.");
     table.check?.(body);
-    Object.assign(row, body, { version: (row.version ?? 0) + 1 });
+    Object.assign(row, table.edit?.(body) ?? body, { version: (row.version ?? 0) + 1 });
     return { body: row, headers: tag(row) };
   }
   if (method === "DELETE") {
@@ -98,6 +98,7 @@ function page(rows, query) {
 
 const fits = (name) => (row, query) => query.get(name) === null || row[name] === query.get(name);
 const every = (...tests) => (row, query, call) => tests.every((test) => test(row, query, call));
+const begins = (row, query) => [row.subject, row.email ?? "", row.device_name, row.serial].some((text) => text.toLowerCase().startsWith((query.get("search") ?? "").toLowerCase()));
 const own = (row, _query, { session, entry }) => entry === "console" || row.person_id === session.person.id;
 
 function checkUpstream({ targets }) {
@@ -106,13 +107,17 @@ function checkUpstream({ targets }) {
   }
 }
 
+function checkRules({ lifetime_seconds }) {
+  if (lifetime_seconds > 3 * 365 * 86_400) throw invalid("/lifetime_seconds", "must be 3600 to 94608000");
+}
+
 const TABLES = {
   people: { rows: "people", key: "id", make: () => ({ disabled: false, has_password: false }) },
   devices: { rows: "devices", key: "id", filter: every(own, (row, query) => query.get("person") === null || row.person_id === query.get("person")) },
-  certificates: { rows: "certificates", key: "serial", filter: every(own, fits("state"), fits("person_id"), fits("device_id")) },
+  certificates: { rows: "certificates", key: "serial", filter: every(own, fits("state"), fits("person_id"), fits("device_id"), begins) },
   authorities: { rows: "authorities", key: "name" },
-  profiles: { rows: "profiles", key: "name" },
-  sites: { rows: "sites", key: "host", make: () => ({ kind: "app", renewal: { state: "waiting", next_attempt_at: new Date().toISOString() } }), after: ({ body }) => ({ certificate_source: body.certificate, certificate: undefined }) },
+  profiles: { rows: "profiles", key: "name", check: checkRules, make: ({ world, body }) => ({ ...world.profiles[0], ...body.rules }) },
+  sites: { rows: "sites", key: "host", edit: ({ certificate, ...rest }) => ({ ...rest, ...(certificate ? { certificate_source: certificate } : {}) }), make: () => ({ kind: "app", renewal: { state: "waiting", next_attempt_at: new Date().toISOString() } }), after: ({ body }) => ({ certificate_source: body.certificate, certificate: undefined }) },
   routes: { rows: "routes", key: "id" },
   upstreams: { rows: "upstreams", key: "name", check: checkUpstream, make: ({ body }) => checkUpstream(body) },
   jobs: { rows: "jobs", key: "name" },
@@ -208,9 +213,15 @@ const SPECIAL = {
   "POST certificates/revocation": ({ world, body }, serial) => {
     const row = world.certificates.find((one) => one.serial === serial);
     if (!row) throw notFound();
-    Object.assign(row, { state: "revoked", revoked_at: world.at(0), revocation_reason: body.reason });
+    Object.assign(row, { state: "revoked", revoked_at: world.at(0), revocation_reason: body.reason, ...(body.invalid_since ? { invalid_since: body.invalid_since } : {}) });
     const device = world.devices.find((one) => one.current_serial === serial);
     if (device) device.state = "revoked";
+    return { body: { ...row, enforced: ENFORCED } };
+  },
+  "POST certificates/release": ({ world }, serial) => {
+    const row = world.certificates.find((one) => one.serial === serial);
+    if (row?.revocation_reason !== "certificateHold") throw new Refusal(409, "not_on_hold", "Only a certificate on hold can be released.");
+    Object.assign(row, { state: "active", revoked_at: undefined, revocation_reason: undefined, invalid_since: undefined });
     return { body: { ...row, enforced: ENFORCED } };
   },
   "POST devices/revocation": ({ world, body }, id) => {
@@ -232,6 +243,25 @@ const SPECIAL = {
     const row = world.alerts.find((one) => one.id === id);
     row.acknowledged_at = world.at(0);
     return { body: row };
+  },
+  "POST profiles/explanation": ({ body }) => {
+    if (!body.csr.includes("CERTIFICATE REQUEST")) throw invalid("/csr", "This is not a signing request.");
+    const rulings = [
+      { rule: "requester", admits: true, because: "An administrator may ask." },
+      { rule: "key_type", admits: true, because: "P-256 is taken." },
+      { rule: "devices_per_person", admits: false, because: "There are 5 devices already; 5 are allowed." },
+    ];
+    return { body: { admits: false, profile_version: 1, refused_by: "devices_per_person", rulings } };
+  },
+  "POST profiles/rehearsal": ({ world }) => {
+    const changed = [{ at: world.at(-3), person_id: world.people[1].id, would_be_refused_by: "key_type", because: "RSA is not taken." }];
+    return { body: { requests: 42, would_be_refused: 1, would_be_granted: 0, is_cut: false, changed } };
+  },
+  "GET profiles/versions": ({ world }, name) => {
+    const profile = world.profiles.find((one) => one.name === name);
+    const actor = `person:${world.administrator.id}`;
+    const first = { ...profile, lifetime_seconds: 30 * 86_400, version: 1 };
+    return { body: { items: [{ version: 2, at: world.at(-2), actor, profile: { ...profile, version: 2 } }, { version: 1, at: world.at(-90), actor: "system:setup", profile: first }] } };
   },
   "GET settings": ({ world }) => ({ body: world.settings, headers: { ETag: `"${world.settings.version}"` } }),
   "PATCH settings": ({ world, body, headers }) => {

@@ -149,6 +149,7 @@ export function makeWorld() {
     { id: randomUUID(), name: "deploy pipeline", role: "administrator", created_at: at(-40), expires_at: at(50), last_used_at: at(-0.1) },
     { id: randomUUID(), name: "monitoring", role: "member", created_at: at(-300), expires_at: at(4) },
   ];
+  const profile = (name, more) => ({ name, lifetime_seconds: 90 * 86_400, lifetime_days: 90, back_date_seconds: 300, key_types: ["P-256", "P-384", "RSA"], rsa_min_bits: 2048, common_name: "person_name", person_uri: true, device_uri: true, email: true, dns_suffixes: [], requesters: "owner_or_administrator", groups: [], renewal_needs_new_key: false, outliving: "cap", version: 1, ...more });
   return {
     at,
     hex,
@@ -158,7 +159,7 @@ export function makeWorld() {
     adminToken: `wkt_${randomBytes(27).toString("base64url")}`,
     invitationToken: randomBytes(32).toString("base64url"),
     settings: { installation_name: "Orchard House", version: 1 },
-    profiles: [{ name: "device", lifetime_days: 90, back_date_seconds: 300, key_types: ["p256", "p384", "rsa2048"] }, { name: "machine", lifetime_days: 30, back_date_seconds: 300, key_types: ["p256"] }],
+    profiles: [profile("device", {}), profile("machine", { lifetime_seconds: 36 * 3600, lifetime_days: 1, key_types: ["P-256"], dns_suffixes: ["example.org"], requesters: "administrator", groups: ["machines"], overlap_seconds: 86_400, version: 2 })],
     sessions: new Map(),
     passwords: new Map(),
     administrator: anna,

@@ -10,6 +10,7 @@ import Jobs from "./pages/Jobs.svelte";
 import Overview from "./pages/Overview.svelte";
 import People from "./pages/People.svelte";
 import Person from "./pages/Person.svelte";
+import Profiles from "./pages/Profiles.svelte";
 import Routes from "./pages/Routes.svelte";
 import Settings from "./pages/Settings.svelte";
 import Sites from "./pages/Sites.svelte";
@@ -33,6 +34,7 @@ export const PAGES: PageEntry[] = [
   { path: "/certificates", component: Certificates },
   { path: "/certificates/:serial", component: Certificate },
   { path: "/authorities", component: Authorities },
+  { path: "/profiles", component: Profiles },
   { path: "/jobs", component: Jobs },
   { path: "/audit", component: Audit },
   { path: "/tokens", component: Tokens },
@@ -68,6 +70,7 @@ export const MENU: MenuGroup[] = [
       { path: "/people", label: "People" },
       { path: "/devices", label: "Devices" },
       { path: "/certificates", label: "Certificates" },
+      { path: "/profiles", label: "Profiles" },
       { path: "/authorities", label: "Authorities" },
     ],
   },

@@ -24,6 +24,12 @@ export const ADMIN_REASONS: ReasonChoice[] = [
   { value: "unspecified", label: "Unspecified" },
 ];
 
+/** What an administrator is asked about one certificate: it alone can be held and released. */
+export const CERTIFICATE_REASONS: ReasonChoice[] = [
+  ...ADMIN_REASONS,
+  { value: "certificateHold", label: "Hold: refused for now, and can be released" },
+];
+
 export function reasonText(reason: RevocationReason | undefined): string {
   if (reason === undefined) return "no reason recorded";
   return reason.replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase();
