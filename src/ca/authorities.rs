@@ -111,6 +111,7 @@ impl Ca {
         };
         let (key_id, key) = self.make_key(&name)?;
         let serial = self.reserve_serial("authority", now).await?;
+        crash::reach("authority.after_serial");
         let template = Template { kind, serial, spki: &key.spki, organisation, generation, now };
         let prepared = self.prepare(&template, issuer.as_ref())?;
 

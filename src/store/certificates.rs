@@ -232,7 +232,7 @@ impl Store {
     }
 
     /// For each of these certificates that has one: the newest unrevoked certificate of its lineage that
-    /// ends later.
+    /// ends later, or that replaced it in the same second.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -240,6 +240,7 @@ impl Store {
         &self,
         of: impl IntoIterator<Item = &Certificate>,
     ) -> Result<HashMap<Serial, Serial>, StoreError> {
+        use certificate::Column;
         let of: Vec<&Certificate> = of.into_iter().collect();
         let lineages: BTreeSet<String> = of.iter().map(|one| one.lineage.to_string()).collect();
         if lineages.is_empty() {
@@ -247,22 +248,21 @@ impl Store {
         }
         let rows = certificate::Entity::find()
             .select_only()
-            .columns([
-                certificate::Column::Lineage,
-                certificate::Column::Serial,
-                certificate::Column::NotAfter,
-            ])
-            .filter(certificate::Column::Lineage.is_in(lineages))
-            .filter(certificate::Column::RevokedAt.is_null())
-            .order_by_desc(certificate::Column::NotAfter)
-            .into_tuple::<(String, String, i64)>()
+            .columns([Column::Lineage, Column::Serial, Column::NotAfter, Column::Replaces])
+            .filter(Column::Lineage.is_in(lineages))
+            .filter(Column::RevokedAt.is_null())
+            .order_by_desc(Column::NotAfter)
+            .into_tuple::<(String, String, i64, Option<String>)>()
             .all(self.reader())
             .await?;
         let mut found = HashMap::new();
         for one in of {
-            let lineage = one.lineage.to_string();
-            let later = |row: &&(String, String, i64)| row.0 == lineage && row.2 > one.not_after.as_unix();
-            if let Some((_, serial, _)) = rows.iter().find(later) {
+            let (lineage, own) = (one.lineage.to_string(), one.serial.to_string());
+            let follows = |row: &&(String, String, i64, Option<String>)| {
+                let (of, _, not_after, replaces) = row;
+                *of == lineage && (*not_after > one.not_after.as_unix() || replaces.as_ref() == Some(&own))
+            };
+            if let Some((_, serial, ..)) = rows.iter().find(follows) {
                 found.insert(one.serial, parse("a certificate's serial", serial)?);
             }
         }

@@ -138,7 +138,10 @@ impl Series {
                 }
             }
         }
-        found.not_struck += u64::from(!plan.has_struck());
+        if !plan.has_struck() {
+            println!("not reached: {:?}, {blow:?}", self.row);
+            found.not_struck += 1;
+        }
         if blow == Blow::Kill {
             found.killed += 1
         } else {
