@@ -34,7 +34,7 @@ pub fn key_id(spki: &[u8]) -> String {
 /// Checks that `checkpoint` was signed by the key with this SubjectPublicKeyInfo.
 ///
 /// # Errors
-/// [`SignatureError::Key`] when it names another key, [`SignatureError::Mismatch`] when it says
+/// `SignatureError::Key` when it names another key, `SignatureError::Mismatch` when it says
 /// something else than what was signed.
 pub fn check_signature(checkpoint: &Checkpoint, spki: &[u8]) -> Result<(), SignatureError> {
     if checkpoint.key_id != key_id(spki) {
