@@ -1,6 +1,6 @@
 //! The gate: the one place where a client certificate comes into being.
 //!
-//! serial reserved -> to-be-signed bytes prepared and linted -> intent committed -> signed -> compared
+//! to-be-signed bytes prepared and linted -> judged, and serial and intent committed -> signed -> compared
 //! -> certificate, register delta and audit event in one transaction. A crash anywhere leaves either
 //! nothing but a used-up serial, or an intent that [`Ca::resolve_intents`](super::Ca::resolve_intents)
 //! closes and whose serial goes on the revocation list.

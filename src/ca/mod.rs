@@ -1,6 +1,6 @@
 //! The authority's use cases. Every path that ends in a client certificate (portal, API, command
 //! line, renewal) ends in [`Ca::issue`] or [`Ca::renew`], and both end in one gate (`gate.rs`):
-//! serial reserved, bytes prepared and linted, intent committed, signed once, compared, stored.
+//! bytes prepared and linted, judged and recorded, signed once, compared, stored.
 
 mod authorities;
 mod ceremony;
