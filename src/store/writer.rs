@@ -132,19 +132,23 @@ impl Writer {
         push(&mut queue.groups);
         if !std::mem::replace(&mut queue.is_served, true) {
             // Not the caller's own task: whoever stops waiting must not take others' writes along.
-            tokio::spawn(crash::carried(Serving(self.0.clone()).serve()));
+            tokio::spawn(crash::carried(Serving::new(self.0.clone()).serve()));
         }
     }
 }
 
 /// The right to empty the queue. Dropped in the middle (a runtime that ends), it fails who waits
 /// instead of leaving them waiting.
-struct Serving(Arc<Shared>);
+struct Serving {
+    shared: Arc<Shared>,
+    /// Whether the right was given back: from then on the queue may be somebody else's.
+    is_over: bool,
+}
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        let mut queue = self.0.queue.lock();
-        if queue.is_served {
+        if !self.is_over {
+            let mut queue = self.shared.queue.lock();
             queue.is_served = false;
             queue.groups.clear();
         }
@@ -152,11 +156,15 @@ impl Drop for Serving {
 }
 
 impl Serving {
-    async fn serve(self) {
+    fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, is_over: false }
+    }
+
+    async fn serve(mut self) {
         while self.is_wanted() {
             // The connection first: whoever comes while we wait for it joins this commit.
             let begun = match is_away() {
-                false => self.0.database.begin().await,
+                false => self.shared.database.begin().await,
                 true => Err(DbErr::Conn(RuntimeErr::Internal("taken away by a test".to_owned()))),
             };
             let taken = self.take();
@@ -170,15 +178,16 @@ impl Serving {
         }
     }
 
-    /// Whether anything waits. If not, the next caller starts a new task.
-    fn is_wanted(&self) -> bool {
-        let mut queue = self.0.queue.lock();
+    /// Whether anything waits. If not, the right is given back, and the next caller starts a new task.
+    fn is_wanted(&mut self) -> bool {
+        let mut queue = self.shared.queue.lock();
         queue.is_served = !queue.groups.is_empty();
+        self.is_over = !queue.is_served;
         queue.is_served
     }
 
     fn take(&self) -> VecDeque<Box<dyn Group>> {
-        let mut queue = self.0.queue.lock();
+        let mut queue = self.shared.queue.lock();
         let most = queue.groups.len().min(MOST);
         let mut taken: VecDeque<_> = queue.groups.drain(..most).collect();
         taken.make_contiguous().sort_by_key(|group| group.rank());
@@ -186,7 +195,7 @@ impl Serving {
     }
 
     fn put_back(&self, left: VecDeque<Box<dyn Group>>) {
-        let mut queue = self.0.queue.lock();
+        let mut queue = self.shared.queue.lock();
         for group in left.into_iter().rev() {
             queue.groups.push_front(group);
         }
@@ -376,4 +385,54 @@ fn panicked() -> StoreError {
 
 fn gone() -> StoreError {
     StoreError::Unavailable(DbErr::Custom("the writer ended".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nothing;
+
+    impl Rows for Nothing {
+        type Answer = ();
+
+        fn write<'t>(
+            all: &'t [Self],
+            _: &'t Transaction,
+        ) -> BoxFuture<'t, Result<Vec<Self::Answer>, StoreError>> {
+            Box::pin(async { Ok(all.iter().map(|_| ()).collect()) })
+        }
+    }
+
+    fn wait_in(writer: &Writer) -> oneshot::Receiver<Result<(), StoreError>> {
+        let (reply, answer) = oneshot::channel();
+        let mut alike = Alike::default();
+        alike.push(Nothing, reply);
+        let mut queue = writer.0.queue.lock();
+        queue.groups.push_back(Box::new(alike));
+        queue.is_served = true;
+        answer
+    }
+
+    #[test]
+    fn a_task_that_found_nothing_to_do_takes_nobody_along_who_came_meanwhile() {
+        let writer = Writer::new(DatabaseConnection::default());
+        let mut first = Serving::new(writer.0.clone());
+        assert!(!first.is_wanted());
+        let mut answer = wait_in(&writer);
+        drop(first);
+        assert!(matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Empty)), "still waits");
+        assert!(writer.0.queue.lock().is_served, "and somebody comes");
+    }
+
+    #[test]
+    fn a_task_that_ends_in_the_middle_leaves_nobody_waiting() {
+        let writer = Writer::new(DatabaseConnection::default());
+        let mut answer = wait_in(&writer);
+        let mut only = Serving::new(writer.0.clone());
+        assert!(only.is_wanted());
+        drop(only);
+        assert!(matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
+        assert!(!writer.0.queue.lock().is_served);
+    }
 }
