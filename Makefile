@@ -72,6 +72,7 @@ openapi: ## Write openapi/wicketgate.json anew
 .PHONY: prove-authority
 prove-authority: ## Every proof of the authority at full size; one JSON object as the last line
 	packaging/dev/set-up test
+	packaging/dev/set-up bench
 	PROVE_DIR=$(abspath $(TARGET))/prove packaging/dev/prove tests/it/prove/items.json
 
 .PHONY: fuzz

@@ -20,7 +20,7 @@ use super::fields;
 use super::services::Services;
 use crate::ca::{DeviceChoice, IssueRequest, Issued};
 use crate::domain::{AuthorityKind, PersonId};
-use crate::pki::{Profile, SigningRequest, cms, continuity, csr, pem, transfer};
+use crate::pki::{KeyPolicy, SigningRequest, cms, continuity, csr, pem, transfer};
 use crate::store::certificates::Certificate;
 use crate::store::invitations::{Invitation, InvitationState};
 
@@ -70,8 +70,7 @@ impl Est {
         let credentials = basic::read(request.headers()).ok_or_else(not_invited)?;
         let found = secret::hash(credentials.password.expose());
         let invitation = self.0.store().invitation_by_secret(found).await?.ok_or_else(not_invited)?;
-        let profile = self.0.ca().profile(&invitation.profile).await?.ok_or_else(not_invited)?;
-        let wanted = read_request(request, &profile).await?;
+        let wanted = read_request(request).await?;
         let repeats = request.headers().contains_key(IDEMPOTENCY_KEY);
         match invitation.state(call.now) {
             InvitationState::Open => {}
@@ -111,8 +110,7 @@ impl Est {
         };
         let missing = || Problem::not_found("certificate");
         let current = self.0.store().certificate(identity.serial()).await?.ok_or_else(missing)?;
-        let profile = self.0.ca().profile(&current.profile).await?.ok_or_else(missing)?;
-        let wanted = read_request(request, &profile).await?;
+        let wanted = read_request(request).await?;
         continuity::check(&wanted.der, &current.der).map_err(|error| refused(&error.to_string()))?;
         // A client that lost the answer asks again with the same key: it gets what it got.
         let earlier =
@@ -175,8 +173,8 @@ struct Wanted {
     spki_sha256: String,
 }
 
-/// Reads a request whose key the profile takes and whose sender holds it.
-async fn read_request(request: &mut Request, profile: &Profile) -> Outcome<Wanted> {
+/// Reads a request whose sender holds its key. Which keys are taken is the gate's to say.
+async fn read_request(request: &mut Request) -> Outcome<Wanted> {
     let essence = request.content_type().and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case(PKCS10) {
         let detail = "The body must be sent as Content-Type: application/pkcs10.";
@@ -188,7 +186,7 @@ async fn read_request(request: &mut Request, profile: &Profile) -> Outcome<Wante
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail));
     }
     let der = transfer::decode(&body).map_err(|error| refused(&error.to_string()))?;
-    let request = SigningRequest::from_der(&der, profile.keys());
+    let request = SigningRequest::from_der(&der, &KeyPolicy::ANY);
     let request = request.map_err(|error| refused(&error.to_string()))?;
     let spki_sha256 = request.public_key().sha256().iter().map(|octet| format!("{octet:02x}")).collect();
     Ok(Wanted { pem: pem::block("CERTIFICATE REQUEST", &der), der, spki_sha256 })

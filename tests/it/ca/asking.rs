@@ -8,19 +8,19 @@ use wicketgate::pki::AuthorityCertificate;
 use wicketgate::pki::ocsp::OcspRequest;
 
 use super::fixture::World;
-pub(super) use crate::harness::ocsp::question;
+pub(crate) use crate::harness::ocsp::question;
 use crate::harness::ocsp::tlv;
 
 /// What somebody outside was told of a serial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(crate) enum Told {
     Good,
     Revoked(i64, RevocationReason),
     Unknown,
 }
 
 /// The status in an answer about one certificate.
-pub(super) fn told(response: &[u8]) -> Told {
+pub(crate) fn told(response: &[u8]) -> Told {
     let content = |any: AnyRef<'_>| any.value().to_vec();
     let parts = |der: &[u8]| {
         let mut reader = der::SliceReader::new(der).unwrap();
@@ -54,18 +54,18 @@ pub(super) fn told(response: &[u8]) -> Told {
 
 impl World {
     /// The issuing authority's certificate.
-    pub(super) async fn issuer(&self) -> AuthorityCertificate {
+    pub(crate) async fn issuer(&self) -> AuthorityCertificate {
         let row = self.store.authority(&"client-issuing-g1".parse().unwrap()).await.unwrap().unwrap();
         AuthorityCertificate::from_der(&row.certificate.unwrap()).unwrap()
     }
 
     /// Asks the edge, which keeps answers and has others signed.
-    pub(super) async fn ask(&self, issuer: &AuthorityCertificate, serial: Serial) -> Told {
+    pub(crate) async fn ask(&self, issuer: &AuthorityCertificate, serial: Serial) -> Told {
         let answer = self.try_ask(&question(issuer, serial, None)).await.unwrap();
         told(&answer)
     }
 
-    pub(super) async fn try_ask(&self, question: &[u8]) -> Result<Vec<u8>, OcspRefusal> {
+    pub(crate) async fn try_ask(&self, question: &[u8]) -> Result<Vec<u8>, OcspRefusal> {
         let request = OcspRequest::from_der(question).unwrap();
         let visitor = "127.0.0.1".parse().unwrap();
         let answer = self.holder.ocsp().answer(&request, visitor, self.now()).await?;
@@ -74,7 +74,7 @@ impl World {
 }
 
 /// The nonce in an answer, if there is one of this length.
-pub(super) fn repeats(response: &[u8], nonce: &[u8]) -> bool {
+pub(crate) fn repeats(response: &[u8], nonce: &[u8]) -> bool {
     let wrapped = tlv(4, nonce);
     response.windows(wrapped.len()).any(|window| window == wrapped)
 }

@@ -1,7 +1,7 @@
 //! The gate and what surrounds it, on both databases.
 
 pub(crate) mod agreement;
-mod asking;
+pub(crate) mod asking;
 mod backup;
 mod crash;
 pub(crate) mod fixture;

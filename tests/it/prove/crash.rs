@@ -115,6 +115,7 @@ async fn every_row_of(lane: usize, proof: &Proof, postgres: bool) -> Option<Foun
             let mut seed = Seed::of(at as u64 * 2_000_003 + number);
             process::run(&mut series, &mut seed, &mut found).await;
         }
+        series.leave().await;
         proof.progress(at as u64 + 1, MATRIX.len() as u64);
     }
     Some(found)

@@ -14,7 +14,8 @@ mod profiles;
 mod revocation;
 mod rivals;
 mod rules;
-mod seed;
+pub(crate) mod seed;
+mod stories;
 mod validity;
 
 use std::path::PathBuf;

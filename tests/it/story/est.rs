@@ -11,7 +11,7 @@ use wicketgate::ca::{Ca, DeviceChoice, IssueRequest};
 use wicketgate::clock::{Clock, SystemClock};
 use wicketgate::domain::{Actor, Enforced, PersonId, Role};
 use wicketgate::keys::{Kek, Purpose, SystemEntropy, Vault, Vaults};
-use wicketgate::pki::{keygen, pem};
+use wicketgate::pki::{keygen, pem, transfer};
 use wicketgate::store::Store;
 use wicketgate::store::people::Person;
 
@@ -20,11 +20,26 @@ use super::device::Device;
 use super::house::{DOOR, House, Plan};
 use super::whole::run;
 use crate::harness::peers;
+use crate::prove::Proof;
+use crate::prove::seed::Seed;
 
 /// A machine that knows curl and OpenSSL only.
 struct Machine<'a> {
     house: &'a House,
     folder: String,
+    /// Its address: every one has its own budget at the door.
+    address: String,
+}
+
+/// What was sent and what became of it.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// Certificates.
+    pub(crate) issued: u64,
+    /// Requests that were refused with the right status and sentence.
+    pub(crate) refused: u64,
+    /// Anything that must not be, in words.
+    pub(crate) wrong: Vec<String>,
 }
 
 /// What curl got.
@@ -38,7 +53,13 @@ impl<'a> Machine<'a> {
     fn new(house: &'a House, name: &str) -> Self {
         let folder = house.path(name);
         std::fs::create_dir(&folder).unwrap();
-        Self { house, folder: folder.to_str().unwrap().to_owned() }
+        Self { house, folder: folder.to_str().unwrap().to_owned(), address: "127.0.0.1".to_owned() }
+    }
+
+    /// The same machine, known to the door by another address.
+    fn at(&self, number: u64) -> Self {
+        let address = format!("127.0.{}.{}", 1 + number / 250, 1 + number % 250);
+        Self { house: self.house, folder: self.folder.clone(), address }
     }
 
     fn file(&self, name: &str) -> String {
@@ -83,6 +104,7 @@ impl<'a> Machine<'a> {
             .args(["--silent", "--show-error", "--dump-header", &head, "--output", &body, "--cacert"])
             .arg(self.house.path("authority.pem"))
             .args(["--resolve", &format!("{DOOR}:{port}:127.0.0.1"), "--write-out", "%{http_code}"])
+            .args(["--interface", &self.address])
             .args(arguments)
             .arg(format!("https://{DOOR}:{port}/.well-known/est/{operation}"))
             .output()
@@ -140,11 +162,16 @@ impl<'a> Machine<'a> {
     }
 }
 
-#[track_caller]
-fn refused(got: &Got, status: u16, word: &str) {
-    let text = String::from_utf8_lossy(&got.body);
-    assert_eq!(got.status, status, "{text}");
-    assert!(got.head.contains("content-type: text/plain") && text.contains(word), "{word}: {text}");
+impl Tally {
+    /// Counts what was refused as it should be.
+    fn refused(&mut self, got: &Got, status: u16, word: &str) {
+        let text = String::from_utf8_lossy(&got.body);
+        if got.status == status && got.head.contains("content-type: text/plain") && text.contains(word) {
+            self.refused += 1;
+        } else {
+            self.wrong.push(format!("not {status} with {word:?}: {} {text}", got.status));
+        }
+    }
 }
 
 fn count(house: &House, person: &str) -> usize {
@@ -218,13 +245,12 @@ fn long_ago(house: &House) -> Device {
     tokio::runtime::Runtime::new().unwrap().block_on(work)
 }
 
-#[test]
-fn est_with_curl_and_openssl() {
+/// The whole of it, with this many damaged bodies and contests for a secret; nothing when a peer is missing.
+pub(crate) fn with_curl_and_openssl(proof: &Proof, damaged: u64, contests: u64) -> Option<Tally> {
     for program in ["curl", "openssl"] {
-        if peers::peer(program).is_none() {
-            return;
-        }
+        peers::peer(program)?;
     }
+    let mut tally = Tally::default();
     let plan = Plan { database: None, more: "", edge: None };
     let mut old = None;
     let mut house = House::open_after(&plan, &backend::start(), |house| old = Some(long_ago(house)));
@@ -250,15 +276,15 @@ fn est_with_curl_and_openssl() {
     // A first certificate, once.
     let req = machine.request("first", "/CN=whatever it says");
     let no_secret = machine.post("simpleenroll", &req, &[]);
-    refused(&no_secret, 401, "works once");
+    tally.refused(&no_secret, 401, "works once");
     assert!(no_secret.head.contains("www-authenticate: basic"), "{}", no_secret.head);
-    refused(&machine.enrol(&req, "wrong"), 401, "unknown");
+    tally.refused(&machine.enrol(&req, "wrong"), 401, "unknown");
     assert_eq!(count(&house, &cleo), 0);
     machine.keep(&machine.enrol(&req, &secret), "first");
     machine.verify("first");
     assert_eq!(house.visit(Some(&machine.device("first")), "/"), (200, String::new()));
-    refused(&machine.enrol(&req, &secret), 401, "used");
-    refused(&machine.enrol(&machine.request("thief", "/CN=thief"), &secret), 401, "used");
+    tally.refused(&machine.enrol(&req, &secret), 401, "used");
+    tally.refused(&machine.enrol(&machine.request("thief", "/CN=thief"), &secret), 401, "used");
     assert_eq!(count(&house, &cleo), 1);
 
     // Its successor, under the certificate alone.
@@ -280,8 +306,8 @@ fn est_with_curl_and_openssl() {
         std::fs::write(machine.file(name), content).unwrap();
         machine.file(name)
     };
-    refused(&machine.reenrol(&machine.request("other", "/CN=Somebody Else"), "second"), 400, "subject");
-    refused(&machine.post("simplereenroll", &req, &[]), 403, "handshake");
+    tally.refused(&machine.reenrol(&machine.request("other", "/CN=Somebody Else"), "second"), 400, "subject");
+    tally.refused(&machine.post("simplereenroll", &req, &[]), 403, "handshake");
     for (name, content, status, word) in [
         ("empty", &b""[..], 400, "empty"),
         ("noise", b"!!!!", 400, "base64"),
@@ -295,24 +321,80 @@ fn est_with_curl_and_openssl() {
         ("long", &[b'A'; 20 * 1024], 413, "at most"),
         ("oversized", &[b'A'; 512 * 1024], 413, "at most"),
     ] {
-        refused(&machine.enrol(&write(name, content), &unused), status, word);
-        refused(&machine.reenrol(&write(name, content), "second"), status, word);
+        tally.refused(&machine.enrol(&write(name, content), &unused), status, word);
+        tally.refused(&machine.reenrol(&write(name, content), "second"), status, word);
     }
     let secret_of_other = format!("pump-7:{unused}");
     let as_json =
         ["--data-binary", "{}", "--header", "Content-Type: application/json", "--user", &secret_of_other];
-    refused(&machine.curl("simpleenroll", &as_json), 415, "application/pkcs10");
+    tally.refused(&machine.curl("simpleenroll", &as_json), 415, "application/pkcs10");
 
     // Who may not renew: the expired and the revoked.
     let old = old.unwrap();
     write("old.pem", old.chain_pem.as_bytes());
     write("old.key", old.key_pem.as_bytes());
-    refused(&machine.reenrol(&machine.renewal("late", "old"), "old"), 403, "expired");
+    tally.refused(&machine.reenrol(&machine.renewal("late", "old"), "old"), 403, "expired");
     let listed = house.get(&format!("/certificates?person_id={cleo}&limit=200"));
     let second: &Value =
         listed["items"].as_array().unwrap().iter().find(|one| one["replaced_by"].is_null()).unwrap();
     house.revoke(second);
-    refused(&machine.reenrol(&machine.renewal("third", "second"), "second"), 403, "revoked");
+    tally.refused(&machine.reenrol(&machine.renewal("third", "second"), "second"), 403, "revoked");
     assert_eq!(count(&house, &cleo), issued);
-    drop(house);
+    tally.issued += issued as u64;
+
+    damaged_bodies(proof, &machine, &unused, damaged, &mut tally);
+    assert_eq!(count(&house, &cleo), issued);
+    // Whatever was refused left the secret open.
+    machine.keep(&machine.at(0).enrol(&machine.request("at last", "/CN=pump"), &unused), "at last");
+    tally.issued += 1;
+    let secrets: Vec<_> = (0..contests).map(|_| house.invite(&cleo)).collect();
+    for (number, secret) in secrets.iter().enumerate() {
+        contest(&house, secret, number as u64, &mut tally);
+    }
+    assert_eq!(count(&house, &cleo), issued + 1 + secrets.len());
+    Some(tally)
+}
+
+/// Sends a good request that was cut off, or has one octet changed or too many: none is certified.
+fn damaged_bodies(proof: &Proof, machine: &Machine<'_>, secret: &str, count: u64, tally: &mut Tally) {
+    let good = machine.request("damaged", "/CN=pump");
+    let good = transfer::decode(&std::fs::read(good).unwrap()).unwrap();
+    for number in 0..count {
+        let mut seed = Seed::of(0xe57 + number);
+        let mut bad = good.clone();
+        let at = seed.below(bad.len() as u64) as usize;
+        match seed.below(4) {
+            0 => bad.truncate(at.max(1)),
+            1 => bad.insert(at, seed.below(256) as u8),
+            _ => bad[at] ^= 1 << seed.below(8),
+        }
+        let file = machine.file("damaged.b64");
+        std::fs::write(&file, transfer::encode(&bad)).unwrap();
+        let machine = machine.at(1 + number);
+        tally.refused(&machine.enrol(&file, secret), 400, "request");
+        proof.progress(number + 1, count);
+    }
+}
+
+/// Four machines at once with one secret: one of them gets a certificate.
+fn contest(house: &House, secret: &str, number: u64, tally: &mut Tally) {
+    let machines: Vec<_> =
+        (0..4).map(|at| Machine::new(house, &format!("contest-{number}-{at}")).at(700 + number)).collect();
+    let requests: Vec<_> = machines.iter().map(|machine| machine.request("own", "/CN=pump")).collect();
+    let answers: Vec<Got> = std::thread::scope(|scope| {
+        let asking = machines.iter().zip(&requests);
+        let asking: Vec<_> =
+            asking.map(|(machine, request)| scope.spawn(|| machine.enrol(request, secret))).collect();
+        asking.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    for (machine, got) in machines.iter().zip(&answers) {
+        if got.status == 200 {
+            machine.keep(got, "own");
+            tally.issued += 1;
+        } else {
+            tally.refused(got, 401, "works once");
+        }
+    }
+    let given = answers.iter().filter(|got| got.status == 200).count();
+    assert_eq!(given, 1, "machines that got a certificate for one secret");
 }

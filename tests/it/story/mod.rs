@@ -1,14 +1,14 @@
 //! The whole program as a process, against real peers: what is promised, end to end.
 
 mod acme;
-mod agent;
+pub(crate) mod agent;
 mod apply;
 mod backend;
 mod backup;
-mod ceremony;
+pub(crate) mod ceremony;
 mod demo;
 mod device;
-mod est;
+pub(crate) mod est;
 pub(crate) mod house;
 mod numbers;
 mod restart;

@@ -45,8 +45,9 @@ async fn child() {
 
 /// Lets a process walk to the point, kills it there, and looks at what is left.
 pub(super) async fn run(series: &mut Series, _: &mut Seed, found: &mut Found) {
+    series.leave().await;
     if series.row().act == Act::MakeAuthorities {
-        series.start_anew();
+        series.start_anew().await;
     } else if matches!(series.row().act, Act::Renew | Act::Revoke) {
         let store = Store::open(&series.url(), 5).await.unwrap();
         World::at(store, series.key(), series.now()).await.issue("to be taken").await;

@@ -29,15 +29,27 @@ pub(super) enum Blow {
     Cut,
 }
 
+/// How a database becomes as empty as it was.
+enum Empty {
+    /// A file to be copied.
+    File(TestDatabase),
+    /// A copy of every table in a schema of its own: a database made anew takes much longer.
+    Kept,
+}
+
 /// The runs of one row over one database.
 pub(super) struct Series {
     row: Row,
     database: Arc<TestDatabase>,
     /// Migrated and empty, for acts that need it so.
-    empty: Option<TestDatabase>,
+    empty: Option<Empty>,
+    /// The process that was started after the last blow, and goes on.
+    world: Option<World>,
     key: Secret<String>,
     now: UtcTime,
     ledger: Ledger,
+    /// How many of its process's signatures are in it.
+    entered: usize,
 }
 
 impl Series {
@@ -46,6 +58,8 @@ impl Series {
             row,
             database: Arc::new(database),
             empty: None,
+            world: None,
+            entered: 0,
             key: Kek::fresh_text(&SystemEntropy),
             now: "2026-11-23T12:00:00Z".parse().unwrap(),
             ledger: Ledger::default(),
@@ -57,8 +71,13 @@ impl Series {
             world.issue("first").await;
         } else {
             store.close().await;
-            series.empty =
-                Arc::into_inner(std::mem::replace(&mut series.database, Arc::new(TestDatabase::sqlite())));
+            series.empty = Some(match &*series.database {
+                TestDatabase::Sqlite(_) => Empty::File(series.database.twin()),
+                TestDatabase::Postgres(database) => {
+                    database.sql(KEEP);
+                    Empty::Kept
+                }
+            });
         }
         series
     }
@@ -99,9 +118,15 @@ impl Series {
     pub(super) async fn run(&mut self, blow: Blow, seed: &mut Seed, found: &mut Found) {
         if self.row.act == Act::MakeAuthorities {
             // Authorities are made in an empty house.
-            self.start_anew();
+            self.start_anew().await;
         }
-        let world = self.open().await;
+        let world = match self.world.take() {
+            Some(world) => world,
+            None => {
+                self.entered = 0;
+                self.open().await
+            }
+        };
         world.ca.witness().watch();
         let at_once = match self.row.act {
             Act::Issue | Act::Renew => 1 + seed.below(3) as u32,
@@ -147,7 +172,7 @@ impl Series {
         } else {
             found.failing += 1
         }
-        self.ledger.enter(&world.ca.witness().signed(), found);
+        self.ledger.enter(&world.ca.witness().signed()[self.entered..], found);
         drop(world);
         self.restart(promised, found).await;
     }
@@ -170,25 +195,42 @@ impl Series {
                 found.wrong.push(format!("{:?}: {promise:?} was answered and is gone", self.row));
             }
         }
-        self.ledger.enter(&world.ca.witness().signed(), found);
+        let signed = world.ca.witness().signed();
+        self.ledger.enter(&signed, found);
+        self.entered = signed.len();
         self.now = world.now().plus(Duration::from_secs(1));
         if self.row.act == Act::PublishLists {
             // The next list is due.
             self.now = self.now.plus(Duration::from_secs(4 * 86_400));
         }
-        world.store.clone().close().await;
+        world.clock.set(self.now);
+        self.world = Some(world);
+    }
+
+    /// Ends the process that goes on, in good order.
+    pub(super) async fn leave(&mut self) {
+        if let Some(world) = self.world.take() {
+            world.store.close().await;
+        }
     }
 
     pub(super) fn enter(&mut self, signed: &[wicketgate::ca::Signed], found: &mut Found) {
         self.ledger.enter(signed, found);
     }
 
-    /// A new, migrated database in the place of this one.
-    pub(super) fn start_anew(&mut self) {
-        if let Some(empty) = &self.empty {
-            self.database = Arc::new(empty.twin());
-            self.ledger = Ledger::default();
+    /// A migrated database with nothing in it in the place of this one.
+    pub(super) async fn start_anew(&mut self) {
+        self.leave().await;
+        match &self.empty {
+            Some(Empty::File(empty)) => self.database = Arc::new(empty.twin()),
+            Some(Empty::Kept) => {
+                if let TestDatabase::Postgres(database) = &*self.database {
+                    database.sql(&format!("{CUT}; {EMPTY}"));
+                }
+            }
+            None => return,
         }
+        self.ledger = Ledger::default();
     }
 
     fn blow(&self, blow: Blow) -> crash::Blow {
@@ -231,6 +273,18 @@ impl Series {
 
 const CUT: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
+
+/// Keeps every table as it is.
+const KEEP: &str = "DO $$ DECLARE t record; BEGIN CREATE SCHEMA kept; \
+                    FOR t IN SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public' LOOP \
+                    EXECUTE format('CREATE TABLE kept.%1$I AS TABLE public.%1$I', t.name); \
+                    END LOOP; END $$";
+/// Makes every table again as it was kept. Without triggers: some rows are for ever otherwise.
+const EMPTY: &str = "DO $$ DECLARE t record; BEGIN SET LOCAL session_replication_role = replica; \
+                     FOR t IN SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public' LOOP \
+                     EXECUTE format('DELETE FROM public.%1$I', t.name); \
+                     EXECUTE format('INSERT INTO public.%1$I SELECT * FROM kept.%1$I', t.name); \
+                     END LOOP; END $$";
 
 /// What somebody was told has happened.
 #[derive(Clone, Copy, Debug)]

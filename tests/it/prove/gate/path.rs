@@ -21,6 +21,7 @@ pub(super) trait Path: Send {
 }
 
 /// A person of each standing, and what stood before they came to stand so.
+#[derive(Clone)]
 struct Somebody {
     who: Who,
     person: PersonId,
@@ -28,21 +29,25 @@ struct Somebody {
     serial: String,
     /// The cookie of an enrolment that has not given its certificate yet.
     cookie: Option<String>,
+    /// The token of an invitation that nobody used yet.
+    secret: Option<String>,
 }
 
-/// Every path, over one house.
-pub(super) async fn paths(app: &App) -> Vec<Box<dyn Path + '_>> {
-    let (_, token) = app.administrator().await;
+/// Every path, over one house, with people of their own.
+///
+/// * `token` — an administrator's.
+/// * `lane` — tells these people from others.
+pub(super) async fn paths<'a>(app: &'a App, token: &str, lane: u64) -> Vec<Box<dyn Path + 'a>> {
     let mut people = Vec::new();
     for who in Who::ALL {
-        people.push(somebody(app, &token, who).await);
+        people.push(somebody(app, token, who, lane).await);
     }
     let known = |people: &[Somebody]| people.iter().map(|one| (one.who, one.person)).collect::<Vec<_>>();
     let renewals = people.iter().map(|one| (one.who, one.serial.clone())).collect();
     vec![
         Box::new(Api {
             line: Line::new(app, Way::Console),
-            who: As::Token(token.clone()),
+            who: As::Token(token.to_owned()),
             people: known(&people),
             name: "API",
         }),
@@ -53,22 +58,28 @@ pub(super) async fn paths(app: &App) -> Vec<Box<dyn Path + '_>> {
             name: "command line",
         }),
         Box::new(Renewal { line: Line::new(app, Way::Socket), serials: renewals }),
-        Box::new(Invitation { host: Line::new(app, Way::Socket), door: Line::new(app, Way::Door), people }),
+        Box::new(Invitation {
+            host: Line::new(app, Way::Socket),
+            door: Line::new(app, Way::Door),
+            people: people.clone(),
+        }),
+        Box::new(Est { host: Line::new(app, Way::Socket), door: Line::new(app, Way::Door), people }),
     ]
 }
 
-async fn somebody(app: &App, token: &str, who: Who) -> Somebody {
-    let person = app.person(&format!("{who:?}"), Role::Member).await;
+async fn somebody(app: &App, token: &str, who: Who, lane: u64) -> Somebody {
+    let person = app.person(&format!("{who:?} {lane}"), Role::Member).await;
     let body = json!({ "csr": csr(), "device_name": "old", "person_id": person.to_string() });
     let issued = app.post("/api/v1/certificates", &body).token(token).send().await.expect(201);
     let cookie = enrol(app, token, person).await;
+    let (_, secret) = app.invite(token, person).await;
     let mut row = app.store.person(person).await.unwrap().unwrap();
     match who {
         Who::Good => {}
         Who::Disabled => row.disabled = true,
         Who::LongName => row.name = "x".repeat(65),
         Who::HiddenName => row.name = "Ada\u{202e}nimda".to_owned(),
-        Who::StrangeAddress => row.email = "\u{e4}da@example.com".to_owned(),
+        Who::StrangeAddress => row.email = format!("\u{e4}da{lane}@example.com"),
     }
     if who != Who::Good {
         let now = app.clock_now();
@@ -78,7 +89,7 @@ async fn somebody(app: &App, token: &str, who: Who) -> Somebody {
     }
     let serial = issued.body["serial"].as_str().unwrap().to_owned();
     // Whoever is disabled loses their sessions, so their old enrolment opens nothing.
-    Somebody { who, person, serial, cookie: Some(cookie) }
+    Somebody { who, person, serial, cookie: Some(cookie), secret: Some(secret) }
 }
 
 async fn enrol(app: &App, token: &str, person: PersonId) -> String {
@@ -167,7 +178,7 @@ impl Path for Invitation<'_> {
         // Whoever is disabled is not even let in here: the same rule at an earlier place.
         let not_in = asked.who == Who::Disabled && reply.status == 401;
         Some(if not_in {
-            Verdict::Refused("403 person_disabled".to_owned())
+            Verdict::by("403 person_disabled", "The person is disabled.")
         } else {
             Verdict::of(reply.status, &reply.body)
         })
@@ -176,12 +187,62 @@ impl Path for Invitation<'_> {
 
 impl Invitation<'_> {
     async fn enrol(&mut self, person: PersonId) -> String {
-        let body = json!({ "person_id": person.to_string(), "send_mail": false });
-        let made = self.host.post("/api/v1/invitations", &As::Nobody, &body).await;
-        let link = made.body["link"].as_str().unwrap();
-        let token = link.strip_prefix(&format!("{DOOR}/#/invitation/")).unwrap();
+        let token = invite(&mut self.host, person).await;
         let accepted =
             self.door.post("/api/v1/invitations/acceptance", &As::Nobody, &json!({ "token": token })).await;
         accepted.cookie.unwrap()
     }
 }
+
+/// The token of a new invitation, by the command line.
+async fn invite(host: &mut Line<'_>, person: PersonId) -> String {
+    let body = json!({ "person_id": person.to_string(), "send_mail": false });
+    let made = host.post("/api/v1/invitations", &As::Nobody, &body).await;
+    let link = made.body["link"].as_str().unwrap();
+    link.strip_prefix(&format!("{DOOR}/#/invitation/")).unwrap().to_owned()
+}
+
+/// A machine's: `simpleenroll` with the token of an invitation. Its profile is the invitation's.
+struct Est<'a> {
+    host: Line<'a>,
+    door: Line<'a>,
+    people: Vec<Somebody>,
+}
+
+#[async_trait]
+impl Path for Est<'_> {
+    fn name(&self) -> &'static str {
+        "EST"
+    }
+
+    async fn submit(&mut self, asked: &Asked, number: usize) -> Option<Verdict> {
+        if asked.profile.is_some() {
+            return None;
+        }
+        let at = self.people.iter().position(|one| one.who == asked.who).unwrap();
+        let secret = match self.people[at].secret.clone() {
+            Some(secret) => secret,
+            None => invite(&mut self.host, self.people[at].person).await,
+        };
+        // What is no PEM of a request is no base64 of one either.
+        let pem = asked.csr(number);
+        let base64 = pem.strip_prefix(BEGIN).and_then(|pem| pem.trim_end().strip_suffix(END));
+        let who = As::Basic(asked.device.to_owned(), secret.clone());
+        let body = base64.unwrap_or(pem).to_owned();
+        let path = "/.well-known/est/simpleenroll";
+        let reply = self.door.send(path, &who, "application/pkcs10", body).await;
+        // What was refused did not use the secret up.
+        self.people[at].secret = (reply.status != 200).then_some(secret);
+        let verdict = Verdict::of_est(reply.status, &reply.text);
+        // It reads the request before it names the device and looks for whom it is: of several faults of
+        // one request it may name another.
+        let of_form = base64.is_none() || asked.device != "phone" || asked.who == Who::Disabled;
+        Some(match verdict {
+            Verdict::Told(told) if of_form && matches!(reply.status, 400 | 413) => Verdict::InOwnWords(told),
+            verdict => verdict,
+        })
+    }
+}
+
+const BEGIN: &str = "-----BEGIN CERTIFICATE REQUEST-----\n";
+const END: &str = "-----END CERTIFICATE REQUEST-----";
