@@ -91,17 +91,24 @@ async fn admit<E: Endpoint<Output = Response>>(
     inner: &E,
     services: &Services,
     surface: Surface,
-    request: Request,
+    mut request: Request,
     request_id: String,
 ) -> Response {
-    serve(inner, services, surface, request, request_id).await.unwrap_or_else(surface.refuse)
+    match serve(inner, services, surface, &mut request, request_id).await {
+        Ok(response) => response,
+        Err(problem) => {
+            // Answered while it is still sending, many a client takes the answer for a broken connection.
+            discard(request.take_body()).await;
+            (surface.refuse)(problem)
+        }
+    }
 }
 
 async fn serve<E: Endpoint<Output = Response>>(
     inner: &E,
     services: &Services,
     surface: Surface,
-    mut request: Request,
+    request: &mut Request,
     request_id: String,
 ) -> Outcome<Response> {
     let (operation, parameter) = match find(surface.table, request.method(), request.uri().path()) {
@@ -109,13 +116,9 @@ async fn serve<E: Endpoint<Output = Response>>(
         Found::OtherMethods(allow) => return Err(Problem::method_not_allowed(allow)),
         Found::Nothing => return Err(Problem::not_found("resource")),
     };
-    if let Err(refused) = check_shape(&request) {
-        // Answered while it is still sending, many a client takes the answer for a broken connection.
-        discard(request.take_body()).await;
-        return Err(refused);
-    }
+    check_shape(request)?;
     let now = services.now();
-    let visitor = Visitor::of(&request).ok_or_else(|| Problem::internal("a request without an entrance"))?;
+    let visitor = Visitor::of(request).ok_or_else(|| Problem::internal("a request without an entrance"))?;
     let caller = match surface.proofs {
         Proofs::All => authenticate(services, request.headers(), &visitor, operation, now).await?,
         Proofs::CertificateOnly if operation.by_certificate => {
@@ -125,12 +128,12 @@ async fn serve<E: Endpoint<Output = Response>>(
         Proofs::CertificateOnly => None,
     };
     authorise(operation, caller.as_ref())?;
-    check_origin(services, &request, operation, caller.as_ref(), visitor.entrance)?;
+    check_origin(services, request, operation, caller.as_ref(), visitor.entrance)?;
     if let (Some(budget), Some(source)) = (operation.budget, visitor.source) {
         services.limits().draw(budget, source).map_err(Problem::rate_limited)?;
     }
     let actor = caller.as_ref().map_or(VISITOR, Caller::actor);
-    let replay = match idempotency::begin(services, operation, caller.as_ref(), &mut request, now).await? {
+    let replay = match idempotency::begin(services, operation, caller.as_ref(), request, now).await? {
         Replay::Answer(response) => return Ok(response),
         Replay::Go(claim) => claim,
     };
@@ -145,7 +148,7 @@ async fn serve<E: Endpoint<Output = Response>>(
     };
     let call = Call::new(CallData { now, entrance: visitor.entrance, caller, act });
     request.set_data(call.clone());
-    let response = match inner.call(request).await {
+    let response = match inner.call(std::mem::take(request)).await {
         Ok(response) => response,
         Err(error) => (surface.refuse)(Problem::from_poem(error)),
     };

@@ -14,7 +14,7 @@ use super::policy::Question;
 use super::{Ca, SignerError};
 use crate::crash;
 use crate::domain::audit::Act;
-use crate::domain::{AuthorityKind, Hostname, LineageId, Serial, Slug, UtcTime};
+use crate::domain::{Hostname, LineageId, Serial, Slug, UtcTime};
 use crate::keys::Signer;
 use crate::pki::issuer::{ClientLeaf, PrepareError, prepare_client};
 use crate::pki::prepared::{AssembleError, Certificate as SignedCertificate};
@@ -39,6 +39,8 @@ pub(super) struct Order<'a> {
     /// Whether the device's row comes with the certificate.
     pub(super) device_is_new: bool,
     pub(super) profile: &'a Profile,
+    /// Who is to sign, if anybody can.
+    pub(super) authority: Option<&'a Authority>,
     pub(super) public_key: &'a PublicKey,
     pub(super) lineage: LineageId,
     pub(super) predecessor: Option<&'a Certificate>,
@@ -131,13 +133,12 @@ impl Ca {
     ) -> Result<Passed, GateError> {
         let store = &self.0.store;
         self.check_clock(now).await?;
-        let authority =
-            store.signing_authority(AuthorityKind::Issuing).await?.ok_or(GateError::NoAuthority)?;
-        let issuer = self.issuer(&authority)?;
-        let signer = self.signer_for(&authority, issuer.spki_der()).await?;
+        let authority = order.authority.ok_or(GateError::NoAuthority)?;
+        let issuer = self.issuer(authority)?;
+        let signer = self.signer_for(authority, issuer.spki_der()).await?;
         crash::reach("ca.after_serial");
         // Outside the transaction, which everybody waits for; its failure counts only if the rules admit.
-        let prepared = self.prepare_leaf(order, &authority, &issuer, now);
+        let prepared = self.prepare_leaf(order, authority, &issuer, now);
         let purpose = IntentPurpose::Client {
             person: order.person.id,
             device: order.device.id,
@@ -152,7 +153,7 @@ impl Ca {
             predecessor: order.predecessor,
             dns_names: order.dns_names,
         };
-        let intent = prepared.as_ref().ok().map(|prepared| intent(&authority, prepared, purpose, now));
+        let intent = prepared.as_ref().ok().map(|prepared| intent(authority, prepared, purpose, now));
         question.put_on_record(store, intent, &act.actor, now).await?;
         let prepared = prepared?;
 
@@ -160,7 +161,7 @@ impl Ca {
         let signed = sign_recorded(&*signer, prepared).await?;
         let certificate = Certificate {
             serial: signed.serial(),
-            authority: authority.name,
+            authority: authority.name.clone(),
             person: order.person.id,
             device: order.device.id,
             profile: order.profile.name.clone(),
@@ -190,7 +191,7 @@ impl Ca {
         store.store_issued(issuance).await?.map_err(|refused| refused_of(refused, &certificate))?;
         crash::reach("ca.after_commit");
         let is_capped = not_after < order.profile.validity(now).1;
-        Ok(Passed { certificate, chain: authority.certificate.into_iter().collect(), is_capped })
+        Ok(Passed { certificate, chain: authority.certificate.iter().cloned().collect(), is_capped })
     }
 
     /// The bytes to be signed, if no rule of the lint speaks against them.

@@ -7,8 +7,9 @@ use super::gate::{GateError, Order, Passed};
 use crate::domain::audit::Act;
 use crate::domain::{DeviceId, Enforced, Hostname, LineageId, PersonId, Serial, Slug, UtcTime};
 use crate::pki::csr::CsrError;
-use crate::pki::{KeyPolicy, SigningRequest, chain};
+use crate::pki::{KeyPolicy, Profile, SigningRequest, chain};
 use crate::store::StoreError;
+use crate::store::authorities::Authority;
 use crate::store::certificates::Certificate;
 use crate::store::people::{Device, Person};
 
@@ -90,6 +91,8 @@ struct Subject {
     device: Device,
     device_is_new: bool,
     predecessor: Option<Certificate>,
+    profile: Profile,
+    authority: Option<Authority>,
 }
 
 impl From<StoreError> for IssueError {
@@ -105,7 +108,8 @@ impl Ca {
         act: &Act,
         now: UtcTime,
     ) -> Result<Issued, IssueError> {
-        let person = self.person_in_good_standing(request.person).await?;
+        let standing = self.0.store.standing(request.person, &request.profile).await?;
+        let person = in_good_standing(standing.person)?;
         let (device, device_is_new) = match &request.device {
             DeviceChoice::Existing(id) => {
                 let device = self.0.store.device(*id).await?;
@@ -113,8 +117,10 @@ impl Ca {
             }
             DeviceChoice::New { name } => (new_device(person.id, name, now), true),
         };
-        let subject = Subject { person, device, device_is_new, predecessor: None };
-        self.check_and_pass(&subject, &request.profile, &request.csr_pem, &request.dns_names, act, now).await
+        let profile = standing.profile.ok_or_else(|| IssueError::NoProfile(request.profile.clone()))?;
+        let authority = standing.authority;
+        let subject = Subject { person, device, device_is_new, predecessor: None, profile, authority };
+        self.check_and_pass(&subject, &request.csr_pem, &request.dns_names, act, now).await
     }
 
     pub(super) async fn issue_successor(
@@ -131,24 +137,24 @@ impl Ca {
         if now > old.not_after {
             return Err(IssueError::Expired);
         }
-        let person = self.person_in_good_standing(old.person).await?;
+        let standing = self.0.store.standing(old.person, &old.profile).await?;
+        let person = in_good_standing(standing.person)?;
         let device = self.0.store.device(old.device).await?.ok_or(IssueError::NoDevice)?;
-        let (profile, dns_names) = (old.profile.clone(), read_dns_names(&old)?);
-        let subject = Subject { person, device, device_is_new: false, predecessor: Some(old) };
-        self.check_and_pass(&subject, &profile, csr_pem, &dns_names, act, now).await
+        let profile = standing.profile.ok_or_else(|| IssueError::NoProfile(old.profile.clone()))?;
+        let (authority, dns_names) = (standing.authority, read_dns_names(&old)?);
+        let predecessor = Some(old);
+        let subject = Subject { person, device, device_is_new: false, predecessor, profile, authority };
+        self.check_and_pass(&subject, csr_pem, &dns_names, act, now).await
     }
 
     async fn check_and_pass(
         &self,
         subject: &Subject,
-        profile: &Slug,
         csr_pem: &str,
         dns_names: &BTreeSet<Hostname>,
         act: &Act,
         now: UtcTime,
     ) -> Result<Issued, IssueError> {
-        let found = self.0.store.profile(profile).await?;
-        let profile = found.ok_or_else(|| IssueError::NoProfile(profile.clone()))?;
         // Any kind of key that can be read: which ones the profile takes is one of its rules.
         let request = SigningRequest::from_pem(csr_pem, &KeyPolicy::ANY).map_err(IssueError::Csr)?;
         let predecessor = subject.predecessor.as_ref();
@@ -156,7 +162,8 @@ impl Ca {
             person: &subject.person,
             device: &subject.device,
             device_is_new: subject.device_is_new,
-            profile: &profile,
+            profile: &subject.profile,
+            authority: subject.authority.as_ref(),
             public_key: request.public_key(),
             lineage: predecessor.map_or_else(LineageId::new, |old| old.lineage),
             predecessor,
@@ -170,11 +177,11 @@ impl Ca {
         let enforced = self.0.enforce.bring_up_to_date().await;
         Ok(Issued { certificate, chain, is_capped, enforced })
     }
+}
 
-    async fn person_in_good_standing(&self, id: PersonId) -> Result<Person, IssueError> {
-        let person = self.0.store.person(id).await?.ok_or(IssueError::NoPerson)?;
-        if person.disabled { Err(IssueError::PersonDisabled) } else { Ok(person) }
-    }
+fn in_good_standing(person: Option<Person>) -> Result<Person, IssueError> {
+    let person = person.ok_or(IssueError::NoPerson)?;
+    if person.disabled { Err(IssueError::PersonDisabled) } else { Ok(person) }
 }
 
 /// The DNS names that an administrator gave the certificate; its successor keeps them while the profile

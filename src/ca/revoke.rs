@@ -1,6 +1,8 @@
 //! Taking certificates back, and giving back those that were only held. The row, the register delta and
 //! the audit event stand or fall together; the answer waits for the edges.
 
+use futures_util::FutureExt;
+
 use super::Ca;
 use crate::crash;
 use crate::domain::audit::{Act, Outcome};
@@ -78,51 +80,19 @@ impl Ca {
         act: &Act,
         now: UtcTime,
     ) -> Result<Revoked, RevokeError> {
-        let Grounds { reason, invalid_since } = grounds;
-        let transaction = self.0.store.begin().await?;
-        // From here to the commit nothing is issued, revoked or released behind our back.
-        transaction.lock_register().await?;
-        let certificate =
-            transaction.certificate(serial).await?.ok_or(RevokeError::Missing("certificate"))?;
-        let from = certificate.not_before;
-        if invalid_since.is_some_and(|since| since > now || since < from) {
-            return Err(RevokeError::InvalidSince { from });
-        }
-        let fresh = match certificate.revoked {
-            None | Some((_, RevocationReason::CertificateHold)) => {
-                certificate.revoked.is_none_or(|(_, held)| held != reason)
-            }
-            Some((_, same)) if same == reason => false,
-            Some(_) if reason == RevocationReason::KeyCompromise => true,
-            Some((_, other)) => return Err(RevokeError::AlreadyRevoked(other)),
-        };
-        let mut deltas = Vec::new();
-        if fresh {
-            deltas.push(take_back(&transaction, &certificate, reason, now).await?);
-            if reason == RevocationReason::KeyCompromise {
-                deltas.extend(take_back_siblings(&transaction, &certificate, now).await?);
-            }
-            transaction.append_changes(&deltas, now).await?;
-        }
-        let dated = invalid_since.filter(|since| certificate.invalid_since != Some(*since));
-        if let Some(since) = dated {
-            transaction.set_invalid_since(serial, since).await?;
-        }
-        let detail = match deltas.len() {
-            0 => "was revoked before".to_owned(),
-            1 => reason.name().to_owned(),
-            count => format!("{reason}, {count} certificates with the same key"),
-        };
-        transaction.finish_act(act, Outcome::Succeeded, Some(&detail), now).await?;
-        let certificate = transaction.certificate(serial).await?.unwrap_or(certificate);
-        crash::reach("revoke.before_commit");
-        transaction.commit().await?;
+        let own = act.clone();
+        let taken_back = self
+            .0
+            .store
+            .write(move |transaction| take_back_on(transaction, serial, grounds, own, now).boxed());
+        let TakenBack { certificate, count, is_dated } = taken_back.await?;
         crash::reach("revoke.after_commit");
-        if fresh {
-            self.count_revocations(reason, deltas.len());
-            tracing::info!(cert.serial = %serial, reason = %reason, count = deltas.len(), "Revoked a client certificate");
+        let reason = grounds.reason;
+        if count > 0 {
+            self.count_revocations(reason, count);
+            tracing::info!(cert.serial = %serial, reason = %reason, count, "Revoked a client certificate");
         }
-        if fresh || dated.is_some() {
+        if count > 0 || is_dated {
             self.0.publish_crls.wake();
         }
         let enforced = self.0.enforce.bring_up_to_date().await;
@@ -196,6 +166,62 @@ impl Ca {
         self.0.publish_crls.wake();
         self.0.enforce.bring_up_to_date().await
     }
+}
+
+/// What a revocation changed.
+struct TakenBack {
+    certificate: Certificate,
+    /// How many certificates went.
+    count: usize,
+    /// Whether it learned since when its key is not trusted.
+    is_dated: bool,
+}
+
+/// Revokes a certificate, and with its key whatever shares it, and closes the act.
+async fn take_back_on(
+    transaction: &Transaction,
+    serial: Serial,
+    grounds: Grounds,
+    act: Act,
+    now: UtcTime,
+) -> Result<TakenBack, RevokeError> {
+    let Grounds { reason, invalid_since } = grounds;
+    // From here to the commit nothing is issued, revoked or released behind our back.
+    transaction.lock_register().await?;
+    let certificate = transaction.certificate(serial).await?.ok_or(RevokeError::Missing("certificate"))?;
+    let from = certificate.not_before;
+    if invalid_since.is_some_and(|since| since > now || since < from) {
+        return Err(RevokeError::InvalidSince { from });
+    }
+    let fresh = match certificate.revoked {
+        None | Some((_, RevocationReason::CertificateHold)) => {
+            certificate.revoked.is_none_or(|(_, held)| held != reason)
+        }
+        Some((_, same)) if same == reason => false,
+        Some(_) if reason == RevocationReason::KeyCompromise => true,
+        Some((_, other)) => return Err(RevokeError::AlreadyRevoked(other)),
+    };
+    let mut deltas = Vec::new();
+    if fresh {
+        deltas.push(take_back(transaction, &certificate, reason, now).await?);
+        if reason == RevocationReason::KeyCompromise {
+            deltas.extend(take_back_siblings(transaction, &certificate, now).await?);
+        }
+        transaction.append_changes(&deltas, now).await?;
+    }
+    let dated = invalid_since.filter(|since| certificate.invalid_since != Some(*since));
+    if let Some(since) = dated {
+        transaction.set_invalid_since(serial, since).await?;
+    }
+    let detail = match deltas.len() {
+        0 => "was revoked before".to_owned(),
+        1 => reason.name().to_owned(),
+        count => format!("{reason}, {count} certificates with the same key"),
+    };
+    transaction.finish_act(&act, Outcome::Succeeded, Some(&detail), now).await?;
+    let certificate = transaction.certificate(serial).await?.unwrap_or(certificate);
+    crash::reach("revoke.before_commit");
+    Ok(TakenBack { certificate, count: deltas.len(), is_dated: dated.is_some() })
 }
 
 /// Revokes one certificate in a transaction that holds the register. It keeps the time of its first

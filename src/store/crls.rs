@@ -3,7 +3,9 @@
 
 use entity::{authority, certificate, crl, crl_head, intent, internal_certificate};
 use sea_orm::sea_query::{Expr, OnConflict};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+};
 
 use super::certificates::IntentOutcome;
 use super::{Store, StoreError, Transaction, at, named, parse};
@@ -157,21 +159,20 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn published_crl_numbers(&self) -> Result<Vec<(Slug, Option<u64>)>, StoreError> {
-        let heads = crl_head::Entity::find().all(self.reader()).await?;
-        let names = authority::Entity::find()
+        let mut query = authority::Entity::find()
             .select_only()
             .column(authority::Column::Name)
+            .column(crl_head::Column::Published)
             .filter(authority::Column::Certificate.is_not_null())
-            .order_by_asc(authority::Column::Name)
-            .into_tuple::<String>()
-            .all(self.reader())
-            .await?;
-        let number = |name: &String| heads.iter().find(|head| head.authority == *name);
-        let published = |name: &String| number(name).map(|head| unsigned(head.published));
-        names
-            .iter()
-            .map(|name| {
-                Ok((parse("an authority's name", name)?, published(name).filter(|number| *number > 0)))
+            .order_by_asc(authority::Column::Name);
+        let of_authority = Expr::col((crl_head::Entity, crl_head::Column::Authority))
+            .equals((authority::Entity, authority::Column::Name));
+        QueryTrait::query(&mut query).left_join(crl_head::Entity, of_authority);
+        let rows = query.into_tuple::<(String, Option<i64>)>().all(self.reader()).await?;
+        rows.into_iter()
+            .map(|(name, published)| {
+                let published = published.map(unsigned).filter(|number| *number > 0);
+                Ok((parse("an authority's name", &name)?, published))
             })
             .collect()
     }

@@ -1,13 +1,15 @@
-//! The writes of an issuance, shared by all that happen at the same moment.
+//! The reads and writes of an issuance, shared by all that happen at the same moment.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use entity::{audit_event, blocked_key, certificate, device, intent, issuance_request, person, serial};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 
 use super::audit::finished;
+use super::authorities::Authority;
 use super::certificates::{Certificate, Intent, IntentOutcome, certificate_row, intent_row};
 use super::people::{Device, Person, device_row, read_person};
 use super::profiles::{IssuanceRequest, request_row};
@@ -15,7 +17,7 @@ use super::writer::Rows;
 use super::{Store, StoreError, Transaction};
 use crate::crash;
 use crate::domain::audit::{self, Act, Outcome};
-use crate::domain::{AuthorityState, Delta, LineageId, PersonId, Slug, UtcTime};
+use crate::domain::{AuthorityKind, AuthorityState, Delta, LineageId, PersonId, Slug, UtcTime};
 use crate::pki::Profile;
 use crate::pki::profile::{Facts, Ruling, refusal};
 
@@ -68,7 +70,41 @@ pub enum NotStored {
     IntentClosed,
 }
 
+/// What an issuance needs to know beforehand.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// For whom it is to be, if they are on record.
+    pub person: Option<Person>,
+    /// Under which rules.
+    pub profile: Option<Profile>,
+    /// The newest authority that issues.
+    pub authority: Option<Authority>,
+}
+
 impl Store {
+    /// Person, profile and the authority that issues, read once for all who ask at the same moment.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn standing(&self, person: PersonId, profile: &Slug) -> Result<Standing, StoreError> {
+        let all = |keys| self.standings(keys).boxed();
+        self.standing.read((person, profile.clone()), all).await
+    }
+
+    async fn standings(&self, keys: Vec<(PersonId, Slug)>) -> Result<Vec<Standing>, StoreError> {
+        let people: HashSet<_> = keys.iter().map(|(person, _)| *person).collect();
+        let profiles: HashSet<_> = keys.iter().map(|(_, profile)| profile).collect();
+        let people = self.people_by_id(people).await?;
+        let profiles = self.profiles_by_name(profiles).await?;
+        let authority = self.signing_authority(AuthorityKind::Issuing).await?;
+        let standing = |(person, profile): &(PersonId, Slug)| Standing {
+            person: people.get(person).cloned(),
+            profile: profiles.get(profile).cloned(),
+            authority: authority.clone(),
+        };
+        Ok(keys.iter().map(standing).collect())
+    }
+
     /// Takes the intent's serial and records the intent, durably.
     ///
     /// # Errors

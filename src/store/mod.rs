@@ -34,11 +34,13 @@ pub mod rollover;
 pub mod sessions;
 pub mod settings;
 pub mod setup;
+mod together;
 pub mod tokens;
 mod writer;
 
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -49,11 +51,21 @@ use sea_orm::{
     RuntimeErr, SqlErr, TransactionTrait,
 };
 
-use crate::domain::UtcTime;
+use crate::domain::{PersonId, Slug, UtcTime};
+use issuance::Standing;
+use together::Together;
 use writer::Writer;
 
 /// How long a writer waits for another process's lock on a SQLite file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much of a SQLite file its writer keeps in memory, in KiB (negative, as the pragma takes it), so that
+/// a transaction need not write pages before it commits, or read what it has just written.
+const WRITER_CACHE: &str = "-65536";
+/// The same for each connection that reads.
+const READER_CACHE: &str = "-16384";
+/// The pages of a write-ahead log (16 MiB) after which they are copied into the database. The last pages of
+/// tables and indexes are written with every commit, and copied once a time.
+const CHECKPOINT_PAGES: &str = "4096";
 /// Statements that a connection keeps prepared: those of a shared commit come in many lengths.
 const PREPARED: usize = 512;
 /// A connection that was idle for this long is tried before it is used.
@@ -70,6 +82,7 @@ pub struct Store {
     #[cfg(feature = "test-util")]
     severed: DatabaseConnection,
     writer: Writer,
+    standing: Arc<Together<(PersonId, Slug), Standing>>,
 }
 
 /// Why the database did not do it.
@@ -242,14 +255,17 @@ impl Store {
                 private_file(Path::new(path)).map_err(StoreError::File)?;
             }
             let url = format!("sqlite:{path}?mode={sqlite_mode}");
-            let write = Database::connect(sqlite(&url, 1)).await.map_err(StoreError::Unavailable)?;
-            let read =
-                Database::connect(sqlite(&url, max_connections)).await.map_err(StoreError::Unavailable)?;
+            let write =
+                Database::connect(sqlite(&url, 1, WRITER_CACHE)).await.map_err(StoreError::Unavailable)?;
+            let read = Database::connect(sqlite(&url, max_connections, READER_CACHE))
+                .await
+                .map_err(StoreError::Unavailable)?;
             return Ok(Self {
                 #[cfg(feature = "test-util")]
-                severed: severed(sqlite(&url, 1)).await?,
+                severed: severed(sqlite(&url, 1, READER_CACHE)).await?,
                 read,
                 writer: Writer::new(write.clone()),
+                standing: Arc::default(),
                 write,
             });
         }
@@ -267,6 +283,7 @@ impl Store {
         Ok(Self {
             read: connection.clone(),
             writer: Writer::new(connection.clone()),
+            standing: Arc::default(),
             write: connection,
             #[cfg(feature = "test-util")]
             severed,
@@ -380,7 +397,7 @@ fn private_file(path: &Path) -> std::io::Result<()> {
     }
 }
 
-fn sqlite(url: &str, connections: u32) -> ConnectOptions {
+fn sqlite(url: &str, connections: u32, cache: &'static str) -> ConnectOptions {
     use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
     let mut options = ConnectOptions::new(url);
     options
@@ -389,7 +406,7 @@ fn sqlite(url: &str, connections: u32) -> ConnectOptions {
         // A file does not hang up.
         .test_before_acquire(false)
         .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(|options| {
+        .map_sqlx_sqlite_opts(move |options| {
             options
                 .statement_cache_capacity(PREPARED)
                 .journal_mode(SqliteJournalMode::Wal)
@@ -397,6 +414,10 @@ fn sqlite(url: &str, connections: u32) -> ConnectOptions {
                 .synchronous(SqliteSynchronous::Full)
                 .foreign_keys(true)
                 .busy_timeout(BUSY_TIMEOUT)
+                .pragma("cache_size", cache)
+                // What a savepoint may have to undo needs no file of its own.
+                .pragma("temp_store", "memory")
+                .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         });
     options
 }

@@ -1,6 +1,6 @@
 //! People and their devices.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use entity::{device, person};
 use sea_orm::sea_query::Expr;
@@ -68,6 +68,16 @@ impl Store {
     /// [`StoreError`].
     pub async fn person(&self, id: PersonId) -> Result<Option<Person>, StoreError> {
         person::Entity::find_by_id(id.to_string()).one(self.reader()).await?.map(read_person).transpose()
+    }
+
+    /// Those of these people who are on record.
+    pub(in crate::store) async fn people_by_id(
+        &self,
+        ids: HashSet<PersonId>,
+    ) -> Result<HashMap<PersonId, Person>, StoreError> {
+        let ids = ids.iter().map(ToString::to_string);
+        let rows = person::Entity::find().filter(person::Column::Id.is_in(ids)).all(self.reader()).await?;
+        rows.into_iter().map(|row| read_person(row).map(|person| (person.id, person))).collect()
     }
 
     /// The person with this address; it is compared in lower case.

@@ -1,5 +1,6 @@
 //! Profiles, every version of them, and what was asked of them.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use entity::{issuance_request, profile, profile_version};
@@ -52,6 +53,17 @@ impl Store {
     /// [`StoreError`].
     pub async fn profile(&self, name: &Slug) -> Result<Option<Profile>, StoreError> {
         profile::Entity::find_by_id(name.to_string()).one(self.reader()).await?.map(read).transpose()
+    }
+
+    /// Those of these profiles that there are.
+    pub(in crate::store) async fn profiles_by_name(
+        &self,
+        names: HashSet<&Slug>,
+    ) -> Result<HashMap<Slug, Profile>, StoreError> {
+        let names = names.into_iter().map(ToString::to_string);
+        let rows =
+            profile::Entity::find().filter(profile::Column::Name.is_in(names)).all(self.reader()).await?;
+        rows.into_iter().map(|row| read(row).map(|profile| (profile.name.clone(), profile))).collect()
     }
 
     /// Every profile, by name.

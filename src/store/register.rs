@@ -3,7 +3,9 @@
 
 use entity::{configuration_head, register_change, register_head};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+};
 
 use super::{Store, StoreError, Transaction, json, to_json};
 use crate::domain::{Change, Delta, UtcTime};
@@ -30,13 +32,12 @@ impl Transaction {
     /// [`StoreError`].
     pub async fn append_changes(&self, deltas: &[Delta], now: UtcTime) -> Result<u64, StoreError> {
         let count = i64::try_from(deltas.len()).unwrap_or(i64::MAX);
-        register_head::Entity::update_many()
+        let heads = register_head::Entity::update_many()
             .col_expr(register_head::Column::Epoch, Expr::col(register_head::Column::Epoch).add(count))
             .filter(register_head::Column::Id.eq(1))
-            .exec(self.connection())
+            .exec_with_returning(self.connection())
             .await?;
-        let last =
-            register_head::Entity::find_by_id(1).one(self.connection()).await?.map_or(0, |head| head.epoch);
+        let last = heads.first().map_or(0, |head| head.epoch);
         let rows = deltas
             .iter()
             .zip(last - count + 1..)
@@ -130,12 +131,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn heads(&self) -> Result<(u64, u64), StoreError> {
-        let epoch =
-            register_head::Entity::find_by_id(1).one(self.reader()).await?.map_or(0, |head| head.epoch);
-        let version = configuration_head::Entity::find_by_id(1)
-            .one(self.reader())
-            .await?
-            .map_or(0, |head| head.version);
-        Ok((u64::try_from(epoch).unwrap_or(0), u64::try_from(version).unwrap_or(0)))
+        let mut heads = register_head::Entity::find_by_id(1)
+            .select_only()
+            .column(register_head::Column::Epoch)
+            .column(configuration_head::Column::Version);
+        let first = Expr::col((configuration_head::Entity, configuration_head::Column::Id)).eq(1);
+        QueryTrait::query(&mut heads).left_join(configuration_head::Entity, first);
+        let found = heads.into_tuple::<(i64, Option<i64>)>().one(self.reader()).await?;
+        let (epoch, version) = found.unwrap_or_default();
+        Ok((u64::try_from(epoch).unwrap_or(0), u64::try_from(version.unwrap_or(0)).unwrap_or(0)))
     }
 }

@@ -1,11 +1,12 @@
 //! Group commit: what concurrent callers write becomes one durable commit.
 //!
 //! Callers queue; one task takes everything that is waiting, writes it in one transaction and commits
-//! once. Each write stands or falls alone, because it is inside a savepoint of its own, and nobody is
-//! answered before the commit: what was acknowledged is durable, and a failed commit is everyone's
-//! error. Rows of one kind ([`Rows`]) are written with one statement for all of them; if that fails,
-//! each is tried alone, so that the one at fault is the only one refused. A write that was begun is
-//! finished though its caller has gone.
+//! once. Each write stands or falls alone, and nobody is answered before the commit: what was
+//! acknowledged is durable, and a failed commit is everyone's error. Rows of one kind ([`Rows`]) are
+//! written with one statement for all of them. Where everything can be written anew, it is first tried
+//! as a whole; if that fails, everything gets a savepoint of its own and rows are tried one by one, so
+//! that the one at fault is the only one refused. A write that was begun is finished though its caller
+//! has gone.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -25,6 +26,8 @@ use crate::crash;
 
 /// Rows of a kind that are written with one statement, and groups in one commit, at most.
 const MOST: usize = 64;
+/// How often others are let run before a commit, while more and more of them write.
+const MOST_TURNS: usize = 32;
 /// A commit that has taken this long is closed; what is left waits for the next.
 const LONGEST: Duration = Duration::from_millis(100);
 
@@ -71,6 +74,9 @@ pub(in crate::store) trait Rows: Send + Sync + Sized + 'static {
 trait Group: Any + Send {
     /// Writes, and keeps the answers. Returns whether it may stand.
     async fn write(&mut self, transaction: &Transaction) -> bool;
+
+    /// Whether it can be written again when what it wrote was rolled back.
+    fn is_repeatable(&self) -> bool;
 
     /// See [`Rows::RANK`]. A caller's own statements come between the register's and the others.
     fn rank(&self) -> u8;
@@ -167,13 +173,52 @@ impl Serving {
                 false => self.shared.database.begin().await,
                 true => Err(DbErr::Conn(RuntimeErr::Internal("taken away by a test".to_owned()))),
             };
+            self.gather().await;
             let taken = self.take();
             match begun {
                 Ok(transaction) => {
-                    let left = commit_together(Transaction(transaction), taken).await;
+                    let transaction = Transaction(transaction);
+                    let left = if taken.len() == 1 || taken.iter().all(|group| group.is_repeatable()) {
+                        self.commit_at_once(transaction, taken).await
+                    } else {
+                        commit_together(transaction, taken).await
+                    };
                     self.put_back(left);
                 }
                 Err(error) => refuse(taken, &error.into()),
+            }
+        }
+    }
+
+    /// Writes and commits without savepoints, which cost more than most of what is between them. Returns
+    /// what there was no time for.
+    async fn commit_at_once(
+        &self,
+        transaction: Transaction,
+        mut taken: VecDeque<Box<dyn Group>>,
+    ) -> VecDeque<Box<dyn Group>> {
+        let mut stand = true;
+        for group in &mut taken {
+            stand = stand && group.write(&transaction).await;
+        }
+        if stand {
+            let committed = transaction.commit().await;
+            taken.into_iter().for_each(|group| group.answer(committed.as_ref().err()));
+            return VecDeque::new();
+        }
+        if let Err(error) = transaction.0.rollback().await {
+            refuse(taken, &error.into());
+            return VecDeque::new();
+        }
+        if taken.len() == 1 && taken.iter().all(|group| group.len() == 1) {
+            taken.into_iter().for_each(|group| group.answer(None));
+            return VecDeque::new();
+        }
+        match self.shared.database.begin().await {
+            Ok(transaction) => commit_together(Transaction(transaction), taken).await,
+            Err(error) => {
+                refuse(taken, &error.into());
+                VecDeque::new()
             }
         }
     }
@@ -184,6 +229,20 @@ impl Serving {
         queue.is_served = !queue.groups.is_empty();
         self.is_over = !queue.is_served;
         queue.is_served
+    }
+
+    /// Lets whoever is about to write join: a commit of few costs as much as one of many. Waits for no
+    /// time, only for tasks that are ready to run, and no longer than they come.
+    async fn gather(&self) {
+        let mut before = 0;
+        for _ in 0..MOST_TURNS {
+            let now = self.shared.queue.lock().groups.iter().map(|group| group.len()).sum();
+            if now == before {
+                return;
+            }
+            before = now;
+            tokio::task::yield_now().await;
+        }
     }
 
     fn take(&self) -> VecDeque<Box<dyn Group>> {
@@ -291,6 +350,10 @@ impl<R: Rows> Group for Alike<R> {
         self.outcome.is_ok()
     }
 
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
     fn rank(&self) -> u8 {
         R::RANK
     }
@@ -355,6 +418,10 @@ where
         let stands = outcome.is_ok();
         self.outcome = Some(outcome);
         stands
+    }
+
+    fn is_repeatable(&self) -> bool {
+        false
     }
 
     fn rank(&self) -> u8 {

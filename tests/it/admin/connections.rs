@@ -61,6 +61,32 @@ async fn a_body_that_does_not_come_and_silence_after_an_answer_are_closed() {
 }
 
 #[tokio::test]
+async fn who_is_refused_while_sending_sends_to_the_end_and_learns_why() {
+    let app = App::patient(PATIENT).await;
+    let mut sending = app.connect(Way::Door).await;
+    let head = b"POST /api/v1/tokens HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n\
+                 Authorization: Bearer nobodys\r\nContent-Length: 40000\r\n\r\n";
+    sending.write_all(head).await.unwrap();
+    let mut answer = [0; 12];
+    let early = tokio::time::timeout(SHORT, sending.read_exact(&mut answer)).await;
+    assert!(early.is_err(), "it is answered while it is still sending");
+    sending.write_all(&[b' '; 40_000]).await.unwrap();
+    sending.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 401");
+    // The rest of the answer, and the connection is as good as before.
+    let mut rest = vec![0; 4096];
+    while !rest.ends_with(b"}") {
+        let read = sending.read(&mut rest).await.unwrap();
+        rest.truncate(read);
+        assert!(read > 0, "it closed");
+        if !rest.ends_with(b"}") {
+            rest.resize(4096, 0);
+        }
+    }
+    assert!(ask(&mut *sending).await);
+}
+
+#[tokio::test]
 async fn a_reader_that_never_reads_is_closed() {
     let app = App::patient(Patience { write: SHORT, places_by_source: 1, ..PATIENT }).await;
     let mut deaf = app.knock("192.0.2.9").await;
