@@ -25,7 +25,7 @@ export function siteItems(sites: Site[], now = Date.now()): Item[] {
 
 export function certificateItems(certificates: Certificate[], nameOf: (id: string) => string, now = Date.now()): Item[] {
   return certificates
-    .filter(({ not_before, not_after }) => lifeLeft(not_before, not_after, now) < ATTENTION_BELOW)
+    .filter(({ not_before, not_after, replaced_by }) => replaced_by === undefined && lifeLeft(not_before, not_after, now) < ATTENTION_BELOW)
     .map(({ serial, device_name, person_id, not_after }) => ({
       id: serial,
       text: `${device_name} of ${nameOf(person_id)} ends ${fromNow(not_after, now)}.`,

@@ -102,6 +102,9 @@ export function advice(authority: Authority, all: Authority[], now = Date.now())
   }
 }
 
+/** Whether it signs, or may come to. */
+export const isYetToSign = ({ state }: Authority): boolean => state === "staged" || state === "trusted" || state === "issuing";
+
 /** Share of its lifetime that is over, in whole percent; 100 only at its end. */
 export function percentUsed({ not_before, not_after }: Authority, now = Date.now()): number {
   return Math.floor((1 - lifeLeft(not_before, not_after, now)) * 100);
