@@ -318,7 +318,7 @@ export async function consoleActs({ page, console: base, administrator, world, l
   await button(page, "Revoke…").click();
   await dialog.getByRole("radio", { name: /Hold/ }).check();
   await look("console-certificate-hold");
-  await dialog.getByRole("button", { name: "Revoke" }).click();
+  await dialog.getByRole("button", { name: "Hold" }).click();
   await page.getByText("on hold", { exact: true }).waitFor();
   await look("console-certificate-held");
   await button(page, "Release…").click();

@@ -9,7 +9,7 @@ export const LIFE: readonly AuthorityState[] = ["staged", "trusted", "issuing", 
 /** What a state means. */
 export const MEANING: Record<AuthorityState, string> = {
   staged: "Made, and trusted by nobody yet.",
-  trusted: "In client trust. It has signed nothing yet.",
+  trusted: "In client trust. It issues nothing yet.",
   issuing: "Signs, and is trusted.",
   retiring: "Signs revocation lists only. What it signed before still passes.",
   archived: "Out of client trust. Nothing that it signed passes.",
@@ -47,7 +47,7 @@ export function stepsOf(authority: Authority, all: Authority[]): Step[] {
     case "staged": {
       const cross = isRoot && others ? ` It and ${others.name} vouch for each other first, for verifiers elsewhere that know only one of them.` : "";
       return [
-        step("trust", "Trust", `Edges accept what it signs from then on. It still signs nothing, and one step leads back.${cross}`, { isNext: true }),
+        step("trust", "Trust", `Edges accept what it signs from then on. It still issues nothing, and one step leads back.${cross}`, { isNext: true }),
         step("archival", "Discard", "It is put away for good. Nobody trusts it, so nobody breaks."),
       ];
     }
@@ -56,7 +56,7 @@ export function stepsOf(authority: Authority, all: Authority[]): Step[] {
       const retires = others ? ` ${others.name} retires in the same moment: what that one signed still passes.` : "";
       return [
         step("issuance", "Let it issue", `From then on it signs ${what}.${retires} This has no way back, but nobody is shut out by it.`, { isNext: true }),
-        step("rollback", "Roll back", "It leaves client trust again. It has signed nothing, so nobody breaks."),
+        step("rollback", "Roll back", "It leaves client trust again. It has issued nothing, so nobody breaks."),
       ];
     }
     case "issuing": {
@@ -96,7 +96,9 @@ export function advice(authority: Authority, all: Authority[], now = Date.now())
       return `Stage the next generation before ${formatDate(until)}: after that it no longer gives a full term.`;
     }
     case "retiring":
-      return "Archive it when nobody depends on it any more. Until then its certificates renew under the one that issues.";
+      return authority.kind === "root"
+        ? "Archive it when no issuing authority leads to it alone any more: roll those over to one under the new root first."
+        : "Archive it when nobody depends on it any more. Until then its certificates renew under the one that issues.";
     case "archived":
       return "Nothing: its life is over.";
   }
