@@ -25,6 +25,7 @@ export async function rollover({ page, console: base, administrator, look }) {
   await take("Trust");
   await button(page, "Roll back…").click();
   await take("Roll back");
+  await page.waitForFunction(() => document.activeElement?.tagName === "H1");
   await button(page, "Trust…").click();
   await take("Trust");
   await button(page, "Let it issue…").click();
