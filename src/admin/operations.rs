@@ -222,6 +222,7 @@ operations! { OPERATIONS "/api/v1"
     GET "/health-findings" listHealthFindings Administrator;
 
     GET "/audit-events" listAuditEvents Administrator;
+    GET "/audit-chain" getAuditChain Administrator;
     GET "/audit-links" listAuditLinks Administrator;
     GET "/audit-checkpoints" listAuditCheckpoints Administrator;
     POST "/audit-checkpoints" signAuditCheckpoint Administrator audit("audit.sign");

@@ -86,6 +86,16 @@ impl Ca {
         Ok(self.0.store.audit_signing_keys().await?)
     }
 
+    /// Reads the chain from the last checkpoint to its end, and signs nothing. What was signed before is
+    /// not read again: whoever keeps an export or a checkpoint elsewhere checks that.
+    ///
+    /// # Errors
+    /// As [`CheckpointError`] says: [`CheckpointError::Broken`] names the first link that does not fit.
+    pub async fn check_chain(&self) -> Result<ChainHead, CheckpointError> {
+        let last = self.0.store.latest_audit_checkpoint().await?;
+        self.follow_from(last.as_ref()).await
+    }
+
     /// Signs the end of the chain, after reading everything since the last checkpoint. When there is
     /// nothing new, the last one is the answer.
     ///
@@ -95,11 +105,7 @@ impl Ca {
         let store = &self.0.store;
         let installation_id = store.setting(INSTALLATION_ID).await?.ok_or(CheckpointError::NotInitialised)?;
         let last = store.latest_audit_checkpoint().await?;
-        if let Some(last) = &last {
-            self.recognise(last).await?;
-        }
-        let from = last.as_ref().map_or(ChainHead::START, Checkpoint::head);
-        let head = self.follow(from).await?;
+        let head = self.follow_from(last.as_ref()).await?;
         match last {
             Some(last) if last.number == head.number => return Ok(last),
             _ if head.number == 0 => return Err(CheckpointError::NothingChained),
@@ -120,6 +126,14 @@ impl Ca {
         // Another replica signed the same place.
         let stored = store.audit_checkpoints(number - 1, 1).await?.pop();
         Ok(stored.filter(|stored| stored.head() == head).unwrap_or(made))
+    }
+
+    /// The end of the chain, when it follows from this checkpoint and the checkpoint is ours.
+    async fn follow_from(&self, last: Option<&Checkpoint>) -> Result<ChainHead, CheckpointError> {
+        if let Some(last) = last {
+            self.recognise(last).await?;
+        }
+        self.follow(last.map_or(ChainHead::START, Checkpoint::head)).await
     }
 
     /// Whether we signed this: its key opens, and the signature is that key's.

@@ -1,5 +1,6 @@
 // A real Chromium, watched: every console error, uncaught exception and refused load is kept.
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -59,6 +60,46 @@ export async function openBrowser(executablePath, look) {
     rmSync(folder, { recursive: true, force: true });
   };
   return { page, faults, close };
+}
+
+/** Makes the certificate store of the browser whose home this is, with one authority in it. */
+function trust(home, authority) {
+  const database = join(home, ".pki/nssdb");
+  mkdirSync(database, { recursive: true });
+  for (const args of [["-N", "--empty-password"], ["-A", "-n", "local", "-t", "C,,", "-i", authority]]) {
+    const { status, stderr } = spawnSync("certutil", ["-d", `sql:${database}`, ...args], { encoding: "utf8" });
+    if (status !== 0) throw new Error(`certutil: ${stderr}`);
+  }
+}
+
+/**
+ * What `act` returns, done in a browser that trusts the given authority and ignores nothing, with the
+ * faults that the browser saw.
+ */
+export async function withTrust(authority, act) {
+  const home = mkdtempSync(join(tmpdir(), "wicketgate-browser-"));
+  const faults = [];
+  let context;
+  try {
+    trust(home, authority);
+    context = await chromium.launchPersistentContext(join(home, "profile"), {
+      executablePath: findChromium(),
+      args: FLAGS,
+      env: { ...process.env, HOME: home, XDG_CONFIG_HOME: home },
+      acceptDownloads: true,
+    });
+    const page = await context.newPage();
+    page.setDefaultTimeout(20_000);
+    page.on("pageerror", (error) => faults.push(`uncaught: ${error.message}`));
+    page.on("console", (message) => {
+      // Asking for a session that is not there yet is part of the page's start.
+      if (message.type() === "error" && !message.location().url.includes("/api/")) faults.push(message.text());
+    });
+    return { ...(await act(page)), faults };
+  } finally {
+    await context?.close();
+    rmSync(home, { recursive: true, force: true });
+  }
 }
 
 /** Runs axe-core on what is shown; returns one line a violation. */

@@ -3,25 +3,10 @@
 // is ignored. Prints one line of JSON.
 //
 //   node tests/enrol.mjs '{"link": "https://…", "authority": "authority.pem", "folder": "…"}'
-import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
-import { findChromium, FLAGS } from "./browser.mjs";
+import { withTrust } from "./browser.mjs";
 
 const { link, authority, folder } = JSON.parse(process.argv[2]);
-const home = mkdtempSync(join(tmpdir(), "wicketgate-enrol-"));
-
-/** Makes the browser's certificate store, with the one authority in it. */
-function trust() {
-  const database = join(home, ".pki/nssdb");
-  mkdirSync(database, { recursive: true });
-  for (const args of [["-N", "--empty-password"], ["-A", "-n", "local", "-t", "C,,", "-i", authority]]) {
-    const { status, stderr } = spawnSync("certutil", ["-d", `sql:${database}`, ...args], { encoding: "utf8" });
-    if (status !== 0) throw new Error(`certutil: ${stderr}`);
-  }
-}
 
 async function enrol(page) {
   await page.goto(link);
@@ -49,25 +34,4 @@ async function enrol(page) {
   return { files, password, addressBar, cookies: cookies.map(({ name, value }) => ({ name, value })) };
 }
 
-const faults = [];
-let context;
-try {
-  trust();
-  context = await chromium.launchPersistentContext(join(home, "profile"), {
-    executablePath: findChromium(),
-    args: FLAGS,
-    env: { ...process.env, HOME: home, XDG_CONFIG_HOME: home },
-    acceptDownloads: true,
-  });
-  const page = await context.newPage();
-  page.setDefaultTimeout(20_000);
-  page.on("pageerror", (error) => faults.push(`uncaught: ${error.message}`));
-  page.on("console", (message) => {
-    // Asking for a session that is not there yet is part of the page's start.
-    if (message.type() === "error" && !message.location().url.includes("/api/")) faults.push(message.text());
-  });
-  console.log(JSON.stringify({ ...(await enrol(page)), faults }));
-} finally {
-  await context?.close();
-  rmSync(home, { recursive: true, force: true });
-}
+console.log(JSON.stringify(await withTrust(authority, enrol)));

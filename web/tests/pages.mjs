@@ -12,8 +12,10 @@ import { parseArgs } from "node:util";
 import { start } from "../dev/mock-server.mjs";
 import { PASSWORD } from "../dev/mock/world.mjs";
 import { findChromium, invite, openBrowser, runAxe } from "./browser.mjs";
-import * as stories from "./stories.mjs";
+import * as authority from "./authority-stories.mjs";
+import * as everyday from "./stories.mjs";
 
+const stories = { ...everyday, ...authority };
 const { values } = parseArgs({
   options: { edge: { type: "string" }, console: { type: "string" }, out: { type: "string" }, only: { type: "string" } },
 });
@@ -51,7 +53,7 @@ async function serve() {
     setupToken: world.setupToken,
     adminToken: world.adminToken,
     setSetupRequired: (required) => (world.setupRequired = required),
-    stories: ["invitation", "portalPages", "setup", "consolePages", "consoleToken", "consoleActs", "profiles"],
+    stories: ["invitation", "portalPages", "setup", "consolePages", "consoleToken", "consoleActs", "profiles", "rollover", "auditChain", "health", "orders"],
   };
 }
 

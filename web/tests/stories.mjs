@@ -9,8 +9,8 @@ function signingRequest() {
   return spawnSync("openssl", args, { encoding: "utf8" }).stdout;
 }
 
-const heading = (page, text) => page.getByRole("heading", { level: 1, name: text }).waitFor();
-const button = (page, name) => page.getByRole("button", { name });
+export const heading = (page, text) => page.getByRole("heading", { level: 1, name: text }).waitFor();
+export const button = (page, name) => page.getByRole("button", { name });
 
 export async function signIn(page, url, who) {
   await page.goto(`${url}/`);
@@ -25,7 +25,7 @@ export async function signIn(page, url, who) {
   await button(page, "Sign in").click();
 }
 
-async function go(page, path, title) {
+export async function go(page, path, title) {
   await page.evaluate((hash) => (location.hash = hash), path);
   await heading(page, title);
   // Lists come after the heading.
@@ -81,6 +81,7 @@ async function deviceLife({ page, edge }) {
   const [download] = await Promise.all([page.waitForEvent("download"), button(page, /^Download /).click()]);
   const file = await download.path();
   if (edge) assert.equal(statusAtEdge(edge, file, password), "200", "the edge lets the renewed one through");
+  await page.getByText("The certificate before it still works until").waitFor();
   await page.getByRole("link", { name: /back to my devices/ }).click();
   await button(page, /Shut out Cleo's new phone/).click();
   await button(page, "Revoke").click();
@@ -109,10 +110,22 @@ export async function portalPages({ page, portal, member, look }) {
   await page.getByRole("dialog").getByLabel("Name").fill("Attic ThinkPad");
   await button(page, "Save").click();
   await page.getByRole("heading", { name: "Attic ThinkPad" }).waitFor();
-  await button(page, /^Lost or not needed/).first().click();
-  await page.getByRole("dialog").waitFor();
+  await page.getByText("The certificate before it still works until").waitFor();
+  await page.getByText("only an administrator can release it").waitFor();
+  await button(page, /Shut out Anna's MacBook/).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByRole("radio", { name: /hold it for now/ }).check();
+  await look("portal-hold");
+  await dialog.getByRole("button", { name: "Hold" }).click();
+  await page.getByText(/is on hold\./).waitFor();
+  await look("portal-held");
+  await button(page, /Shut out Anna's MacBook/).click();
+  assert.equal(await dialog.getByRole("radio", { name: /hold it for now/ }).count(), 0, "what is held is not held again");
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+  await button(page, /Shut out Travel laptop/).click();
+  await dialog.waitFor();
   await look("portal-revoke");
-  await button(page, "Revoke").click();
+  await dialog.getByRole("button", { name: "Revoke" }).click();
   await page.getByText(/is shut out\./).waitFor();
   await page.getByRole("link", { name: /^Renew/ }).first().click();
   await heading(page, "A new certificate for this device");
@@ -157,6 +170,7 @@ export async function setup({ page, console: base, setupToken, setSetupRequired,
 const PAGES = [
   ["/", "Overview"],
   ["/alerts", "Alerts"],
+  ["/health", "Health"],
   ["/audit", "Audit"],
   ["/jobs", "Jobs"],
   ["/sites", "Sites"],
@@ -304,7 +318,7 @@ export async function consoleActs({ page, console: base, administrator, world, l
   await button(page, "Revoke…").click();
   await dialog.getByRole("radio", { name: /Hold/ }).check();
   await look("console-certificate-hold");
-  await dialog.getByRole("button", { name: "Revoke" }).click();
+  await dialog.getByRole("button", { name: "Hold" }).click();
   await page.getByText("on hold", { exact: true }).waitFor();
   await look("console-certificate-held");
   await button(page, "Release…").click();

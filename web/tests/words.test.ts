@@ -63,6 +63,7 @@ describe("attention", () => {
     expect(siteItems([site({ certificate }), site({ certificate: sixDays })], NOW).map((item) => item.grave)).toEqual([true]);
     const device = { serial: "aa", device_name: "Phone", person_id: "p", not_before: inDays(-80), not_after: inDays(10) } as Certificate;
     expect(certificateItems([device], () => "Anna", NOW)[0]?.text).toBe("Phone of Anna ends in 10 days.");
+    expect(certificateItems([{ ...device, replaced_by: "bb" }], () => "Anna", NOW)).toEqual([]);
   });
 
   test("names a failing renewal, a fallback certificate and a failed job", () => {

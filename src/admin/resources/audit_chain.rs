@@ -1,5 +1,7 @@
-//! The chain of the audit for whoever keeps or checks a copy: every link, the signed checkpoints, and
-//! the public halves of the keys.
+//! The chain of the audit: how it stands, and for whoever keeps or checks a copy every link, the signed
+//! checkpoints, and the public halves of the keys.
+
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,15 +16,48 @@ use crate::admin::error::Outcome;
 use crate::admin::page::Page;
 use crate::admin::services::Services;
 use crate::admin::values::When;
+use crate::ca::CheckpointError;
 use crate::domain::audit_chain::Checkpoint;
 use crate::pki::pem;
-use crate::store::audit_chain as rows;
+use crate::store::audit_chain::{self as rows, Look};
 
 /// Links of a page at most: an export reads all of them.
 const MOST_LINKS: u64 = 1000;
 
+/// Events without a link that are counted at most.
+const MOST_UNCHAINED: u64 = 1000;
+/// How far before the newest links they are looked for; an older one would have raised an alert.
+const UNCHAINED_SINCE: Duration = Duration::from_secs(86_400);
+
 /// Operations on the chain.
 pub struct Api(pub Services);
+
+/// How the chain stands.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct AuditChain {
+    /// The number of the last link; 0 before the first.
+    number: u64,
+    /// Its hash.
+    hash: String,
+    /// The first link since the last checkpoint that does not fit; absent when all do. Links that were
+    /// signed before are not read again: check an export for that.
+    fault: Option<AuditFault>,
+    last_checkpoint: Option<AuditCheckpoint>,
+    /// Events of the last day that are not in the chain yet; 1000 means 1000 or more.
+    unchained: u64,
+    /// When the oldest of these was written.
+    unchained_since: Option<When>,
+}
+
+/// Where the chain is broken.
+#[derive(Debug, Object)]
+struct AuditFault {
+    /// At which link.
+    number: u64,
+    /// What is wrong with it.
+    detail: String,
+}
 
 /// The place of an event in the chain.
 #[derive(Debug, Object)]
@@ -84,6 +119,32 @@ struct AuditKeyList {
 
 #[OpenApi(prefix_path = "/api/v1/", tag = "Tag::AuditEvents")]
 impl Api {
+    /// How the chain of the audit stands
+    ///
+    /// Reads every link since the last checkpoint.
+    #[oai(path = "/audit-chain", method = "get", operation_id = "getAuditChain")]
+    async fn chain(&self) -> Outcome<Shown<AuditChain>> {
+        let store = self.0.store();
+        let last_checkpoint = store.latest_audit_checkpoint().await?.map(AuditCheckpoint::from);
+        let (head, fault) = match self.0.ca().check_chain().await {
+            Ok(head) => (head, None),
+            Err(CheckpointError::Broken { number, what }) => {
+                (store.audit_head().await?, Some(AuditFault { number, detail: what.to_owned() }))
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let unchained =
+            store.unchained_audit_events(Look::Back(UNCHAINED_SINCE), None, MOST_UNCHAINED).await?;
+        Ok(Shown::new(AuditChain {
+            number: head.number,
+            hash: head.hash.to_string(),
+            fault,
+            last_checkpoint,
+            unchained: unchained.len() as u64,
+            unchained_since: unchained.iter().map(|event| event.at).min().map(When),
+        }))
+    }
+
     /// The chain of the audit, in order
     #[oai(path = "/audit-links", method = "get", operation_id = "listAuditLinks")]
     async fn links(

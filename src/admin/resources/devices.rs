@@ -12,7 +12,7 @@ use crate::admin::page::{Page, filter};
 use crate::admin::services::Services;
 use crate::admin::values::{Enforced, Revocation, When};
 use crate::domain::audit::Outcome as ActOutcome;
-use crate::domain::{DeviceId, UtcTime};
+use crate::domain::{DeviceId, RevocationReason, UtcTime};
 use crate::store::certificates::{Certificate, CertificateFilter};
 use crate::store::people as rows;
 
@@ -29,6 +29,8 @@ pub struct Api(pub Services);
 enum DeviceState {
     /// It has a certificate that passes.
     Active,
+    /// Its last certificate is on hold: an administrator can release it.
+    Held,
     /// Its last certificate was revoked.
     Revoked,
     /// Its last certificate has expired.
@@ -163,8 +165,12 @@ impl Api {
         let state = match (current, newest) {
             (Some(_), _) => DeviceState::Active,
             (None, None) => DeviceState::Empty,
-            (None, Some(newest)) if newest.revoked.is_some() => DeviceState::Revoked,
-            (None, Some(_)) => DeviceState::Expired,
+            (None, Some(newest)) => match newest.revoked {
+                // What is past its end is no longer held from anything.
+                Some((_, RevocationReason::CertificateHold)) if newest.not_after >= now => DeviceState::Held,
+                Some(_) => DeviceState::Revoked,
+                None => DeviceState::Expired,
+            },
         };
         Ok(Device {
             id: device.id.to_string(),

@@ -127,6 +127,28 @@ crate::on_both_databases! {
 }
 
 crate::on_both_databases! {
+    async fn an_owner_holds_a_device_and_only_an_administrator_releases_it(database) {
+        let app = App::over(database).await;
+        let (_, ada) = app.administrator().await;
+        let (_, token) = app.member("Anna Berg").await;
+        let issued = app.issue(&token, "Anna's iPhone").await.expect(201).body;
+        let device = format!("/api/v1/devices/{}", issued["device_id"].as_str().unwrap());
+        let state = async || app.get(&device).token(&token).send().await.expect(200).body["state"].clone();
+        let take_back = async |reason: &str| {
+            let path = format!("{device}/revocation");
+            app.post(&path, &json!({ "reason": reason })).token(&token).send().await.expect(200).body["state"].clone()
+        };
+        assert_eq!((take_back("certificateHold").await, state().await), (json!("held"), json!("held")));
+        let release = format!("/api/v1/certificates/{}/release", issued["serial"].as_str().unwrap());
+        app.call("POST", &release).token(&token).send().await.expect_problem(403, "not_allowed");
+        app.call("POST", &release).token(&ada).send().await.expect(200);
+        assert_eq!(state().await, "active");
+        take_back("certificateHold").await;
+        assert_eq!(take_back("keyCompromise").await, "revoked", "lost while it was held");
+    }
+}
+
+crate::on_both_databases! {
     async fn two_invitations_set_one_first_password(database) {
         let app = App::over(database).await;
         let (_, administrator) = app.administrator().await;

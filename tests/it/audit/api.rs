@@ -55,6 +55,30 @@ on_both_databases! {
         assert_eq!(listed, [checkpoint]);
     }
 
+    async fn how_the_chain_stands_is_told_and_nothing_is_signed_for_it(database) {
+        let (app, token, mut sequencer) = chained(database).await;
+        let ask = async || app.get("/api/v1/audit-chain").token(&token).send().await.expect(200).body;
+        let head = app.store.audit_head().await.unwrap();
+        let fresh = ask().await;
+        assert_eq!((&fresh["number"], &fresh["hash"]), (&head.number.into(), &head.hash.to_string().into()));
+        assert_eq!((&fresh["unchained"], &fresh["unchained_since"]), (&0.into(), &Value::Null));
+        assert_eq!((&fresh["fault"], &fresh["last_checkpoint"]), (&Value::Null, &Value::Null));
+
+        let signed = app.call("POST", "/api/v1/audit-checkpoints").token(&token).send().await.expect(200).body;
+        let later = ask().await;
+        // Signing is an act, and so was making the key.
+        assert_eq!((&later["last_checkpoint"], &later["unchained"]), (&signed, &4.into()));
+        assert_eq!(later["unchained_since"], app.clock_now().to_string());
+
+        sequencer.chain(Look::Everywhere).await.unwrap();
+        app.store.allow_changes("audit_event").await.unwrap();
+        app.store.tamper("UPDATE audit_event SET actor = 'nobody' WHERE action = 'audit.sign'").await.unwrap();
+        let broken = ask().await;
+        assert_eq!(broken["fault"]["number"], head.number + 1);
+        assert!(broken["fault"]["detail"].as_str().unwrap().contains("does not fit"), "{broken}");
+        assert_eq!(broken["number"], app.store.audit_head().await.unwrap().number);
+    }
+
     async fn an_event_tells_its_place_once_it_has_one(database) {
         let (app, token, mut sequencer) = chained(database).await;
         let _ = app.person("Ben Weak", wicketgate::domain::Role::Member).await;

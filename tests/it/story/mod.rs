@@ -10,6 +10,7 @@ mod demo;
 mod device;
 pub(crate) mod est;
 pub(crate) mod house;
+mod keeper;
 mod numbers;
 mod restart;
 mod schema;

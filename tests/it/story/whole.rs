@@ -1,6 +1,6 @@
 //! The story: from the setup link to the revoked device.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
@@ -46,28 +46,41 @@ pub fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
     }
 }
 
-/// Enrols in a real browser, by the link of a real mail. `None` when a peer is missing.
-pub fn enrol_by_mail(house: &mut House, sink: &Sink, person: &str) -> Option<Device> {
-    for program in ["node", "chromium", "certutil", "openssl", "pk12util", "keytool"] {
+/// The folder of the pages, if they are built and everything is there that they are looked at with.
+pub fn pages(peers: &[&str]) -> Option<PathBuf> {
+    for program in ["node", "chromium", "certutil"].iter().chain(peers) {
         peers::peer(program)?;
     }
     let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("web");
-    if !web.join("dist/portal/index.html").exists() || !web.join("node_modules/playwright-core").exists() {
+    let built = ["dist/portal/index.html", "dist/console/index.html", "node_modules/playwright-core"];
+    if !built.iter().all(|part| web.join(part).exists()) {
         assert!(std::env::var_os("CI").is_none(), "the pages are not built: `make test` builds them");
         eprintln!("SKIPPED: the pages are not built (`make test` builds them)");
         return None;
     }
+    Some(web)
+}
+
+/// Does in a real browser what `script` does; what it tells. The browser saw no fault.
+pub fn browse(web: &Path, script: &str, wish: &Value) -> Value {
+    let script = web.join("tests").join(script);
+    let told = run("node", &[script.to_str().unwrap(), &wish.to_string()]).unwrap();
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["faults"], json!([]));
+    told
+}
+
+/// Enrols in a real browser, by the link of a real mail. `None` when a peer is missing.
+pub fn enrol_by_mail(house: &mut House, sink: &Sink, person: &str) -> Option<Device> {
+    let web = pages(&["openssl", "pk12util", "keytool"])?;
     let body = json!({ "person_id": person, "send_mail": true, "expires_in_hours": 1 });
     let invitation = house.add("/invitations", &body);
     let link = mailed_link(sink, CLEO);
     assert_eq!(invitation["link"], *link, "the mail holds the link of the answer");
     let invitation_token = link.rsplit('/').next().unwrap().to_owned();
 
-    let script = web.join("tests/enrol.mjs");
     let wish = json!({ "link": link, "authority": house.path("authority.pem"), "folder": house.folder() });
-    let told = run("node", &[script.to_str().unwrap(), &wish.to_string()]).unwrap();
-    let told: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!(told["faults"], json!([]));
+    let told = browse(&web, "enrol.mjs", &wish);
     assert!(!told["addressBar"].as_str().unwrap().contains(&invitation_token), "{told}");
     let password = told["password"].as_str().unwrap().to_owned();
     let cookies = told["cookies"].as_array().unwrap();

@@ -65,7 +65,7 @@ function route(call) {
   const row = id === undefined ? undefined : rows.find((one) => one[table.key] === id);
   if (id !== undefined && !row) throw notFound();
   const tag = (one) => (one.version === undefined ? {} : { ETag: `"${one.version}"` });
-  if (method === "GET" && !row) return { body: page(rows.filter((one) => table.filter?.(one, query, call) ?? true), query) };
+  if (method === "GET" && !row) return { body: page(sorted(rows.filter((one) => table.filter?.(one, query, call) ?? true), query), query) };
   if (method === "GET") return { body: row, headers: tag(row) };
   if (method === "POST" && !row) {
     const made = { id: randomUUID(), created_at: world.at(0), version: 1, ...table.make?.(call), ...body, ...table.after?.(call) };
@@ -96,6 +96,38 @@ function page(rows, query) {
   return { items: rows.slice(from, from + limit), ...next };
 }
 
+/** By `sort`, which the server has for certificates only. */
+function sorted(rows, query) {
+  const sort = query.get("sort");
+  if (!sort) return rows;
+  const [name, sign] = sort.startsWith("-") ? [sort.slice(1), -1] : [sort, 1];
+  return [...rows].sort((a, b) => sign * String(a[name]).localeCompare(String(b[name])));
+}
+
+/** The certificates that stop passing with an authority, and the issuing authorities behind them. */
+function dependants(world, name) {
+  const { kind } = world.authorities.find((one) => one.name === name);
+  const others = world.authorities.some((one) => one.kind === "root" && one.name !== name && ["trusted", "issuing", "retiring"].includes(one.state));
+  const issuing = world.authorities.filter((one) => one.issuer === name && one.state !== "archived").map((one) => one.name);
+  const authorities = kind === "issuing" ? [name] : others ? [] : issuing;
+  const rows = world.certificates.filter((one) => one.state === "active" && authorities.includes(one.authority));
+  const items = rows.map(({ serial, authority, person_id, device_id, device_name, not_after }) => ({ serial, authority, person_id, device_id, device_name, not_after }));
+  const count = (key) => new Set(rows.map((row) => row[key])).size;
+  return { certificates: rows.length, people: count("person_id"), devices: count("device_id"), authorities, items };
+}
+
+/** Moves an authority if it stands where the step begins. */
+function step(from, to, more = () => {}) {
+  return ({ world, body }, name) => {
+    const row = world.authorities.find((one) => one.name === name);
+    if (!row) throw notFound();
+    if (!from.includes(row.state)) throw new Refusal(409, "wrong_state", `${name} is ${row.state}, and cannot do that from there.`);
+    more({ world, body, row });
+    row.state = to;
+    return { body: { ...row, enforced: ENFORCED } };
+  };
+}
+
 const fits = (name) => (row, query) => query.get(name) === null || row[name] === query.get(name);
 const every = (...tests) => (row, query, call) => tests.every((test) => test(row, query, call));
 const begins = (row, query) => [row.subject, row.email ?? "", row.device_name, row.serial].some((text) => text.toLowerCase().startsWith((query.get("search") ?? "").toLowerCase()));
@@ -122,7 +154,10 @@ const TABLES = {
   upstreams: { rows: "upstreams", key: "name", check: checkUpstream, make: ({ body }) => checkUpstream(body) },
   jobs: { rows: "jobs", key: "name" },
   alerts: { rows: "alerts", key: "id" },
-  "audit-events": { rows: "audit", key: "id", filter: every(fits("action"), fits("actor")) },
+  "audit-events": { rows: "audit", key: "id", filter: every(fits("action"), fits("actor"), (row, query) => query.get("chained") !== "false" || row.number === undefined) },
+  "audit-links": { rows: "links", key: "number" },
+  "audit-checkpoints": { rows: "checkpoints", key: "number" },
+  "health-findings": { rows: "findings", key: "check" },
   tokens: { rows: "tokens", key: "id", make: ({ world, body }) => ({ token: `wkt_${randomBytes(27).toString("base64url")}`, expires_at: world.at(body.expires_in_days) }) },
   invitations: { rows: "invitations", key: "id", make: ({ world, body }) => ({ profile: "device", state: "open", expires_at: world.at((body.expires_in_hours ?? 72) / 24), link: `${world.doorUrl}/#/invitation/${world.invitationToken}` }) },
 };
@@ -208,25 +243,30 @@ const SPECIAL = {
     const { world } = call;
     const old = world.certificates.find((one) => one.serial === serial);
     if (old.state === "revoked") throw new Refusal(409, "already_revoked", "A revoked certificate cannot be renewed.");
-    return certify(call, world.devices.find((one) => one.id === old.device_id), world.people.find((one) => one.id === old.person_id));
+    const device = world.devices.find((one) => one.id === old.device_id);
+    const renewed = certify(call, device, world.people.find((one) => one.id === old.person_id));
+    Object.assign(old, { replaced_by: renewed.body.serial, supersede_at: world.at(1) });
+    return renewed;
   },
   "POST certificates/revocation": ({ world, body }, serial) => {
     const row = world.certificates.find((one) => one.serial === serial);
     if (!row) throw notFound();
     Object.assign(row, { state: "revoked", revoked_at: world.at(0), revocation_reason: body.reason, ...(body.invalid_since ? { invalid_since: body.invalid_since } : {}) });
     const device = world.devices.find((one) => one.current_serial === serial);
-    if (device) device.state = "revoked";
+    if (device) device.state = body.reason === "certificateHold" ? "held" : "revoked";
     return { body: { ...row, enforced: ENFORCED } };
   },
   "POST certificates/release": ({ world }, serial) => {
     const row = world.certificates.find((one) => one.serial === serial);
     if (row?.revocation_reason !== "certificateHold") throw new Refusal(409, "not_on_hold", "Only a certificate on hold can be released.");
     Object.assign(row, { state: "active", revoked_at: undefined, revocation_reason: undefined, invalid_since: undefined });
+    const device = world.devices.find((one) => one.current_serial === serial);
+    if (device) device.state = "active";
     return { body: { ...row, enforced: ENFORCED } };
   },
   "POST devices/revocation": ({ world, body }, id) => {
     const device = world.devices.find((one) => one.id === id);
-    device.state = "revoked";
+    device.state = body.reason === "certificateHold" ? "held" : "revoked";
     for (const one of world.certificates) if (one.device_id === id) Object.assign(one, { state: "revoked", revoked_at: world.at(0), revocation_reason: body.reason });
     return { body: { ...device, enforced: ENFORCED } };
   },
@@ -263,6 +303,41 @@ const SPECIAL = {
     const first = { ...profile, lifetime_seconds: 30 * 86_400, version: 1 };
     return { body: { items: [{ version: 2, at: world.at(-2), actor, profile: { ...profile, version: 2 } }, { version: 1, at: world.at(-90), actor: "system:setup", profile: first }] } };
   },
+  "POST authorities": ({ world, body }, id) => {
+    if (id !== undefined) return undefined;
+    const [stem, title] = body.kind === "root" ? ["client-root", "Client Root"] : ["client-issuing", "Client Issuing"];
+    const all = world.authorities.filter((one) => one.kind === body.kind);
+    const number = all.length + 1;
+    const made = { ...all.at(-1), name: `${stem}-g${number}`, common_name: `Orchard House ${title} G${number}`, state: "staged", not_before: world.at(0), not_after: world.at(3650), sha256: world.hex(32) };
+    world.authorities.push(made);
+    return { status: 201, body: made };
+  },
+  "POST authorities/trust": step(["staged"], "trusted"),
+  "POST authorities/rollback": step(["trusted"], "staged"),
+  "POST authorities/issuance": step(["trusted"], "issuing", ({ world, row }) => {
+    const now = world.authorities.find((one) => one.kind === row.kind && one.state === "issuing");
+    if (now) now.state = "retiring";
+  }),
+  "POST authorities/retirement": step(["issuing"], "retiring"),
+  "POST authorities/archival": step(["staged", "retiring"], "archived", ({ world, body, row }) => {
+    const { certificates } = dependants(world, row.name);
+    if (certificates !== (body.acknowledge ?? 0)) throw new Refusal(409, "would_break", `${certificates} active certificates would break, and ${body.acknowledge ?? 0} were acknowledged.`);
+  }),
+  "GET authorities/dependants": ({ world, query }, name) => {
+    const { items, ...counts } = dependants(world, name);
+    return { body: { ...counts, ...page(items, query) } };
+  },
+  "GET audit-chain": ({ world }) => {
+    const last = world.links.at(-1);
+    const waiting = world.audit.filter((one) => one.number === undefined);
+    return { body: { number: last.number, hash: last.hash, last_checkpoint: world.checkpoints.at(-1), unchained: waiting.length, ...(waiting.length > 0 ? { unchained_since: waiting.at(-1).at } : {}), ...(world.chainFault ? { fault: world.chainFault } : {}) } };
+  },
+  "POST audit-checkpoints": ({ world }) => {
+    const { number } = world.links.at(-1);
+    if (world.checkpoints.at(-1).number !== number) world.checkpoints.push(world.checkpoint(number, 0));
+    return { body: world.checkpoints.at(-1) };
+  },
+  "GET audit-keys": ({ world }) => ({ body: { items: [{ key_id: world.checkpoints[0].key_id, pem: "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n" }] } }),
   "GET settings": ({ world }) => ({ body: world.settings, headers: { ETag: `"${world.settings.version}"` } }),
   "PATCH settings": ({ world, body, headers }) => {
     if (headers["if-match"] !== `"${world.settings.version}"`) throw new Refusal(412, "precondition_failed", "It was changed meanwhile.");

@@ -1,5 +1,5 @@
 // The fixtures: a small team with everything that a page can show, good and bad.
-import { randomBytes, randomUUID } from "node:crypto";
+import { createHash, randomBytes, randomUUID } from "node:crypto";
 
 const DAY = 86_400_000;
 const at = (days) => new Date(Date.now() + days * DAY).toISOString().replace(/\.\d+Z$/, "Z");
@@ -7,6 +7,27 @@ const hex = (bytes) => randomBytes(bytes).toString("hex");
 
 export const PASSWORD = "wicket gate mock";
 const PEM = `-----BEGIN CERTIFICATE-----\n${randomBytes(480).toString("base64").match(/.{1,64}/g).join("\n")}\n-----END CERTIFICATE-----\n`;
+
+/** As the server hashes: see the pages' own `audit-export.ts`, which must agree. */
+function linkHash(before, number, event) {
+  const eight = (value) => {
+    const bytes = Buffer.alloc(8);
+    bytes.writeBigInt64BE(BigInt(value));
+    return bytes;
+  };
+  const hash = createHash("sha256");
+  const put = (part) => hash.update(eight(part.length)).update(part);
+  put(Buffer.from("wicketgate audit link 1"));
+  hash.update(before).update(eight(number));
+  put(Buffer.from(event.id));
+  put(eight(Date.parse(event.at) / 1000));
+  for (const name of ["phase", "act", "actor", "action"]) put(Buffer.from(event[name]));
+  for (const name of ["object_kind", "object_id", "outcome", "detail", "request_id"]) {
+    hash.update(Buffer.from([event[name] === undefined ? 0 : 1]));
+    put(Buffer.from(event[name] ?? ""));
+  }
+  return hash.digest();
+}
 
 export function makeWorld() {
   const person = (name, role, groups, more = {}) => ({
@@ -34,7 +55,8 @@ export function makeWorld() {
     const id = randomUUID();
     const serial = hex(16);
     const empty = state === "empty";
-    devices.push({ id, person_id: owner.id, name, state, created_at: at(from), version: 1, ...(empty ? {} : { current_serial: serial, not_after: at(to) }) });
+    const shown = reason === "certificateHold" ? "held" : state;
+    devices.push({ id, person_id: owner.id, name, state: shown, created_at: at(from), version: 1, ...(empty ? {} : { current_serial: serial, not_after: at(to) }) });
     if (empty) return;
     certificates.push({
       serial,
@@ -50,6 +72,9 @@ export function makeWorld() {
       not_after: at(to),
       issued_at: at(from),
       ...(state === "revoked" ? { revoked_at: at(-2), revocation_reason: reason } : {}),
+      renewal_opens_at: at(to - 30),
+      renewal_due: state === "active" && to < 30,
+      profile_version: 1,
       lineage: randomUUID(),
       sha256: hex(32),
       pem: PEM,
@@ -60,27 +85,45 @@ export function makeWorld() {
   device(anna, "Anna's MacBook Pro (work)", "active", -84, 6);
   device(anna, "Old ThinkPad", "expired", -130, -40);
   device(anna, "Pixel 6", "revoked", -60, 30, "keyCompromise");
+  device(anna, "Travel laptop", "revoked", -40, 50, "certificateHold");
   device(anna, "Kitchen tablet", "empty", -1, 0);
   device(ben, "Ben's Galaxy", "active", -30, 60);
   device(cleo, "Cleo's desktop", "active", -88, 2);
   device(dario, "Dario's laptop", "revoked", -80, 10, "affiliationChanged");
   device(backup, "backup host", "active", -10, 80);
 
-  const authority = (name, kind, state, common_name, years, more = {}) => ({
+  // The iPhone was renewed; its first certificate still works for a while.
+  const [phone] = certificates;
+  certificates.push({ ...phone, serial: hex(16), not_before: at(-80), not_after: at(10), issued_at: at(-80), replaced_by: phone.serial, supersede_at: at(1) });
+
+  const authority = (name, kind, state, common_name, from, years, more = {}) => ({
     name,
     kind,
     state,
     common_name,
-    not_before: at(-200),
-    not_after: at(years * 365),
+    not_before: at(from),
+    not_after: at(from + years * 365),
     sha256: hex(32),
     pem: PEM,
+    key_here: true,
+    ...(kind === "root" ? { issues_until: at(from + (years - 10) * 365), cross_certificates: [] } : {}),
+    ...(kind === "issuing" ? { issues_until: at(from + years * 365 - 90), issuer: "client-root-g1" } : {}),
     ...more,
   });
+  const list = (name, number, days) => ({ crl_url: `http://door.example.org/pki/${name}.crl`, crl_number: number, crl_next_update: at(days) });
+  const cross = (issuer, subject) => ({ serial: hex(16), issuer, subject, not_before: at(-30), not_after: at(4000), sha256: hex(32), pem: PEM });
+  const crosses = [cross("client-root-g1", "client-root-g2"), cross("client-root-g2", "client-root-g1")];
   const authorities = [
-    authority("client-root-g1", "root", "trusted", "Orchard House Client Root G1", 19, { crl_url: "http://door.example.org/pki/client-root-g1.crl", crl_number: 3, crl_next_update: at(150) }),
-    authority("client-issuing-g1", "issuing", "issuing", "Orchard House Client Issuing G1", 4, { crl_url: "http://door.example.org/pki/client-issuing-g1.crl", crl_number: 418, crl_next_update: at(0.6) }),
-    authority("local-server-g1", "local_server", "issuing", "Orchard House Local Server Authority G1", 9),
+    authority("client-root-g1", "root", "issuing", "Orchard House Client Root G1", -3200, 20, { ...list("client-root-g1", 3, 150), cross_certificates: crosses }),
+    authority("client-root-g2", "root", "trusted", "Orchard House Client Root G2", -30, 20, { ...list("client-root-g2", 1, 150), cross_certificates: crosses }),
+    authority("client-issuing-g1", "issuing", "issuing", "Orchard House Client Issuing G1", -3200, 10, list("client-issuing-g1", 418, 0.6)),
+    authority("client-issuing-g2", "issuing", "staged", "Orchard House Client Issuing G2", -1, 10),
+    authority("local-server-g1", "local_server", "issuing", "Orchard House Local Server Authority G1", -200, 10),
+  ];
+  const finding = (check, severity, object, detail, advice) => ({ check, severity, object, detail, advice });
+  const findings = [
+    finding("authority_ending", "warning", "client-issuing-g1", "ends at 2027-12-20T10:00:00Z", "Begin the next generation and roll over to it while this one is still trusted."),
+    finding("key_file", "critical", "/etc/wicketgate/keys/authority.key", "has mode 0644", "Make it readable by its owner alone (chmod 0600), and think about who has read it."),
   ];
 
   const site = (host, kind, client_auth, more = {}) => ({
@@ -140,6 +183,16 @@ export function makeWorld() {
     audit.push({ id: randomUUID(), at: at(-i / 9), phase: "finished", outcome: i % 7 === 3 ? "failed" : "succeeded", ...(i % 7 === 3 ? { detail: "the challenge was not reachable" } : {}), ...base });
     audit.push({ id: randomUUID(), at: at(-i / 9 - 0.00001), phase: "started", ...base });
   }
+  // The newest acts are not chained yet.
+  const links = [];
+  let hash = Buffer.alloc(32);
+  for (const event of audit.slice(2).reverse()) {
+    hash = linkHash(hash, links.length + 1, event);
+    links.push({ number: links.length + 1, hash: hash.toString("hex"), event: { ...event } });
+    Object.assign(event, { number: links.length, link: hash.toString("hex") });
+  }
+  const checkpoint = (number, days) => ({ installation_id: "0192f0c1-0000-7000-8000-000000000001", number, hash: links[number - 1].hash, at: at(days), key_id: `audit-${"5a".repeat(32)}`, signature: randomBytes(70).toString("base64") });
+  const checkpoints = [checkpoint(40, -3), checkpoint(100, -0.02)];
   const invitations = [
     { id: randomUUID(), person_id: cleo.id, device_name: "Cleo's phone", profile: "device", state: "open", created_at: at(-1), expires_at: at(2) },
     { id: randomUUID(), person_id: ben.id, device_name: "Ben's Galaxy", profile: "device", state: "used", created_at: at(-31), expires_at: at(-28) },
@@ -163,6 +216,6 @@ export function makeWorld() {
     sessions: new Map(),
     passwords: new Map(),
     administrator: anna,
-    people, devices, certificates, authorities, sites, upstreams, routes, jobs, alerts, audit, invitations, tokens,
+    people, devices, certificates, authorities, findings, links, checkpoints, checkpoint, sites, upstreams, routes, jobs, alerts, audit, invitations, tokens,
   };
 }

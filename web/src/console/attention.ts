@@ -1,6 +1,6 @@
 // What on the overview deserves a look. Pure.
-import type { Authority, Certificate, Job, Site } from "$lib/api/types";
-import { ATTENTION_BELOW, fromNow, lifeLeft } from "$lib/format";
+import type { Authority, Certificate, HealthFinding, Job, Site } from "$lib/api/types";
+import { ATTENTION_BELOW, fromNow, lifeLeft, plural } from "$lib/format";
 
 export interface Item {
   id: string;
@@ -25,7 +25,7 @@ export function siteItems(sites: Site[], now = Date.now()): Item[] {
 
 export function certificateItems(certificates: Certificate[], nameOf: (id: string) => string, now = Date.now()): Item[] {
   return certificates
-    .filter(({ not_before, not_after }) => lifeLeft(not_before, not_after, now) < ATTENTION_BELOW)
+    .filter(({ not_before, not_after, replaced_by }) => replaced_by === undefined && lifeLeft(not_before, not_after, now) < ATTENTION_BELOW)
     .map(({ serial, device_name, person_id, not_after }) => ({
       id: serial,
       text: `${device_name} of ${nameOf(person_id)} ends ${fromNow(not_after, now)}.`,
@@ -37,7 +37,7 @@ export function certificateItems(certificates: Certificate[], nameOf: (id: strin
 export function authorityItems(authorities: Authority[], now = Date.now()): Item[] {
   return authorities.flatMap(({ name, common_name, state, not_before, not_after, crl_next_update }) => {
     if (state === "archived") return [];
-    const item = (text: string): Item => ({ id: name, text, href: "#/authorities", grave: true });
+    const item = (text: string): Item => ({ id: name, text, href: `#/authorities/${name}`, grave: true });
     if (crl_next_update !== undefined && new Date(crl_next_update).getTime() < now) {
       return [item(`${common_name}: its revocation list is out of date since ${fromNow(crl_next_update, now)}.`)];
     }
@@ -54,4 +54,18 @@ export function jobItems(jobs: Job[]): Item[] {
       href: "#/jobs",
       grave: true,
     }));
+}
+
+/** One line for all of them: the page has the rest. */
+export function healthItems(findings: HealthFinding[]): Item[] {
+  if (findings.length === 0) return [];
+  const critical = findings.filter(({ severity }) => severity === "critical").length;
+  const text = `${plural(findings.length, "health finding")}${critical > 0 ? `, ${critical} critical` : ""}: ${[...new Set(findings.map(({ object }) => object))].join(", ")}`;
+  return [{ id: "health", text, href: "#/health", grave: critical > 0 }];
+}
+
+/** The critical ones first, otherwise in the order of the server. */
+export function worstFirst(findings: HealthFinding[]): HealthFinding[] {
+  const rank = ({ severity }: HealthFinding): number => (severity === "critical" ? 0 : 1);
+  return [...findings].sort((a, b) => rank(a) - rank(b));
 }

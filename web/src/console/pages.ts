@@ -3,9 +3,11 @@ import type { Component } from "svelte";
 import Alerts from "./pages/Alerts.svelte";
 import Audit from "./pages/Audit.svelte";
 import Authorities from "./pages/Authorities.svelte";
+import Authority from "./pages/Authority.svelte";
 import Certificate from "./pages/Certificate.svelte";
 import Certificates from "./pages/Certificates.svelte";
 import Devices from "./pages/Devices.svelte";
+import Health from "./pages/Health.svelte";
 import Jobs from "./pages/Jobs.svelte";
 import Overview from "./pages/Overview.svelte";
 import People from "./pages/People.svelte";
@@ -25,6 +27,7 @@ export interface PageEntry {
 export const PAGES: PageEntry[] = [
   { path: "/", component: Overview },
   { path: "/alerts", component: Alerts },
+  { path: "/health", component: Health },
   { path: "/sites", component: Sites },
   { path: "/routes", component: Routes },
   { path: "/upstreams", component: Upstreams },
@@ -34,6 +37,7 @@ export const PAGES: PageEntry[] = [
   { path: "/certificates", component: Certificates },
   { path: "/certificates/:serial", component: Certificate },
   { path: "/authorities", component: Authorities },
+  { path: "/authorities/:name", component: Authority },
   { path: "/profiles", component: Profiles },
   { path: "/jobs", component: Jobs },
   { path: "/audit", component: Audit },
@@ -52,6 +56,7 @@ export const MENU: MenuGroup[] = [
     links: [
       { path: "/", label: "Overview" },
       { path: "/alerts", label: "Alerts" },
+      { path: "/health", label: "Health" },
       { path: "/audit", label: "Audit" },
       { path: "/jobs", label: "Jobs" },
     ],

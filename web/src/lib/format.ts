@@ -37,6 +37,9 @@ export function plural(count: number, one: string, many = `${one}s`): string {
 /** `local_server` → `local server`. */
 export const words = (name: string): string => name.replaceAll("_", " ");
 
+/** `ends soon` → `Ends soon.` */
+export const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+
 /** Share of its lifetime that a certificate has left, 0 to 1. */
 export function lifeLeft(notBefore: string, notAfter: string, now = Date.now()): number {
   const [from, to] = [new Date(notBefore).getTime(), new Date(notAfter).getTime()];

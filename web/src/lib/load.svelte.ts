@@ -94,3 +94,13 @@ export async function readAll<T>(read: (cursor: string | undefined) => Promise<S
   } while (cursor !== undefined && all.length < 2000);
   return all;
 }
+
+/** Goes through every page of a list, one after the other, keeping none. */
+export async function* each<T>(read: (cursor: string | undefined) => Promise<Slice<T>>): AsyncGenerator<T> {
+  let cursor: string | undefined;
+  do {
+    const slice = await read(cursor);
+    yield* slice.items;
+    cursor = slice.next_cursor;
+  } while (cursor !== undefined);
+}

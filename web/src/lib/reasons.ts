@@ -14,6 +14,12 @@ export const OWNER_REASONS: ReasonChoice[] = [
   { value: "unspecified", label: "Another reason" },
 ];
 
+/** What an owner is asked about a device that passes: it alone can be held. */
+export const OWNER_REASONS_OR_HOLD: ReasonChoice[] = [
+  ...OWNER_REASONS,
+  { value: "certificateHold", label: "I cannot find it, and may find it again: hold it for now" },
+];
+
 /** What an administrator is asked. */
 export const ADMIN_REASONS: ReasonChoice[] = [
   { value: "keyCompromise", label: "Key compromise: lost, stolen or copied" },

@@ -20,6 +20,8 @@ export class Enrolment {
     readonly certificate: Certificate,
     readonly deviceName: string,
     private readonly contents: { key: Bytes; certificate: Bytes; chain: Bytes[] },
+    /** The serial of the certificate that it renews, if it does. */
+    readonly renewed: string | undefined,
   ) {}
 
   /** Makes a key, has it certified and checks that the answer is for that key. */
@@ -35,7 +37,8 @@ export class Enrolment {
     }
     // Some servers repeat the leaf in the chain; it belongs into the file once.
     const chain = fromPem("CERTIFICATE", certificate.chain_pem).filter((link) => !equal(link, leaf));
-    return new Enrolment(certificate, wish.deviceName, { key: await privateKeyDer(pair), certificate: leaf, chain });
+    const contents = { key: await privateKeyDer(pair), certificate: leaf, chain };
+    return new Enrolment(certificate, wish.deviceName, contents, wish.kind === "renewal" ? wish.serial : undefined);
   }
 
   get fileName(): string {

@@ -6,10 +6,16 @@ type Schemas = components["schemas"];
 
 export type Alert = Schemas["Alert"];
 export type AccessPolicy = Schemas["AccessPolicy"];
+export type AuditChain = Schemas["AuditChain"];
+export type AuditCheckpoint = Schemas["AuditCheckpoint"];
 export type AuditEvent = Schemas["AuditEvent"];
+export type AuditLink = Schemas["AuditLink"];
 export type Authority = Schemas["Authority"];
+export type AuthorityState = Schemas["AuthorityState"];
 export type Certificate = Schemas["Certificate"];
 export type ClientAuth = Schemas["ClientAuth"];
+export type Dependant = Schemas["Dependant"];
+export type DependantList = Schemas["DependantList"];
 export type Device = Schemas["Device"];
 export type Enforced = Schemas["Enforced"];
 export type Installation = Schemas["Installation"];
