@@ -14,7 +14,7 @@ use super::policy::Question;
 use super::{Ca, SignerError};
 use crate::crash;
 use crate::domain::audit::Act;
-use crate::domain::{AuthorityKind, Hostname, LineageId, Serial, Slug, UtcTime};
+use crate::domain::{AuthorityKind, Hostname, InvitationId, LineageId, Serial, Slug, UtcTime};
 use crate::keys::Signer;
 use crate::pki::issuer::{ClientLeaf, PrepareError, prepare_client};
 use crate::pki::prepared::{AssembleError, Certificate as SignedCertificate};
@@ -38,6 +38,8 @@ pub(super) struct Order<'a> {
     pub(super) device: &'a Device,
     /// Whether the device's row comes with the certificate.
     pub(super) device_is_new: bool,
+    /// Used up with the certificate, if one led here.
+    pub(super) invitation: Option<InvitationId>,
     pub(super) profile: &'a Profile,
     pub(super) public_key: &'a PublicKey,
     pub(super) lineage: LineageId,
@@ -118,6 +120,9 @@ pub enum GateError {
     /// Somebody closed the intent meanwhile; the certificate is not given out. -> 503
     #[error("the intent was closed before the certificate was stored")]
     IntentClosed,
+    /// The invitation gave another certificate meanwhile, or was taken back. -> 409
+    #[error("the invitation gave its certificate already, or was taken back")]
+    InvitationUsed,
 }
 
 impl Ca {
@@ -183,6 +188,7 @@ impl Ca {
         let issuance = Issuance {
             certificate: certificate.clone(),
             device: order.device_is_new.then(|| order.device.clone()),
+            invitation: order.invitation,
             supersede_at: overlap.map(|seconds| now.plus(Duration::from_secs(seconds))),
             act: act.clone(),
             now,
@@ -328,6 +334,7 @@ fn refused_of(refused: NotStored, certificate: &Certificate) -> GateError {
         NotStored::PredecessorRevoked => GateError::PredecessorRevoked,
         NotStored::BlockedKey => GateError::BlockedKey,
         NotStored::IntentClosed => GateError::IntentClosed,
+        NotStored::InvitationUsed => GateError::InvitationUsed,
     }
 }
 

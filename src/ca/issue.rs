@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Ca;
 use super::gate::{GateError, Order, Passed};
 use crate::domain::audit::Act;
-use crate::domain::{DeviceId, Enforced, Hostname, LineageId, PersonId, Serial, Slug, UtcTime};
+use crate::domain::{DeviceId, Enforced, Hostname, InvitationId, LineageId, PersonId, Serial, Slug, UtcTime};
 use crate::pki::csr::CsrError;
 use crate::pki::{KeyPolicy, SigningRequest, chain};
 use crate::store::StoreError;
@@ -89,6 +89,7 @@ struct Subject {
     person: Person,
     device: Device,
     device_is_new: bool,
+    invitation: Option<InvitationId>,
     predecessor: Option<Certificate>,
 }
 
@@ -102,6 +103,7 @@ impl Ca {
     pub(super) async fn issue_first(
         &self,
         request: &IssueRequest,
+        invitation: Option<InvitationId>,
         act: &Act,
         now: UtcTime,
     ) -> Result<Issued, IssueError> {
@@ -113,7 +115,7 @@ impl Ca {
             }
             DeviceChoice::New { name } => (new_device(person.id, name, now), true),
         };
-        let subject = Subject { person, device, device_is_new, predecessor: None };
+        let subject = Subject { person, device, device_is_new, invitation, predecessor: None };
         self.check_and_pass(&subject, &request.profile, &request.csr_pem, &request.dns_names, act, now).await
     }
 
@@ -134,7 +136,8 @@ impl Ca {
         let person = self.person_in_good_standing(old.person).await?;
         let device = self.0.store.device(old.device).await?.ok_or(IssueError::NoDevice)?;
         let (profile, dns_names) = (old.profile.clone(), read_dns_names(&old)?);
-        let subject = Subject { person, device, device_is_new: false, predecessor: Some(old) };
+        let subject =
+            Subject { person, device, device_is_new: false, invitation: None, predecessor: Some(old) };
         self.check_and_pass(&subject, &profile, csr_pem, &dns_names, act, now).await
     }
 
@@ -156,6 +159,7 @@ impl Ca {
             person: &subject.person,
             device: &subject.device,
             device_is_new: subject.device_is_new,
+            invitation: subject.invitation,
             profile: &profile,
             public_key: request.public_key(),
             lineage: predecessor.map_or_else(LineageId::new, |old| old.lineage),

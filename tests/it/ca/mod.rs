@@ -7,6 +7,7 @@ mod crash;
 pub(crate) mod fixture;
 mod gate;
 pub(crate) mod hold;
+mod invitations;
 mod lists;
 mod ocsp;
 mod profiles;
