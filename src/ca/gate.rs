@@ -30,7 +30,7 @@ use crate::store::people::{Device, Person};
 const SERIAL_TRIES: usize = 4;
 /// How far the clock may stand before the last recorded act. Replicas' clocks differ, and certificates
 /// are back-dated by as much.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
+pub(super) const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
 /// What the gate is asked for. Identity and proof of possession have been checked; the rest is judged here.
 pub(super) struct Order<'a> {

@@ -10,6 +10,7 @@ pub(crate) mod hold;
 mod invitations;
 mod lists;
 mod ocsp;
+mod offline;
 mod profiles;
 pub(crate) mod race;
 mod rollover;
