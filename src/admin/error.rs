@@ -321,6 +321,9 @@ impl From<IssueError> for Problem {
             IssueError::PersonDisabled | IssueError::Gate(GateError::PersonDisabled) => {
                 Self::new(StatusCode::FORBIDDEN, "person_disabled", "The person is disabled.")
             }
+            IssueError::Gate(GateError::InvitationUsed) => {
+                Self::conflict("invitation_used", sentence(&error.to_string()))
+            }
             IssueError::Gate(GateError::BlockedKey) => {
                 Self::field("/csr", "key_blocked", sentence(&error.to_string()))
             }

@@ -18,7 +18,7 @@ use super::body;
 use super::error::{Outcome, Problem, sentence};
 use super::fields;
 use super::services::Services;
-use crate::ca::{DeviceChoice, IssueRequest, Issued};
+use crate::ca::{DeviceChoice, GateError, IssueError, IssueRequest, Issued};
 use crate::domain::{AuthorityKind, PersonId};
 use crate::pki::{KeyPolicy, SigningRequest, cms, continuity, csr, pem, transfer};
 use crate::store::certificates::Certificate;
@@ -89,17 +89,14 @@ impl Est {
             csr_pem: wanted.pem,
             dns_names: BTreeSet::new(),
         };
-        self.take(&invitation, call).await?;
         call.note(format!("invitation {}", invitation.id));
-        match self.0.ca().issue(&issue, call.act()?, call.now).await {
+        match self.0.ca().issue_invited(&issue, invitation.id, call.act()?, call.now).await {
             Ok(given) => {
                 call.closed();
                 Ok(self.given(&given))
             }
-            Err(error) => {
-                self.give_back(&invitation).await;
-                Err(in_est(error.into()))
-            }
+            Err(IssueError::Gate(GateError::InvitationUsed)) => Err(not_invited()),
+            Err(error) => Err(in_est(error.into())),
         }
     }
 
@@ -141,28 +138,6 @@ impl Est {
         Ok(of_key.into_iter().find(|earlier| {
             earlier.revoked.is_none() && call.now.since(earlier.issued_at) < REPEAT_WITHIN && fits(earlier)
         }))
-    }
-
-    /// Opens and uses the invitation in one step, so that of two who know it one gets a certificate.
-    async fn take(&self, invitation: &Invitation, call: &Call) -> Outcome<()> {
-        let transaction = self.0.store().begin().await?;
-        let taken = transaction.accept_invitation(invitation.id, call.now).await?
-            && transaction.use_invitation(invitation.id, call.now).await?;
-        if !taken {
-            return Err(not_invited());
-        }
-        Ok(transaction.commit().await?)
-    }
-
-    async fn give_back(&self, invitation: &Invitation) {
-        let given = async {
-            let transaction = self.0.store().begin().await?;
-            transaction.reopen_invitation(invitation.id).await?;
-            transaction.commit().await
-        };
-        if let Err(error) = given.await {
-            tracing::error!(error = %error, invitation.id = %invitation.id, "An unused invitation is lost");
-        }
     }
 }
 

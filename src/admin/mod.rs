@@ -37,6 +37,7 @@ use poem::{Endpoint, IntoEndpoint, IntoResponse, Request, Response, Server};
 use poem_openapi::OpenApiService;
 use tokio_util::sync::CancellationToken;
 
+pub use auth::basic;
 pub use auth::limits::{Allowance, Allowances};
 pub use document::openapi_document;
 pub use host_checks::{KeyFileModes, LEAST_FREE_BYTES, LowDisk, of_host};

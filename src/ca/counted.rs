@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Ca, GateError, IssueError, IssueRequest, Issued};
 use crate::domain::audit::Act;
-use crate::domain::{RevocationReason, Serial, UtcTime};
+use crate::domain::{InvitationId, RevocationReason, Serial, UtcTime};
 use crate::store::StoreError;
 use crate::store::crls::Crl;
 use crate::telemetry::metrics::{CaMetrics, Issuance, IssuanceRefusal, Revocation};
@@ -23,7 +23,23 @@ impl Ca {
     /// # Errors
     /// As [`IssueError`] says. After an error nothing was given out.
     pub async fn issue(&self, request: &IssueRequest, act: &Act, now: UtcTime) -> Result<Issued, IssueError> {
-        let issued = self.issue_first(request, act, now).await;
+        let issued = self.issue_first(request, None, act, now).await;
+        self.count_issuance(Issuance::Enrolment, issued)
+    }
+
+    /// The same for an invitation, which is used up in the transaction that stores the certificate: a
+    /// failure or a crash leaves it as it was, and of several at once one gets a certificate.
+    ///
+    /// # Errors
+    /// As [`Self::issue`]; [`GateError::InvitationUsed`] when it has none to give any more.
+    pub async fn issue_invited(
+        &self,
+        request: &IssueRequest,
+        invitation: InvitationId,
+        act: &Act,
+        now: UtcTime,
+    ) -> Result<Issued, IssueError> {
+        let issued = self.issue_first(request, Some(invitation), act, now).await;
         self.count_issuance(Issuance::Enrolment, issued)
     }
 
@@ -86,6 +102,7 @@ fn cause_of(error: &IssueError) -> IssuanceRefusal {
         IssueError::Gate(gate) => match gate {
             GateError::BlockedKey => IssuanceRefusal::KeyBlocked,
             GateError::PersonDisabled => IssuanceRefusal::Person,
+            GateError::InvitationUsed => IssuanceRefusal::Invitation,
             GateError::PredecessorRevoked => IssuanceRefusal::Predecessor,
             GateError::OutlivesAuthority { .. } => IssuanceRefusal::OutlivesAuthority,
             GateError::Prepare(_) => IssuanceRefusal::Rules,

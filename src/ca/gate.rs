@@ -14,7 +14,7 @@ use super::policy::Question;
 use super::{Ca, SignerError};
 use crate::crash;
 use crate::domain::audit::Act;
-use crate::domain::{Hostname, LineageId, Serial, Slug, UtcTime};
+use crate::domain::{Hostname, InvitationId, LineageId, Serial, Slug, UtcTime};
 use crate::keys::Signer;
 use crate::pki::issuer::{ClientLeaf, PrepareError, prepare_client};
 use crate::pki::prepared::{AssembleError, Certificate as SignedCertificate};
@@ -30,7 +30,7 @@ use crate::store::people::{Device, Person};
 const SERIAL_TRIES: usize = 4;
 /// How far the clock may stand before the last recorded act. Replicas' clocks differ, and certificates
 /// are back-dated by as much.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
+pub(super) const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
 /// What the gate is asked for. Identity and proof of possession have been checked; the rest is judged here.
 pub(super) struct Order<'a> {
@@ -38,6 +38,8 @@ pub(super) struct Order<'a> {
     pub(super) device: &'a Device,
     /// Whether the device's row comes with the certificate.
     pub(super) device_is_new: bool,
+    /// Used up with the certificate, if one led here.
+    pub(super) invitation: Option<InvitationId>,
     pub(super) profile: &'a Profile,
     /// Who is to sign, if anybody can.
     pub(super) authority: Option<&'a Authority>,
@@ -120,6 +122,9 @@ pub enum GateError {
     /// Somebody closed the intent meanwhile; the certificate is not given out. -> 503
     #[error("the intent was closed before the certificate was stored")]
     IntentClosed,
+    /// The invitation gave another certificate meanwhile, or was taken back. -> 409
+    #[error("the invitation gave its certificate already, or was taken back")]
+    InvitationUsed,
 }
 
 impl Ca {
@@ -184,6 +189,7 @@ impl Ca {
         let issuance = Issuance {
             certificate: certificate.clone(),
             device: order.device_is_new.then(|| order.device.clone()),
+            invitation: order.invitation,
             supersede_at: overlap.map(|seconds| now.plus(Duration::from_secs(seconds))),
             act: act.clone(),
             now,
@@ -329,6 +335,7 @@ fn refused_of(refused: NotStored, certificate: &Certificate) -> GateError {
         NotStored::PredecessorRevoked => GateError::PredecessorRevoked,
         NotStored::BlockedKey => GateError::BlockedKey,
         NotStored::IntentClosed => GateError::IntentClosed,
+        NotStored::InvitationUsed => GateError::InvitationUsed,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Ca;
 use super::gate::{GateError, Order, Passed};
 use crate::domain::audit::Act;
-use crate::domain::{DeviceId, Enforced, Hostname, LineageId, PersonId, Serial, Slug, UtcTime};
+use crate::domain::{DeviceId, Enforced, Hostname, InvitationId, LineageId, PersonId, Serial, Slug, UtcTime};
 use crate::pki::csr::CsrError;
 use crate::pki::{KeyPolicy, Profile, SigningRequest, chain};
 use crate::store::StoreError;
@@ -90,6 +90,7 @@ struct Subject {
     person: Person,
     device: Device,
     device_is_new: bool,
+    invitation: Option<InvitationId>,
     predecessor: Option<Certificate>,
     profile: Profile,
     authority: Option<Authority>,
@@ -105,6 +106,7 @@ impl Ca {
     pub(super) async fn issue_first(
         &self,
         request: &IssueRequest,
+        invitation: Option<InvitationId>,
         act: &Act,
         now: UtcTime,
     ) -> Result<Issued, IssueError> {
@@ -119,7 +121,8 @@ impl Ca {
         };
         let profile = standing.profile.ok_or_else(|| IssueError::NoProfile(request.profile.clone()))?;
         let authority = standing.authority;
-        let subject = Subject { person, device, device_is_new, predecessor: None, profile, authority };
+        let subject =
+            Subject { person, device, device_is_new, invitation, predecessor: None, profile, authority };
         self.check_and_pass(&subject, &request.csr_pem, &request.dns_names, act, now).await
     }
 
@@ -142,8 +145,15 @@ impl Ca {
         let device = self.0.store.device(old.device).await?.ok_or(IssueError::NoDevice)?;
         let profile = standing.profile.ok_or_else(|| IssueError::NoProfile(old.profile.clone()))?;
         let (authority, dns_names) = (standing.authority, read_dns_names(&old)?);
-        let predecessor = Some(old);
-        let subject = Subject { person, device, device_is_new: false, predecessor, profile, authority };
+        let subject = Subject {
+            person,
+            device,
+            device_is_new: false,
+            invitation: None,
+            predecessor: Some(old),
+            profile,
+            authority,
+        };
         self.check_and_pass(&subject, csr_pem, &dns_names, act, now).await
     }
 
@@ -162,6 +172,7 @@ impl Ca {
             person: &subject.person,
             device: &subject.device,
             device_is_new: subject.device_is_new,
+            invitation: subject.invitation,
             profile: &subject.profile,
             authority: subject.authority.as_ref(),
             public_key: request.public_key(),

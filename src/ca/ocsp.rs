@@ -24,7 +24,7 @@ use crate::pki::{KeyPolicy, PublicKey, keygen};
 use crate::store::StoreError;
 use crate::store::authorities::{Authority, SigningKey};
 use crate::store::certificates::{IntentOutcome, IntentPurpose};
-use crate::store::internal_certificates::InternalCertificate;
+use crate::store::internal_certificates::{InternalCertificate, OCSP_KEY};
 
 /// How long a delegate's certificate lives; half of it later the next one is made.
 const SIGNER_LIFETIME: Duration = Duration::from_secs(14 * 86_400);
@@ -34,6 +34,8 @@ const BACK_DATE: Duration = Duration::from_secs(300);
 const ANSWER_LIFETIME: Duration = Duration::from_secs(4 * 3600);
 /// Authorities and delegates that others made or ended are noticed after this.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// How long after the end of its certificate a delegate's key is kept: for clocks that differ.
+const KEY_KEPT: Duration = Duration::from_secs(86_400);
 /// Longest common name (RFC 5280 appendix A.1).
 const MAX_NAME_CHARS: usize = 64;
 
@@ -148,8 +150,8 @@ impl Ca {
         Ok(OcspAnswer { der, this_update: now, next_update, lasting })
     }
 
-    /// Gives every authority that answers a new delegate when the half of its delegate's life is over.
-    /// Returns how many were made.
+    /// Gives every authority that answers a new delegate when the half of its delegate's life is over, and
+    /// removes the keys of delegates that are over. Returns how many were made.
     ///
     /// # Errors
     /// The first [`OcspError`]; the other authorities were still tried.
@@ -163,7 +165,19 @@ impl Ca {
             }
         }
         self.read_desks(now).await?;
+        self.forget_keys(now).await?;
         failure.map_or(Ok(made), Err)
+    }
+
+    /// Removes what could sign in the name of an authority and has nothing to sign any more.
+    async fn forget_keys(&self, now: UtcTime) -> Result<(), StoreError> {
+        let forgotten = self.0.store.forget_ocsp_keys(now.minus(KEY_KEPT)).await?;
+        let mut signers = self.0.signers.lock();
+        for id in &forgotten {
+            signers.remove(id);
+            tracing::info!(key.id = %id, "Removed the key of an OCSP signer that is over");
+        }
+        Ok(())
     }
 
     async fn renew_signer(&self, authority: &Authority, now: UtcTime) -> Result<bool, OcspError> {
@@ -277,7 +291,7 @@ impl Ca {
         let issuer = parse_issuer(authority)?;
         let (pkcs8, spki) = keygen::generate_p256();
         let public_key = PublicKey::from_spki_der(&spki, &KeyPolicy::default()).map_err(PrepareError::Key)?;
-        let key_id = KeyId(format!("{}-ocsp-{}", authority.name, &hex(&public_key.sha256())[..16]));
+        let key_id = KeyId(format!("{}{OCSP_KEY}{}", authority.name, &hex(&public_key.sha256())[..16]));
         let sealed = self.0.vaults.authority.seal(SigningKey::place(&key_id), pkcs8.expose())?;
         let template = SignerTemplate {
             serial: Serial::random(&*self.0.entropy),

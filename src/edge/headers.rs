@@ -43,7 +43,7 @@ const OWN_PREFIXES: [&str; 3] = ["client-cert", "wicketgate-", "x-forwarded"];
 const OWN_NAMES: [&str; 3] = ["forwarded", "x-real-ip", "x-client-cert"];
 
 /// Names that carry an identity, in the one spelling in which they compare.
-pub(super) struct Aliases {
+pub struct Aliases {
     names: HashSet<String>,
     /// First characters that any of the names has; most fields are told apart by this alone.
     initials: [bool; 128],
@@ -51,7 +51,7 @@ pub(super) struct Aliases {
 
 impl Aliases {
     /// The fixed names and every route's plain header.
-    pub(super) fn of(plain: &BTreeSet<String>) -> Self {
+    pub fn of(plain: &BTreeSet<String>) -> Self {
         let names: HashSet<String> =
             plain.iter().map(|name| canonical(name)).chain(OWN_NAMES.map(str::to_owned)).collect();
         let mut initials = [false; 128];
@@ -64,7 +64,7 @@ impl Aliases {
     }
 
     /// Whether a backend could take `name` for an identity field.
-    pub(super) fn covers(&self, name: &HeaderName) -> bool {
+    pub fn covers(&self, name: &HeaderName) -> bool {
         let name = name.as_str();
         // Header names are lower case here; a first character that is none folds to `-`.
         let initial = name.bytes().next().map_or(0, |b| if b.is_ascii_alphanumeric() { b } else { b'-' });
@@ -89,7 +89,7 @@ fn canonical(name: &str) -> String {
 }
 
 /// Takes out of a request what must not go on.
-pub(super) fn clean_request(headers: &mut HeaderMap, aliases: &Aliases) {
+pub fn clean_request(headers: &mut HeaderMap, aliases: &Aliases) {
     remove_hop_by_hop(headers);
     let foreign: Vec<HeaderName> = headers.keys().filter(|name| aliases.covers(name)).cloned().collect();
     for name in foreign {

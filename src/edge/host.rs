@@ -8,14 +8,16 @@ use crate::domain::Hostname;
 
 /// The named host, and the port if one was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Named {
-    pub(super) host: Hostname,
-    pub(super) port: Option<u16>,
+pub struct Named {
+    /// The host, in its one spelling.
+    pub host: Hostname,
+    /// The port, if one was written.
+    pub port: Option<u16>,
 }
 
 impl Named {
     /// The name as a URL carries it.
-    pub(super) fn authority(&self) -> String {
+    pub fn authority(&self) -> String {
         match self.port {
             Some(port) => format!("{}:{port}", self.host),
             None => self.host.to_string(),
@@ -27,7 +29,7 @@ impl Named {
 ///
 /// # Errors
 /// `bad_request` when there is none, more than one, or something that is not a host name.
-pub(super) fn named(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<Named, Problem> {
+pub fn named(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<Named, Problem> {
     let mut lines = headers.get_all(HOST).iter();
     let header = lines.next();
     if lines.next().is_some() {

@@ -76,8 +76,12 @@ where
     }
 }
 
-/// RFC 6960 appendix A.1.1: base64, then percent-encoded; some clients leave its slashes as they are.
-fn in_path(path: &str) -> Result<Vec<u8>, StatusCode> {
+/// The request in the path of a GET. RFC 6960 appendix A.1.1: base64, then percent-encoded; some clients
+/// leave its slashes as they are. Nothing, when it is not base64.
+///
+/// # Errors
+/// 414 when it is longer than any request.
+pub fn in_path(path: &str) -> Result<Vec<u8>, StatusCode> {
     let text = path.strip_prefix(PATH).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
     // Three characters for each of base64's in the worst case.
     if text.len() > MAX_REQUEST_OCTETS * 4 {

@@ -17,9 +17,9 @@ use super::{encode, keygen, oid};
 use crate::domain::{Entropy, Secret};
 
 /// Rounds of PBKDF2: about a quarter of a second, once a ceremony.
-const ITERATIONS: NonZeroU32 = NonZeroU32::new(600_000).unwrap();
+const ITERATIONS: NonZeroU32 = NonZeroU32::new(if cfg!(fuzzing) { 2 } else { 600_000 }).unwrap();
 /// A file that asks for more rounds is refused rather than waited for.
-const MOST_ITERATIONS: u32 = 10_000_000;
+const MOST_ITERATIONS: u32 = if cfg!(fuzzing) { 100 } else { 10_000_000 };
 /// Shortest passphrase, in characters. Six words of a word list have more.
 pub const MIN_PASSPHRASE_CHARS: usize = 20;
 

@@ -1,13 +1,18 @@
 //! Certificates of ours that no device holds: delegates that sign OCSP responses, and cross-certificates.
 //! They come out of the same gate as client certificates and are never in the register.
 
-use entity::internal_certificate as rows;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use entity::{internal_certificate as rows, signing_key};
+use sea_orm::sea_query::{Expr, Query};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::certificates::IntentPurpose;
 use super::{Store, StoreError, Transaction, at, named, parse};
 use crate::domain::{Fingerprint, RevocationReason, Serial, Slug, UtcTime};
 use crate::keys::KeyId;
+
+/// What stands between an authority's name and a digest in the id of its OCSP signer's key, and in no
+/// other key's.
+pub const OCSP_KEY: &str = "-ocsp-";
 
 /// One of them as rows hold it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +70,48 @@ impl Store {
         serial: Serial,
     ) -> Result<Option<InternalCertificate>, StoreError> {
         rows::Entity::find_by_id(serial.to_string()).one(self.reader()).await?.map(read).transpose()
+    }
+}
+
+impl Store {
+    /// Removes the private keys of OCSP signers whose certificates ended before `before`, and of those
+    /// that were made before then and never certified. The certificates stay. Returns the keys' ids.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then all of them are still there.
+    pub async fn forget_ocsp_keys(&self, before: UtcTime) -> Result<Vec<KeyId>, StoreError> {
+        let transaction = self.begin().await?;
+        let connection = transaction.connection();
+        rows::Entity::update_many()
+            .col_expr(rows::Column::KeyId, Expr::value(Option::<String>::None))
+            .filter(rows::Column::Purpose.eq(IntentPurpose::OcspSigner.name()))
+            .filter(rows::Column::NotAfter.lt(before.as_unix()))
+            .filter(rows::Column::KeyId.is_not_null())
+            .exec(connection)
+            .await?;
+        let certified = Query::select()
+            .column(rows::Column::KeyId)
+            .from(rows::Entity)
+            .and_where(rows::Column::KeyId.is_not_null())
+            .to_owned();
+        let nobodys: Vec<String> = signing_key::Entity::find()
+            .select_only()
+            .column(signing_key::Column::Id)
+            .filter(signing_key::Column::Id.contains(OCSP_KEY))
+            .filter(signing_key::Column::CreatedAt.lt(before.as_unix()))
+            .filter(signing_key::Column::Id.not_in_subquery(certified))
+            .into_tuple()
+            .all(connection)
+            .await?;
+        if nobodys.is_empty() {
+            return Ok(Vec::new());
+        }
+        signing_key::Entity::delete_many()
+            .filter(signing_key::Column::Id.is_in(&nobodys))
+            .exec(connection)
+            .await?;
+        transaction.commit().await?;
+        Ok(nobodys.into_iter().map(KeyId).collect())
     }
 }
 

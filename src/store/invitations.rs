@@ -1,8 +1,10 @@
 //! One-time links to an enrolment. The link's token is not here, only its SHA-256.
 
+use std::collections::HashSet;
+
 use entity::invitation;
 use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{Store, StoreError, Transaction, at, parse};
 use crate::domain::{Fingerprint, InvitationId, PersonId, Slug, UtcTime};
@@ -150,45 +152,55 @@ impl Transaction {
         Ok(update.exec(self.connection()).await?.rows_affected == 1)
     }
 
-    /// Takes the one certificate of an opened invitation. Returns whether it was still to be had.
+    /// Those of the invitations that have a certificate to give: at the time that stands beside each,
+    /// open, or opened and not used.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn use_invitation(&self, id: InvitationId, now: UtcTime) -> Result<bool, StoreError> {
+    pub(in crate::store) async fn giving_invitations(
+        &self,
+        asked: &[(InvitationId, UtcTime)],
+    ) -> Result<HashSet<InvitationId>, StoreError> {
+        if asked.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let query = invitation::Entity::find()
+            .filter(invitation::Column::Id.is_in(asked.iter().map(|(id, _)| id.to_string())));
+        let mut giving = HashSet::new();
+        for row in query.all(self.connection()).await? {
+            let found = read(row)?;
+            let gives = |(id, now): &(InvitationId, UtcTime)| {
+                *id == found.id
+                    && matches!(found.state(*now), InvitationState::Open | InvitationState::Accepted)
+            };
+            if asked.iter().any(gives) {
+                giving.insert(found.id);
+            }
+        }
+        Ok(giving)
+    }
+
+    /// Takes the one certificate of an invitation, opening it if nobody did before. In the transaction
+    /// that stores the certificate, so that it is used exactly when there is one.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when it gave its certificate already, or was taken back.
+    pub(in crate::store) async fn use_invitation(
+        &self,
+        id: InvitationId,
+        now: UtcTime,
+    ) -> Result<(), StoreError> {
+        let opened = Expr::col(invitation::Column::AcceptedAt).if_null(now.as_unix());
         let update = invitation::Entity::update_many()
+            .col_expr(invitation::Column::AcceptedAt, opened)
             .col_expr(invitation::Column::UsedAt, Expr::value(now.as_unix()))
             .filter(invitation::Column::Id.eq(id.to_string()))
-            .filter(invitation::Column::AcceptedAt.is_not_null())
             .filter(invitation::Column::UsedAt.is_null())
             .filter(invitation::Column::RevokedAt.is_null());
-        Ok(update.exec(self.connection()).await?.rows_affected == 1)
-    }
-
-    /// Gives the certificate of an invitation back, because it was not issued after all.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn give_back_invitation(&self, id: InvitationId) -> Result<(), StoreError> {
-        invitation::Entity::update_many()
-            .col_expr(invitation::Column::UsedAt, Expr::value(Option::<i64>::None))
-            .filter(invitation::Column::Id.eq(id.to_string()))
-            .exec(self.connection())
-            .await?;
-        Ok(())
-    }
-
-    /// Opens an invitation again that was accepted and used in one step, because nothing was issued.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn reopen_invitation(&self, id: InvitationId) -> Result<(), StoreError> {
-        invitation::Entity::update_many()
-            .col_expr(invitation::Column::AcceptedAt, Expr::value(Option::<i64>::None))
-            .col_expr(invitation::Column::UsedAt, Expr::value(Option::<i64>::None))
-            .filter(invitation::Column::Id.eq(id.to_string()))
-            .exec(self.connection())
-            .await?;
-        Ok(())
+        match update.exec(self.connection()).await?.rows_affected {
+            1 => Ok(()),
+            _ => Err(StoreError::Conflict { what: "an invitation" }),
+        }
     }
 }
 

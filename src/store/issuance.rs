@@ -17,7 +17,7 @@ use super::writer::Rows;
 use super::{Store, StoreError, Transaction};
 use crate::crash;
 use crate::domain::audit::{self, Act, Outcome};
-use crate::domain::{AuthorityKind, AuthorityState, Delta, LineageId, PersonId, Slug, UtcTime};
+use crate::domain::{AuthorityKind, AuthorityState, Delta, InvitationId, LineageId, PersonId, Slug, UtcTime};
 use crate::pki::Profile;
 use crate::pki::profile::{Facts, Ruling, refusal};
 
@@ -47,6 +47,8 @@ pub struct Issuance {
     pub certificate: Certificate,
     /// Its device, if it is new.
     pub device: Option<Device>,
+    /// The invitation that it uses up, if it is somebody's first by one.
+    pub invitation: Option<InvitationId>,
     /// When older certificates of its lineage are taken back, if they are.
     pub supersede_at: Option<UtcTime>,
     /// The act that is closed with it.
@@ -68,6 +70,8 @@ pub enum NotStored {
     BlockedKey,
     /// Somebody closed the intent.
     IntentClosed,
+    /// The invitation gave its certificate already, was taken back, or has expired.
+    InvitationUsed,
 }
 
 /// What an issuance needs to know beforehand.
@@ -348,6 +352,8 @@ async fn refusals(
     }
     let keys = all.iter().map(|one| one.certificate.spki_sha256.as_str());
     let blocked = blocked_keys(transaction, keys).await?;
+    let invited: Vec<_> = all.iter().filter_map(|one| Some((one.invitation?, one.now))).collect();
+    let mut giving = transaction.giving_invitations(&invited).await?;
     let refusal = |one: &Issuance| {
         let Certificate { person, replaces, spki_sha256, authority, .. } = &one.certificate;
         if !in_force.contains(authority) {
@@ -358,6 +364,9 @@ async fn refusals(
             Some(NotStored::BlockedKey)
         } else if !people.contains_key(&person.to_string()) {
             Some(NotStored::PersonDisabled)
+        } else if one.invitation.is_some_and(|invitation| !giving.remove(&invitation)) {
+            // Of several in one transaction the first has it.
+            Some(NotStored::InvitationUsed)
         } else {
             None
         }
@@ -389,6 +398,9 @@ async fn store_all(
     let certificates = stored.iter().map(|one| certificate_row(&one.certificate));
     certificate::Entity::insert_many(certificates).exec_without_returning(connection).await?;
     for one in stored {
+        if let Some(invitation) = one.invitation {
+            transaction.use_invitation(invitation, one.now).await?;
+        }
         if let Some(when) = one.supersede_at {
             transaction.supersede(one.certificate.lineage, one.certificate.serial, when).await?;
         }

@@ -15,11 +15,11 @@ use crate::admin::page::{Page, filter, parameter};
 use crate::admin::services::Services;
 use crate::admin::values::{Enforced, RevocationReason, When};
 use crate::ca::{DeviceChoice, Grounds, IssueRequest, Issued};
-use crate::domain::{DeviceId, InvitationId, PersonId, Serial, Slug, UtcTime, renewal};
+use crate::domain::{DeviceId, PersonId, Serial, Slug, UtcTime, renewal};
 use crate::pki::pem;
 use crate::store::certificates::{self as rows, Standing};
 use crate::store::inventory::{Inquiry, Listed, Place};
-use crate::store::invitations::Invitation;
+use crate::store::invitations::{Invitation, InvitationState};
 
 /// Longest signing request in PEM, in characters: 16 KiB of DER in base64 and the text around it.
 const MAX_CSR: usize = 24 * 1024;
@@ -199,16 +199,14 @@ impl Api {
     #[oai(path = "/certificates", method = "post", operation_id = "issueCertificate")]
     async fn issue(&self, call: Call, body: Body<NewCertificate>) -> Outcome<Created<Certificate>> {
         let caller = call.caller()?;
-        let invitation = self.invitation_of(caller).await?;
+        let invitation = self.invitation_of(caller, call.now).await?;
         let request = read_request(caller, body.0, invitation.as_ref())?;
-        if let Some(invitation) = &invitation {
-            self.take(invitation.id, call.now).await?;
-        }
-        let issued = self.0.ca().issue(&request, call.act()?, call.now).await;
-        if let (Err(_), Some(invitation)) = (&issued, &invitation) {
-            self.give_back(invitation.id).await;
-        }
-        self.created(&call, issued?).await
+        let (ca, act) = (self.0.ca(), call.act()?);
+        let issued = match &invitation {
+            Some(invitation) => ca.issue_invited(&request, invitation.id, act, call.now).await?,
+            None => ca.issue(&request, act, call.now).await?,
+        };
+        self.created(&call, issued).await
     }
 
     /// One certificate
@@ -278,29 +276,12 @@ impl Api {
     }
 
     /// The invitation that the caller is using, while it still gives a certificate.
-    async fn invitation_of(&self, caller: &Caller) -> Outcome<Option<Invitation>> {
+    async fn invitation_of(&self, caller: &Caller, now: UtcTime) -> Outcome<Option<Invitation>> {
         let Some(id) = caller.enrolment().and_then(|session| session.invitation) else { return Ok(None) };
         let invitation = self.0.store().invitation(id).await?;
-        invitation.map(Some).ok_or_else(used_up)
-    }
-
-    async fn take(&self, invitation: InvitationId, now: UtcTime) -> Outcome<()> {
-        let transaction = self.0.store().begin().await?;
-        if !transaction.use_invitation(invitation, now).await? {
-            return Err(used_up());
-        }
-        Ok(transaction.commit().await?)
-    }
-
-    async fn give_back(&self, invitation: InvitationId) {
-        let given = async {
-            let transaction = self.0.store().begin().await?;
-            transaction.give_back_invitation(invitation).await?;
-            transaction.commit().await
-        };
-        if let Err(error) = given.await {
-            tracing::error!(error = %error, invitation.id = %invitation, "An unused invitation is lost");
-        }
+        // Asked again where the certificate is stored; here, so that nothing is signed for nobody.
+        let gives = |invitation: &Invitation| invitation.state(now) == InvitationState::Accepted;
+        invitation.filter(gives).map(Some).ok_or_else(used_up)
     }
 
     /// The answer that a request had which issued this certificate.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::{CheckError, Finding, HealthCheck, Severity};
 use crate::ca::Ca;
+use crate::ca::gate::CLOCK_TOLERANCE;
 use crate::domain::{AuthorityKind, AuthorityState, UtcTime};
 use crate::pki::Profile;
 use crate::store::Store;
@@ -16,6 +17,9 @@ const LIST_LATE: Duration = Duration::from_secs(3600);
 const INTENT_LATE: Duration = Duration::from_secs(120);
 /// Clocks of several hosts may differ by this much.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(5);
+/// An offline root's list is told of when less than one part in this many of its life is left, with the
+/// first alarm of the job `authority_alarms`.
+const CEREMONY_PART: u32 = 3;
 /// An authority ends soon when less than one part in this many of its life is left.
 const ENDING_PART: u32 = 12;
 
@@ -93,10 +97,18 @@ impl HealthCheck for ListsStale {
             if !revokes {
                 continue;
             }
+            let online = self.0.signing_key(&authority.key_id).await?.is_here();
             let (severity, detail) = match self.0.latest_crl(&authority.name).await? {
                 None => (Severity::Critical, "has no revocation list".to_owned()),
                 Some(list) if now > list.next_update => {
                     (Severity::Critical, format!("list {} ended at {}", list.number, list.next_update))
+                }
+                Some(list) if !online => {
+                    let life = list.next_update.since(list.this_update);
+                    if list.next_update.since(now) > life / CEREMONY_PART {
+                        continue;
+                    }
+                    (Severity::Warning, format!("list {} ends at {}", list.number, list.next_update))
                 }
                 Some(list) => {
                     // The next one is due at half of its life.
@@ -112,12 +124,17 @@ impl HealthCheck for ListsStale {
                 severity,
                 object: authority.name.to_string(),
                 detail,
-                advice: "Look at the runs of the job publish_crls, and run it: `wicketgate job run publish_crls`.",
+                advice: if online { RUN_THE_JOB } else { HOLD_A_CEREMONY },
             });
         }
         Ok(findings)
     }
 }
+
+const RUN_THE_JOB: &str =
+    "Look at the runs of the job publish_crls, and run it: `wicketgate job run publish_crls`.";
+const HOLD_A_CEREMONY: &str =
+    "Its key is offline: hold a key ceremony, which `wicketgate ca ceremony plan` begins.";
 
 /// Intents that nobody closed: something may have been signed that no row knows.
 pub struct IntentsOpen(Store);
@@ -142,6 +159,7 @@ impl HealthCheck for IntentsOpen {
 }
 
 /// A clock that is behind what the audit has seen: validity, lists and the order of events depend on it.
+/// Critical from where on the gate signs nothing.
 pub struct ClockSetBack(Store);
 
 #[async_trait]
@@ -155,12 +173,18 @@ impl HealthCheck for ClockSetBack {
         if now.plus(CLOCK_DIFFERENCE) >= seen {
             return Ok(Vec::new());
         }
+        let seconds = CLOCK_TOLERANCE.as_secs();
+        let (severity, then) = if seen.since(now) > CLOCK_TOLERANCE {
+            (Severity::Critical, format!("nothing is signed more than {seconds} seconds behind it"))
+        } else {
+            (Severity::Warning, format!("from {seconds} seconds behind it on nothing is signed"))
+        };
         Ok(vec![Finding {
             check: self.name(),
-            severity: Severity::Critical,
+            severity,
             object: "clock".to_owned(),
-            detail: format!("says {now}, but the newest audit event is of {seen}"),
-            advice: "Set the host's clock right (chrony, systemd-timesyncd); nothing is signed until then.",
+            detail: format!("says {now}, but the newest audit event is of {seen}; {then}"),
+            advice: "Set the host's clock right (chrony, systemd-timesyncd).",
         }])
     }
 }

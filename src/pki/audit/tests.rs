@@ -171,6 +171,21 @@ fn every_kind_of_tampering_has_its_fault() {
 }
 
 #[test]
+fn the_last_number_there_is_does_not_begin_anew() {
+    let mut sample = sample(2);
+    sample.link(2).number = u64::MAX;
+    for number in [u64::MAX, 0] {
+        let again = Link { number, ..sample.link(1).clone() };
+        sample.lines.push(Line::Link(again));
+    }
+    let found = sample.faults(nothing());
+    assert!(found.contains(&Fault::Gap { from: 2, to: u64::MAX - 1 }), "{found:?}");
+    for number in [u64::MAX, 0] {
+        assert!(found.contains(&Fault::Order { after: u64::MAX, found: number }), "{found:?}");
+    }
+}
+
+#[test]
 fn a_chain_made_anew_is_not_the_one_that_was_signed() {
     let (ours, theirs) = (sample(10), sample(10));
     let trust = || Trust { checkpoint: Some(Pinned::Signed(ours.checkpoint(3))), keys: Vec::new() };

@@ -190,11 +190,11 @@ impl Verifier {
     }
 
     fn link(&mut self, link: &Link) {
-        let next = self.head.number + 1;
-        if link.number > next {
-            self.fault(Fault::Gap { from: next, to: link.number - 1 });
-        } else if link.number < next {
-            self.fault(Fault::Order { after: self.head.number, found: link.number });
+        // Lines say what they like: behind the last number that there is, nothing is in order.
+        match self.head.number.checked_add(1) {
+            Some(next) if link.number == next => {}
+            Some(next) if link.number > next => self.fault(Fault::Gap { from: next, to: link.number - 1 }),
+            _ => self.fault(Fault::Order { after: self.head.number, found: link.number }),
         }
         match &link.event {
             None => self.fault(Fault::EventMissing(link.number)),

@@ -158,6 +158,6 @@ fn random<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
 }
 
 /// About 30 ms per derivation on a current core; there are three in a file.
-const MODERN_ITERATIONS: NonZeroU32 = NonZeroU32::new(100_000).unwrap();
+const MODERN_ITERATIONS: NonZeroU32 = NonZeroU32::new(if cfg!(fuzzing) { 2 } else { 100_000 }).unwrap();
 /// Old phones derive slowly, and an 80-bit password does not need more.
-const COMPAT_ITERATIONS: NonZeroU32 = NonZeroU32::new(10_000).unwrap();
+const COMPAT_ITERATIONS: NonZeroU32 = NonZeroU32::new(if cfg!(fuzzing) { 2 } else { 10_000 }).unwrap();

@@ -176,6 +176,8 @@ label! {
         Person = "person",
         /// The device is not there, or another person's.
         Device = "device",
+        /// The invitation has no certificate to give any more.
+        Invitation = "invitation",
         /// There is no such profile.
         Profile = "profile",
         /// The certificate that was to be renewed is not there, revoked or over.

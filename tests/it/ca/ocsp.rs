@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use wicketgate::domain::{RevocationReason, Serial};
-use wicketgate::keys::SystemEntropy;
+use wicketgate::keys::{KeyId, SystemEntropy};
 use wicketgate::live::OcspRefusal;
+use wicketgate::store::authorities::SigningKey;
 use wicketgate::store::certificates::{Intent, IntentOutcome, IntentPurpose};
 
 use super::asking::{Told, question, repeats};
@@ -93,6 +94,39 @@ on_both_databases! {
         world.clock.advance(DAY * 30);
         assert_eq!(world.ask(&issuer, serial).await, Told::Good);
         assert_eq!(delegates().await.len(), 3);
+    }
+
+    async fn the_key_of_a_delegate_is_removed_when_it_is_over_and_none_that_is_used(database) {
+        let world = World::over(database).await;
+        let issuer = world.issuer().await;
+        let serial = world.issue("phone").await.certificate.serial;
+        let delegates = async || {
+            world.store.internal_certificates(&IntentPurpose::OcspSigner, None).await.unwrap()
+        };
+        let is_kept = async |id: &KeyId| world.store.signing_key(id).await.is_ok();
+        assert_eq!(world.ask(&issuer, serial).await, Told::Good);
+        let first = delegates().await[0].key_id.clone().unwrap();
+        // One that was made and never certified: its process ended in between.
+        let lost = SigningKey { id: KeyId("client-issuing-g1-ocsp-0".to_owned()), spki: vec![1], sealed: vec![1] };
+        let transaction = world.store.begin().await.unwrap();
+        transaction.insert_signing_key(&lost, world.now()).await.unwrap();
+        transaction.commit().await.unwrap();
+        world.ca.renew_ocsp_signers(world.now()).await.unwrap();
+        assert!(is_kept(&first).await && is_kept(&lost.id).await, "it may be on its way to a certificate");
+        world.clock.advance(DAY * 14);
+        world.ca.renew_ocsp_signers(world.now()).await.unwrap();
+        assert!(is_kept(&first).await && !is_kept(&lost.id).await, "clocks differ");
+        world.clock.advance(DAY + Duration::from_secs(1));
+        world.ca.renew_ocsp_signers(world.now()).await.unwrap();
+        assert!(!is_kept(&first).await);
+        let all = delegates().await;
+        assert_eq!((all.len(), all[1].key_id.clone()), (2, None), "the certificate stays on record");
+        assert!(is_kept(all[0].key_id.as_ref().unwrap()).await);
+        assert_eq!(world.ask(&issuer, serial).await, Told::Good);
+        let authorities = world.store.authorities().await.unwrap();
+        for authority in authorities {
+            assert!(is_kept(&authority.key_id).await, "{}", authority.name);
+        }
     }
 
     async fn after_a_change_of_clocks_nothing_is_revoked_in_the_future(database) {

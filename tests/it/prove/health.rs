@@ -59,8 +59,14 @@ async fn health_findings() {
 
         let now = world.now();
         let _ = world.act("clock.test").await;
-        world.clock.set(now.minus(Duration::from_secs(60)));
-        found("clock_set_back", Severity::Critical).await;
+        for (behind, severity) in
+            [(6, Severity::Warning), (300, Severity::Warning), (301, Severity::Critical)]
+        {
+            world.clock.set(now.minus(Duration::from_secs(behind)));
+            found("clock_set_back", severity).await;
+        }
+        world.clock.set(now.minus(Duration::from_secs(5)));
+        quiet &= health.findings(world.now()).await.is_empty();
         world.clock.set(now);
         quiet &= health.findings(world.now()).await.is_empty();
 
