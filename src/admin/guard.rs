@@ -16,6 +16,7 @@ use super::operations::{Access, EST_OPERATIONS, Found, OPERATIONS, Operation, fi
 use super::services::Services;
 use crate::domain::audit::Outcome as ActOutcome;
 use crate::domain::{Actor, Role, UtcTime};
+use crate::store::tokens::Bearer;
 use crate::telemetry::TraceContext;
 
 /// The header that names the request, in answers and in the audit.
@@ -217,10 +218,8 @@ async fn by_token(services: &Services, value: &HeaderValue, now: UtcTime) -> Out
         return Ok(None);
     }
     let store = services.store();
-    let Some(token) = store.token_by_secret(secret::hash(credentials)).await? else { return Ok(None) };
-    let Some(person) = store.person(token.person).await?.filter(|person| !person.disabled) else {
-        return Ok(None);
-    };
+    let bearer = store.bearer(secret::hash(credentials)).await?.filter(|bearer| !bearer.owner.disabled);
+    let Some(Bearer { token, owner: person }) = bearer else { return Ok(None) };
     if token.expires_at <= now {
         return Ok(None);
     }

@@ -45,6 +45,8 @@ pub struct IssueRequest {
 pub struct Issued {
     /// The certificate.
     pub certificate: Certificate,
+    /// What its device is called.
+    pub device_name: String,
     /// What a client sends behind it, DER.
     pub chain: Vec<Vec<u8>>,
     /// Whether it ends with its issuer, before its profile's lifetime is over.
@@ -186,7 +188,8 @@ impl Ca {
             person.id = %certificate.person, device.id = %certificate.device, "Issued a client certificate"
         );
         let enforced = self.0.enforce.bring_up_to_date().await;
-        Ok(Issued { certificate, chain, is_capped, enforced })
+        let device_name = subject.device.name.clone();
+        Ok(Issued { certificate, device_name, chain, is_capped, enforced })
     }
 }
 

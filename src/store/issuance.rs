@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use entity::{audit_event, blocked_key, certificate, device, intent, issuance_request, person, serial};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::sea_query::{Expr, UnionType};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait};
 
 use super::audit::finished;
 use super::authorities::Authority;
@@ -174,8 +174,7 @@ impl Rows for Asked {
         transaction: &'t Transaction,
     ) -> BoxFuture<'t, Result<Vec<Self::Answer>, StoreError>> {
         Box::pin(async move {
-            let keys = keys_on_record(transaction, all).await?;
-            let blocked = blocked_keys(transaction, all.iter().map(|one| one.key.as_str())).await?;
+            let (keys, blocked) = keys_on_record(transaction, all).await?;
             let mut devices = devices_on_record(transaction, all).await?;
             let (mut requests, mut admitted, mut answers) = (Vec::new(), Vec::new(), Vec::new());
             for one in all {
@@ -246,15 +245,32 @@ async fn blocked_keys(
     Ok(query.into_tuple().all(transaction.connection()).await?.into_iter().collect())
 }
 
-async fn keys_on_record(transaction: &Transaction, all: &[Asked]) -> Result<Vec<KeyOnRecord>, StoreError> {
+/// Which of the requests' keys were certified, and which are known to be in other hands.
+async fn keys_on_record(
+    transaction: &Transaction,
+    all: &[Asked],
+) -> Result<(Vec<KeyOnRecord>, HashSet<String>), StoreError> {
     use certificate::Column;
     let keys: HashSet<_> = all.iter().map(|one| one.key.as_str()).collect();
-    let query = certificate::Entity::find()
+    let blocked = blocked_key::Entity::find()
+        .select_only()
+        .column(blocked_key::Column::SpkiSha256)
+        .expr(Expr::val(None::<String>))
+        .filter(blocked_key::Column::SpkiSha256.is_in(keys.iter().copied()));
+    let mut query = certificate::Entity::find()
         .select_only()
         .columns([Column::SpkiSha256, Column::Lineage])
         .filter(Column::SpkiSha256.is_in(keys));
-    let rows = query.into_tuple::<(String, String)>().all(transaction.connection()).await?;
-    Ok(rows.into_iter().map(|(key, lineage)| KeyOnRecord { key, lineage }).collect())
+    QueryTrait::query(&mut query).union(UnionType::All, blocked.into_query());
+    let rows = query.into_tuple::<(String, Option<String>)>().all(transaction.connection()).await?;
+    let (mut known, mut blocked) = (Vec::new(), HashSet::new());
+    for (key, lineage) in rows {
+        match lineage {
+            Some(lineage) => known.push(KeyOnRecord { key, lineage }),
+            None => drop(blocked.insert(key)),
+        }
+    }
+    Ok((known, blocked))
 }
 
 /// Lineages of a person under a profile that limits them.

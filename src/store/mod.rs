@@ -51,9 +51,10 @@ use sea_orm::{
     RuntimeErr, SqlErr, TransactionTrait,
 };
 
-use crate::domain::{PersonId, Slug, UtcTime};
+use crate::domain::{Fingerprint, PersonId, Slug, UtcTime};
 use issuance::Standing;
 use together::Together;
+use tokens::Bearer;
 use writer::Writer;
 
 /// How long a writer waits for another process's lock on a SQLite file.
@@ -66,6 +67,11 @@ const READER_CACHE: &str = "-16384";
 /// The pages of a write-ahead log (16 MiB) after which they are copied into the database. The last pages of
 /// tables and indexes are written with every commit, and copied once a time.
 const CHECKPOINT_PAGES: &str = "4096";
+/// Shared commits that may be under way at once on PostgreSQL, where one waits for the network and the disk
+/// while another works.
+const COMMITS_AT_ONCE: u32 = 2;
+/// Connections that are left for everything else before shared commits get their own.
+const OTHERS: u32 = 3;
 /// Statements that a connection keeps prepared: those of a shared commit come in many lengths.
 const PREPARED: usize = 512;
 /// A connection that was idle for this long is tried before it is used.
@@ -83,6 +89,7 @@ pub struct Store {
     severed: DatabaseConnection,
     writer: Writer,
     standing: Arc<Together<(PersonId, Slug), Standing>>,
+    bearer: Arc<Together<Fingerprint, Option<Bearer>>>,
 }
 
 /// Why the database did not do it.
@@ -264,27 +271,28 @@ impl Store {
                 #[cfg(feature = "test-util")]
                 severed: severed(sqlite(&url, 1, READER_CACHE)).await?,
                 read,
-                writer: Writer::new(write.clone()),
+                writer: Writer::new(write.clone(), 1),
                 standing: Arc::default(),
+                bearer: Arc::default(),
                 write,
             });
         }
-        let mut options = ConnectOptions::new(url);
-        options
-            .max_connections(max_connections)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_timeout(ACQUIRE_TIMEOUT)
-            .test_before_acquire_if_idle_for(TRY_AFTER)
-            .map_sqlx_postgres_opts(|options| options.statement_cache_capacity(PREPARED))
-            .sqlx_logging(false);
+        // Commits keep to connections of their own, where their statements stay prepared.
+        let lanes = COMMITS_AT_ONCE.min(max_connections.saturating_sub(OTHERS));
+        let shared = postgres(url, max_connections.saturating_sub(lanes));
         #[cfg(feature = "test-util")]
-        let severed = severed(options.clone()).await?;
-        let connection = Database::connect(options).await.map_err(StoreError::Unavailable)?;
+        let severed = severed(shared.clone()).await?;
+        let shared = Database::connect(shared).await.map_err(StoreError::Unavailable)?;
+        let commits = match lanes {
+            0 => shared.clone(),
+            lanes => Database::connect(postgres(url, lanes)).await.map_err(StoreError::Unavailable)?,
+        };
         Ok(Self {
-            read: connection.clone(),
-            writer: Writer::new(connection.clone()),
+            read: shared.clone(),
+            writer: Writer::new(commits, lanes.max(1) as usize),
             standing: Arc::default(),
-            write: connection,
+            bearer: Arc::default(),
+            write: shared,
             #[cfg(feature = "test-util")]
             severed,
         })
@@ -361,6 +369,7 @@ impl Store {
     pub async fn close(self) {
         let _ = self.read.close().await;
         let _ = self.write.close().await;
+        self.writer.close().await;
     }
 
     pub(in crate::store) fn reader(&self) -> &DatabaseConnection {
@@ -419,6 +428,18 @@ fn sqlite(url: &str, connections: u32, cache: &'static str) -> ConnectOptions {
                 .pragma("temp_store", "memory")
                 .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         });
+    options
+}
+
+fn postgres(url: &str, connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire_if_idle_for(TRY_AFTER)
+        .map_sqlx_postgres_opts(|options| options.statement_cache_capacity(PREPARED))
+        .sqlx_logging(false);
     options
 }
 

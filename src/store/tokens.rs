@@ -1,9 +1,13 @@
 //! API tokens. The token itself is not here, only its SHA-256.
 
-use entity::token;
-use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use std::collections::{HashMap, HashSet};
 
+use entity::{person, token};
+use futures_util::FutureExt;
+use sea_orm::sea_query::Expr;
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect};
+
+use super::people::{Person, read_person};
 use super::{Store, StoreError, Transaction, at, named, parse};
 use crate::domain::{Fingerprint, PersonId, Role, TokenId, UtcTime};
 
@@ -28,14 +32,38 @@ pub struct Token {
     pub last_used_at: Option<UtcTime>,
 }
 
+/// A token and whose it is.
+#[derive(Clone, Debug)]
+pub struct Bearer {
+    /// The token.
+    pub token: Token,
+    /// Its owner.
+    pub owner: Person,
+}
+
 impl Store {
-    /// The token with this secret.
+    /// The token with this secret, and its owner; read once for all who ask at the same moment.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn token_by_secret(&self, secret: Fingerprint) -> Result<Option<Token>, StoreError> {
-        let query = token::Entity::find().filter(token::Column::SecretSha256.eq(secret.to_string()));
-        query.one(self.reader()).await?.map(read).transpose()
+    pub async fn bearer(&self, secret: Fingerprint) -> Result<Option<Bearer>, StoreError> {
+        self.bearer.read(secret, |secrets| self.bearers(secrets).boxed()).await
+    }
+
+    async fn bearers(&self, secrets: Vec<Fingerprint>) -> Result<Vec<Option<Bearer>>, StoreError> {
+        let known: HashSet<_> = secrets.iter().map(ToString::to_string).collect();
+        let rows = token::Entity::find().filter(token::Column::SecretSha256.is_in(known));
+        let owner =
+            token::Entity::belongs_to(person::Entity).from(token::Column::PersonId).to(person::Column::Id);
+        let rows = rows.join(JoinType::InnerJoin, owner.into()).select_also(person::Entity);
+        let rows = rows.all(self.reader()).await?;
+        let bearer = |(token, owner): (token::Model, Option<person::Model>)| {
+            let owner = owner.ok_or(StoreError::Missing { what: "owner of the token" })?;
+            let token = read(token)?;
+            Ok((token.secret, Bearer { token, owner: read_person(owner)? }))
+        };
+        let found = rows.into_iter().map(bearer).collect::<Result<HashMap<_, _>, StoreError>>()?;
+        Ok(secrets.iter().map(|secret| found.get(secret).cloned()).collect())
     }
 
     /// The tokens of one person, or of all, by identity, after `after`.

@@ -1,6 +1,6 @@
 //! Group commit: what concurrent callers write becomes one durable commit.
 //!
-//! Callers queue; one task takes everything that is waiting, writes it in one transaction and commits
+//! Callers queue; a task takes everything that is waiting, writes it in one transaction and commits
 //! once. Each write stands or falls alone, and nobody is answered before the commit: what was
 //! acknowledged is durable, and a failed commit is everyone's error. Rows of one kind ([`Rows`]) are
 //! written with one statement for all of them. Where everything can be written anew, it is first tried
@@ -38,14 +38,18 @@ pub(in crate::store) struct Writer(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     database: DatabaseConnection,
+    /// How many commits may be under way at once.
+    lanes: usize,
     queue: Mutex<Queue>,
 }
 
 #[derive(Default)]
 struct Queue {
     groups: VecDeque<Box<dyn Group>>,
-    /// Whether a task is emptying the queue.
-    is_served: bool,
+    /// How many tasks empty the queue.
+    serving: usize,
+    /// How many of them are about to take what waits.
+    taking: usize,
 }
 
 impl std::fmt::Debug for Queue {
@@ -92,8 +96,14 @@ trait Group: Any + Send {
 }
 
 impl Writer {
-    pub(in crate::store) fn new(database: DatabaseConnection) -> Self {
-        Self(Arc::new(Shared { database, queue: Mutex::default() }))
+    /// A queue whose writes become commits, at most `lanes` of them at once.
+    pub(in crate::store) fn new(database: DatabaseConnection, lanes: usize) -> Self {
+        Self(Arc::new(Shared { database, lanes, queue: Mutex::default() }))
+    }
+
+    /// Closes its connections.
+    pub(in crate::store) async fn close(&self) {
+        let _ = self.0.database.clone().close().await;
     }
 
     /// Writes one of a kind together with what others write at this moment.
@@ -136,7 +146,9 @@ impl Writer {
     fn enter(&self, push: impl FnOnce(&mut VecDeque<Box<dyn Group>>)) {
         let mut queue = self.0.queue.lock();
         push(&mut queue.groups);
-        if !std::mem::replace(&mut queue.is_served, true) {
+        if queue.taking == 0 && queue.serving < self.0.lanes {
+            queue.serving += 1;
+            queue.taking += 1;
             // Not the caller's own task: whoever stops waiting must not take others' writes along.
             tokio::spawn(crash::carried(Serving::new(self.0.clone()).serve()));
         }
@@ -147,6 +159,8 @@ impl Writer {
 /// instead of leaving them waiting.
 struct Serving {
     shared: Arc<Shared>,
+    /// Whether it is about to take what waits.
+    is_taking: bool,
     /// Whether the right was given back: from then on the queue may be somebody else's.
     is_over: bool,
 }
@@ -155,15 +169,19 @@ impl Drop for Serving {
     fn drop(&mut self) {
         if !self.is_over {
             let mut queue = self.shared.queue.lock();
-            queue.is_served = false;
-            queue.groups.clear();
+            queue.serving -= 1;
+            queue.taking -= usize::from(self.is_taking);
+            if queue.serving == 0 {
+                queue.groups.clear();
+            }
         }
     }
 }
 
 impl Serving {
+    /// The right that [`Writer::enter`] has counted.
     fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, is_over: false }
+        Self { shared, is_taking: true, is_over: false }
     }
 
     async fn serve(mut self) {
@@ -223,12 +241,21 @@ impl Serving {
         }
     }
 
-    /// Whether anything waits. If not, the right is given back, and the next caller starts a new task.
+    /// Whether anything waits that nobody else is about to take. If not, the right is given back, and
+    /// the next caller starts a new task.
     fn is_wanted(&mut self) -> bool {
         let mut queue = self.shared.queue.lock();
-        queue.is_served = !queue.groups.is_empty();
-        self.is_over = !queue.is_served;
-        queue.is_served
+        if self.is_taking {
+            return true;
+        }
+        if queue.groups.is_empty() || queue.taking > 0 {
+            queue.serving -= 1;
+            self.is_over = true;
+            return false;
+        }
+        queue.taking += 1;
+        self.is_taking = true;
+        true
     }
 
     /// Lets whoever is about to write join: a commit of few costs as much as one of many. Waits for no
@@ -245,8 +272,9 @@ impl Serving {
         }
     }
 
-    fn take(&self) -> VecDeque<Box<dyn Group>> {
+    fn take(&mut self) -> VecDeque<Box<dyn Group>> {
         let mut queue = self.shared.queue.lock();
+        queue.taking -= usize::from(std::mem::take(&mut self.is_taking));
         let most = queue.groups.len().min(MOST);
         let mut taken: VecDeque<_> = queue.groups.drain(..most).collect();
         taken.make_contiguous().sort_by_key(|group| group.rank());
@@ -471,35 +499,71 @@ mod tests {
         }
     }
 
-    fn wait_in(writer: &Writer) -> oneshot::Receiver<Result<(), StoreError>> {
+    fn writer() -> Writer {
+        Writer::new(DatabaseConnection::default(), 2)
+    }
+
+    /// Somebody who waits, and the right that was counted for them if nobody is about to take.
+    fn wait_in(writer: &Writer) -> (oneshot::Receiver<Result<(), StoreError>>, Option<Serving>) {
         let (reply, answer) = oneshot::channel();
         let mut alike = Alike::default();
         alike.push(Nothing, reply);
         let mut queue = writer.0.queue.lock();
         queue.groups.push_back(Box::new(alike));
-        queue.is_served = true;
-        answer
+        let serves = queue.taking == 0 && queue.serving < writer.0.lanes;
+        queue.serving += usize::from(serves);
+        queue.taking += usize::from(serves);
+        (answer, serves.then(|| Serving::new(writer.0.clone())))
+    }
+
+    fn waits(answer: &mut oneshot::Receiver<Result<(), StoreError>>) -> bool {
+        matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Empty))
     }
 
     #[test]
     fn a_task_that_found_nothing_to_do_takes_nobody_along_who_came_meanwhile() {
-        let writer = Writer::new(DatabaseConnection::default());
-        let mut first = Serving::new(writer.0.clone());
+        let writer = writer();
+        let (_, first) = wait_in(&writer);
+        let mut first = first.unwrap();
+        assert!(first.is_wanted());
+        drop(first.take());
         assert!(!first.is_wanted());
-        let mut answer = wait_in(&writer);
+        let (mut answer, second) = wait_in(&writer);
         drop(first);
-        assert!(matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Empty)), "still waits");
-        assert!(writer.0.queue.lock().is_served, "and somebody comes");
+        assert!(waits(&mut answer));
+        assert!(second.unwrap().is_wanted(), "somebody comes");
     }
 
     #[test]
     fn a_task_that_ends_in_the_middle_leaves_nobody_waiting() {
-        let writer = Writer::new(DatabaseConnection::default());
-        let mut answer = wait_in(&writer);
-        let mut only = Serving::new(writer.0.clone());
+        let writer = writer();
+        let (mut answer, only) = wait_in(&writer);
+        let mut only = only.unwrap();
         assert!(only.is_wanted());
         drop(only);
         assert!(matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
-        assert!(!writer.0.queue.lock().is_served);
+        let queue = writer.0.queue.lock();
+        assert_eq!((queue.serving, queue.taking), (0, 0));
+    }
+
+    #[test]
+    fn as_many_tasks_as_lanes_and_one_that_takes_is_enough() {
+        let writer = writer();
+        let (_, first) = wait_in(&writer);
+        let mut first = first.unwrap();
+        let (_, none) = wait_in(&writer);
+        assert!(none.is_none(), "the first has not taken yet");
+        assert_eq!(first.take().len(), 2);
+        let (_, second) = wait_in(&writer);
+        let mut second = second.unwrap();
+        drop(second.take());
+        let (mut answer, third) = wait_in(&writer);
+        assert!(third.is_none(), "both lanes are busy");
+        assert!(first.is_wanted(), "who is ready first takes what waits");
+        assert!(!second.is_wanted());
+        drop(second);
+        assert!(waits(&mut answer), "the other lane is still there");
+        drop(first);
+        assert!(!waits(&mut answer));
     }
 }

@@ -206,7 +206,7 @@ impl Api {
             Some(invitation) => ca.issue_invited(&request, invitation.id, act, call.now).await?,
             None => ca.issue(&request, act, call.now).await?,
         };
-        self.created(&call, issued).await
+        Self::created(&call, issued)
     }
 
     /// One certificate
@@ -262,7 +262,7 @@ impl Api {
         let certificate = self.reach(&call, &serial).await?;
         call.caller()?.reach_renewal(certificate.person, certificate.serial)?;
         let renewed = self.0.ca().renew(certificate.serial, &body.0.csr, call.act()?, call.now).await?;
-        self.created(&call, renewed).await
+        Self::created(&call, renewed)
     }
 }
 
@@ -300,10 +300,12 @@ impl Api {
         Ok(Created::at(location, self.look(row, now, Some(enforced.into())).await?))
     }
 
-    async fn created(&self, call: &Call, issued: Issued) -> Outcome<Created<Certificate>> {
+    fn created(call: &Call, issued: Issued) -> Outcome<Created<Certificate>> {
         call.closed();
         let location = format!("/api/v1/certificates/{}", issued.certificate.serial);
-        let mut shown = self.look(issued.certificate, call.now, Some(issued.enforced.into())).await?;
+        let Issued { certificate, device_name, chain, enforced, .. } = issued;
+        let enforced = Some(enforced.into());
+        let mut shown = show(certificate, device_name, None, chain_pem(&chain), call.now, enforced);
         shown.capped_by_authority = issued.is_capped.then_some(true);
         Ok(Created::at(location, shown))
     }
