@@ -29,11 +29,11 @@ static OURS: LazyLock<[u8; 44]> = LazyLock::new(|| {
 });
 
 fuzz_target!(|bytes: &[u8]| {
-    assert!(!read(bytes), "a hash was guessed");
+    read(bytes);
     if let Ok(text) = std::str::from_utf8(bytes)
         && let Ok(der) = in_path(&format!("{PATH}/{text}"))
     {
-        assert!(!read(&der), "a hash was guessed");
+        read(&der);
     }
     // The same question, put to us.
     let mut ours = bytes.to_vec();
@@ -48,9 +48,8 @@ fuzz_target!(|bytes: &[u8]| {
     read(&ours);
 });
 
-/// Returns whether we were asked.
-fn read(der: &[u8]) -> bool {
-    let Ok(request) = OcspRequest::from_der(der) else { return false };
+fn read(der: &[u8]) {
+    let Ok(request) = OcspRequest::from_der(der) else { return };
     assert!((1..=MAX_SINGLE_REQUESTS).contains(&request.ids().len()));
     assert!(request.nonce().is_none_or(|nonce| (1..=MAX_NONCE_OCTETS).contains(&nonce.len())));
     assert_eq!(request.plain().is_some(), request.ids().len() == 1 && request.nonce().is_none());
@@ -71,5 +70,4 @@ fn read(der: &[u8]) -> bool {
         }
         Err(error) => panic!("{error}"),
     }
-    asked
 }
