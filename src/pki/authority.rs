@@ -3,6 +3,7 @@
 use der::asn1::{AnyRef, BitStringRef, OctetStringRef};
 use der::{Decode, Reader};
 
+use super::chain::{ChainError, read_leaf};
 use super::key_policy::{KeyKind, KeyPolicy, KeyRefused, PublicKey};
 use super::read::{Signed, Tbs};
 use super::{names, oid, pem};
@@ -37,6 +38,8 @@ impl AuthorityCertificate {
         }
         let signed = Signed::from_der(der)?;
         let tbs = Tbs::from_der(signed.body)?;
+        // What is read of it elsewhere must be readable.
+        read_leaf(der)?;
         let only_p256 = KeyPolicy { p256: true, p384: false, ed25519: false, rsa_min_bits: None };
         let public_key = PublicKey::from_spki_der(tbs.spki, &only_p256).map_err(AuthorityError::Key)?;
         debug_assert_eq!(public_key.kind(), KeyKind::P256);
@@ -158,4 +161,33 @@ pub enum AuthorityError {
     /// Authorities of this house sign with ECDSA P-256.
     #[error("the authority's key is not an EC P-256 key")]
     Key(#[source] KeyRefused),
+}
+
+impl From<ChainError> for AuthorityError {
+    fn from(error: ChainError) -> Self {
+        match error {
+            ChainError::TooLong => Self::TooLong,
+            ChainError::Malformed(cause) => Self::Malformed(cause),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::fixtures;
+
+    #[test]
+    fn a_certificate_with_an_extension_that_cannot_be_read_is_no_authoritys() {
+        // id, OCTET STRING and SEQUENCE of authorityKeyIdentifier and extKeyUsage.
+        for id in [[0x55, 0x1d, 0x23], [0x55, 0x1d, 0x25]] {
+            let issuing = fixtures::issuing_under(&fixtures::root());
+            let mut der = issuing.certificate.der().to_vec();
+            let at = der.windows(3).position(|window| window == id).unwrap();
+            let sequence = at + der[at..].iter().position(|octet| *octet == 0x30).unwrap();
+            der[sequence] = 0x01;
+            let refused = AuthorityCertificate::from_der(&der).unwrap_err();
+            assert!(matches!(refused, AuthorityError::Malformed(_)), "{refused:?}");
+        }
+    }
 }
