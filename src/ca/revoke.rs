@@ -1,6 +1,8 @@
 //! Taking certificates back, and giving back those that were only held. The row, the register delta and
 //! the audit event stand or fall together; the answer waits for the edges.
 
+use std::collections::HashMap;
+
 use futures_util::FutureExt;
 
 use super::Ca;
@@ -80,12 +82,10 @@ impl Ca {
         act: &Act,
         now: UtcTime,
     ) -> Result<Revoked, RevokeError> {
-        let own = act.clone();
-        let taken_back = self
-            .0
-            .store
-            .write(move |transaction| take_back_on(transaction, serial, grounds, own, now).boxed());
-        let TakenBack { certificate, count, is_dated } = taken_back.await?;
+        let asked = Revocation { serial, grounds, act: act.clone(), now };
+        let store = &self.0.store;
+        let all = |all| store.write(move |transaction| take_back_all(transaction, all).boxed()).boxed();
+        let TakenBack { certificate, count, is_dated } = self.0.revocations.join(asked, all).await??;
         crash::reach("revoke.after_commit");
         let reason = grounds.reason;
         if count > 0 {
@@ -168,8 +168,18 @@ impl Ca {
     }
 }
 
+/// A revocation that is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Revocation {
+    serial: Serial,
+    grounds: Grounds,
+    act: Act,
+    now: UtcTime,
+}
+
 /// What a revocation changed.
-struct TakenBack {
+#[derive(Debug)]
+pub(super) struct TakenBack {
     certificate: Certificate,
     /// How many certificates went.
     count: usize,
@@ -177,51 +187,100 @@ struct TakenBack {
     is_dated: bool,
 }
 
-/// Revokes a certificate, and with its key whatever shares it, and closes the act.
-async fn take_back_on(
+/// Carries out what is asked for at the same moment, one after the other, and closes the acts of what is
+/// not refused. An error is everyone's: then nothing of it stands.
+async fn take_back_all(
     transaction: &Transaction,
-    serial: Serial,
-    grounds: Grounds,
-    act: Act,
-    now: UtcTime,
-) -> Result<TakenBack, RevokeError> {
-    let Grounds { reason, invalid_since } = grounds;
+    all: Vec<Revocation>,
+) -> Result<Vec<Result<TakenBack, RevokeError>>, StoreError> {
     // From here to the commit nothing is issued, revoked or released behind our back.
     transaction.lock_register().await?;
-    let certificate = transaction.certificate(serial).await?.ok_or(RevokeError::Missing("certificate"))?;
-    let from = certificate.not_before;
-    if invalid_since.is_some_and(|since| since > now || since < from) {
-        return Err(RevokeError::InvalidSince { from });
+    let serials = all.iter().map(|asked| asked.serial);
+    let mut known = transaction.certificates_by_serial(serials).await?;
+    let (mut deltas, mut answers) = (Vec::new(), Vec::with_capacity(all.len()));
+    for asked in &all {
+        let fresh = match known.get(&asked.serial) {
+            None => Err(RevokeError::Missing("certificate")),
+            Some(certificate) => asked.is_fresh(certificate),
+        };
+        let answer = match fresh {
+            Ok(fresh) => Ok(asked.take_back(transaction, fresh, &mut known, &mut deltas).await?),
+            Err(refused) => Err(refused),
+        };
+        answers.push(answer);
     }
-    let fresh = match certificate.revoked {
-        None | Some((_, RevocationReason::CertificateHold)) => {
-            certificate.revoked.is_none_or(|(_, held)| held != reason)
-        }
-        Some((_, same)) if same == reason => false,
-        Some(_) if reason == RevocationReason::KeyCompromise => true,
-        Some((_, other)) => return Err(RevokeError::AlreadyRevoked(other)),
-    };
-    let mut deltas = Vec::new();
-    if fresh {
-        deltas.push(take_back(transaction, &certificate, reason, now).await?);
-        if reason == RevocationReason::KeyCompromise {
-            deltas.extend(take_back_siblings(transaction, &certificate, now).await?);
-        }
-        transaction.append_changes(&deltas, now).await?;
+    if !deltas.is_empty() {
+        transaction
+            .append_changes(&deltas, all.iter().map(|one| one.now).max().unwrap_or(UtcTime::EPOCH))
+            .await?;
     }
-    let dated = invalid_since.filter(|since| certificate.invalid_since != Some(*since));
-    if let Some(since) = dated {
-        transaction.set_invalid_since(serial, since).await?;
-    }
-    let detail = match deltas.len() {
-        0 => "was revoked before".to_owned(),
-        1 => reason.name().to_owned(),
-        count => format!("{reason}, {count} certificates with the same key"),
-    };
-    transaction.finish_act(&act, Outcome::Succeeded, Some(&detail), now).await?;
-    let certificate = transaction.certificate(serial).await?.unwrap_or(certificate);
+    let ends = all.iter().zip(&answers).filter_map(|(asked, answer)| {
+        let count = answer.as_ref().ok()?.count;
+        Some((&asked.act, asked.detail(count), asked.now))
+    });
+    transaction.succeed_acts(ends.collect()).await?;
     crash::reach("revoke.before_commit");
-    Ok(TakenBack { certificate, count: deltas.len(), is_dated: dated.is_some() })
+    Ok(answers)
+}
+
+impl Revocation {
+    /// Whether it changes anything, if it may be done.
+    fn is_fresh(&self, certificate: &Certificate) -> Result<bool, RevokeError> {
+        let Grounds { reason, invalid_since } = self.grounds;
+        let from = certificate.not_before;
+        if invalid_since.is_some_and(|since| since > self.now || since < from) {
+            return Err(RevokeError::InvalidSince { from });
+        }
+        match certificate.revoked {
+            None => Ok(true),
+            Some((_, RevocationReason::CertificateHold)) => Ok(reason != RevocationReason::CertificateHold),
+            Some((_, same)) if same == reason => Ok(false),
+            Some(_) if reason == RevocationReason::KeyCompromise => Ok(true),
+            Some((_, other)) => Err(RevokeError::AlreadyRevoked(other)),
+        }
+    }
+
+    /// Revokes the certificate if that is new, and with its key whatever shares it. `known` learns of it.
+    async fn take_back(
+        &self,
+        transaction: &Transaction,
+        fresh: bool,
+        known: &mut HashMap<Serial, Certificate>,
+        deltas: &mut Vec<Delta>,
+    ) -> Result<TakenBack, StoreError> {
+        let Self { serial, grounds: Grounds { reason, invalid_since }, now, .. } = *self;
+        let missing = StoreError::Missing { what: "certificate" };
+        let mut certificate = known.get(&serial).cloned().ok_or(missing)?;
+        let before = deltas.len();
+        if fresh {
+            deltas.push(take_back(transaction, &certificate, reason, now).await?);
+            certificate.revoked = Some((certificate.revoked.map_or(now, |(at, _)| at), reason));
+            if reason == RevocationReason::KeyCompromise {
+                deltas.extend(take_back_siblings(transaction, &certificate, now).await?);
+                // Siblings among those that are asked for are not what they were.
+                let others = known.keys().copied().filter(|other| *other != serial);
+                let others = transaction.certificates_by_serial(others.collect::<Vec<_>>()).await?;
+                known.extend(others);
+            }
+        }
+        let dated = invalid_since.filter(|since| certificate.invalid_since != Some(*since));
+        if let Some(since) = dated {
+            transaction.set_invalid_since(serial, since).await?;
+            certificate.invalid_since = Some(since);
+        }
+        known.insert(serial, certificate.clone());
+        Ok(TakenBack { certificate, count: deltas.len() - before, is_dated: dated.is_some() })
+    }
+
+    /// What the audit says of it.
+    fn detail(&self, count: usize) -> String {
+        let reason = self.grounds.reason;
+        match count {
+            0 => "was revoked before".to_owned(),
+            1 => reason.name().to_owned(),
+            count => format!("{reason}, {count} certificates with the same key"),
+        }
+    }
 }
 
 /// Revokes one certificate in a transaction that holds the register. It keeps the time of its first

@@ -230,6 +230,20 @@ impl Transaction {
         audit_event::Entity::insert(row).exec_without_returning(self.connection()).await?;
         Ok(())
     }
+
+    /// Closes acts as succeeded, each with its detail and time.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn succeed_acts(&self, ends: Vec<(&Act, String, UtcTime)>) -> Result<(), StoreError> {
+        if ends.is_empty() {
+            return Ok(());
+        }
+        let rows =
+            ends.iter().map(|(act, detail, now)| finished(act, Outcome::Succeeded, Some(detail), *now));
+        audit_event::Entity::insert_many(rows).exec_without_returning(self.connection()).await?;
+        Ok(())
+    }
 }
 
 /// An event that is written together with those of others.

@@ -92,7 +92,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn standing(&self, person: PersonId, profile: &Slug) -> Result<Standing, StoreError> {
         let all = |keys| self.standings(keys).boxed();
-        self.standing.read((person, profile.clone()), all).await
+        self.standing.join((person, profile.clone()), all).await
     }
 
     async fn standings(&self, keys: Vec<(PersonId, Slug)>) -> Result<Vec<Standing>, StoreError> {

@@ -34,7 +34,7 @@ pub mod rollover;
 pub mod sessions;
 pub mod settings;
 pub mod setup;
-mod together;
+pub(crate) mod together;
 pub mod tokens;
 mod writer;
 

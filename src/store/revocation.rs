@@ -1,5 +1,7 @@
 //! What taking certificates back and giving them back does to rows, and what rows say of a serial.
 
+use std::collections::{HashMap, HashSet};
+
 use entity::{blocked_key, certificate, crl_head, intent, internal_certificate};
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{
@@ -86,6 +88,20 @@ impl Transaction {
     pub async fn certificate(&self, serial: Serial) -> Result<Option<Certificate>, StoreError> {
         let row = certificate::Entity::find_by_id(serial.to_string()).one(self.connection()).await?;
         row.map(read).transpose()
+    }
+
+    /// Those of these certificates that are on record, as this transaction sees them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn certificates_by_serial(
+        &self,
+        serials: impl IntoIterator<Item = Serial> + Send,
+    ) -> Result<HashMap<Serial, Certificate>, StoreError> {
+        let serials: HashSet<_> = serials.into_iter().map(|serial| serial.to_string()).collect();
+        let rows = certificate::Entity::find().filter(certificate::Column::Serial.is_in(serials));
+        let rows = rows.all(self.connection()).await?.into_iter();
+        rows.map(|row| read(row).map(|certificate| (certificate.serial, certificate))).collect()
     }
 
     /// Whether this key is known to be in other hands, as this transaction sees it.

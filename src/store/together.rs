@@ -1,5 +1,5 @@
-//! Reads that are asked for at the same moment, done as one. What a caller learns was read after it
-//! asked: nothing is kept.
+//! What is asked for at the same moment, done as one. What a caller learns was done after it asked:
+//! nothing is kept.
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -7,14 +7,14 @@ use tokio::sync::oneshot;
 
 use super::StoreError;
 
-/// Who waits for the next read.
+/// Who waits for the next turn.
 type Waiting<K, V> = Vec<(K, oneshot::Sender<Result<V, StoreError>>)>;
 
-/// Joins reads by keys.
+/// Joins what concurrent callers ask for.
 #[derive(Debug)]
-pub(in crate::store) struct Together<K, V> {
+pub(crate) struct Together<K, V> {
     waiting: Mutex<Waiting<K, V>>,
-    /// Held by the one that reads, for everybody who waits.
+    /// Held by the one that does it, for everybody who waits.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -25,11 +25,12 @@ impl<K, V> Default for Together<K, V> {
 }
 
 impl<K: Clone, V> Together<K, V> {
-    /// Reads what belongs to `key`, with `all`, which answers for each of its keys in order.
+    /// Asks for `key`, of `all`, which answers for each of its keys in order. A caller that stops waiting
+    /// in its turn makes the others ask again.
     ///
     /// # Errors
     /// What `all` fails with, to everybody who waited for it.
-    pub(in crate::store) async fn read<'s, F>(&self, key: K, all: F) -> Result<V, StoreError>
+    pub(crate) async fn join<'s, F>(&self, key: K, all: F) -> Result<V, StoreError>
     where
         F: Fn(Vec<K>) -> BoxFuture<'s, Result<Vec<V>, StoreError>>,
     {
@@ -40,7 +41,7 @@ impl<K: Clone, V> Together<K, V> {
                 biased;
                 answer = &mut answer => match answer {
                     Ok(answer) => return answer,
-                    // Who read for us was cancelled.
+                    // Who asked for us was cancelled.
                     Err(_) => continue,
                 },
                 turn = self.turn.lock() => turn,
@@ -90,7 +91,7 @@ mod tests {
     #[tokio::test]
     async fn everybody_learns_what_belongs_to_their_own_key() {
         let together = Doubles::default();
-        let all = (0..100).map(|key| together.read(key, doubled));
+        let all = (0..100).map(|key| together.join(key, doubled));
         let answers = futures_util::future::join_all(all).await;
         assert!(answers.into_iter().zip(0..).all(|(answer, key)| answer.unwrap() == key * 2));
     }
@@ -114,7 +115,7 @@ mod tests {
                     }
                     .boxed()
                 };
-                together.read(key, all).await
+                together.join(key, all).await
             })
         };
         let first = read(1);
@@ -136,9 +137,9 @@ mod tests {
     async fn a_reader_that_is_cancelled_leaves_nobody_without_an_answer() {
         let together = Arc::new(Doubles::default());
         let never = |_: Vec<u32>| std::future::pending().boxed();
-        let mut hangs = Box::pin(together.read(1, never));
+        let mut hangs = Box::pin(together.join(1, never));
         assert!(hangs.as_mut().now_or_never().is_none());
-        let mut waits = Box::pin(together.read(2, doubled));
+        let mut waits = Box::pin(together.join(2, doubled));
         assert!(waits.as_mut().now_or_never().is_none());
         drop(hangs);
         assert_eq!(waits.await.unwrap(), 4);
@@ -148,7 +149,7 @@ mod tests {
     async fn an_error_is_everybodys() {
         let together = Doubles::default();
         let fails = |_: Vec<u32>| async { Err(StoreError::Missing { what: "row" }) }.boxed();
-        let answers = futures_util::future::join_all((0..3).map(|key| together.read(key, fails))).await;
+        let answers = futures_util::future::join_all((0..3).map(|key| together.join(key, fails))).await;
         assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Missing { .. }))));
     }
 }

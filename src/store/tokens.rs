@@ -47,7 +47,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn bearer(&self, secret: Fingerprint) -> Result<Option<Bearer>, StoreError> {
-        self.bearer.read(secret, |secrets| self.bearers(secrets).boxed()).await
+        self.bearer.join(secret, |secrets| self.bearers(secrets).boxed()).await
     }
 
     async fn bearers(&self, secrets: Vec<Fingerprint>) -> Result<Vec<Option<Bearer>>, StoreError> {

@@ -35,14 +35,17 @@ export async function rollover({ page, console: base, administrator, look }) {
 
   await go(page, "/authorities/client-issuing-g1", "Orchard House Client Issuing G1");
   await page.getByRole("heading", { name: "Who would break" }).waitFor();
-  await page.getByText(/active certificates of/).waitFor();
+  // How many there are depends on what earlier stories did to the same world.
+  const text = await page.getByText(/active certificates of/).textContent();
+  const counted = Number(/(\d+) active/.exec(text)?.[1]);
   await look("console-authority-retiring");
   const [download] = await Promise.all([page.waitForEvent("download"), button(page, "Download as CSV").click()]);
   const rows = readFileSync(await download.path(), "utf8").trim().split("\r\n");
   assert.equal(rows[0].split(",")[0], "serial");
-  assert.equal(rows.length - 1, 6, "everyone who has an active certificate");
+  assert.equal(rows.length - 1, counted, "everyone who has an active certificate");
+  assert.ok(rows.length > 3);
   await button(page, "Archive…").click();
-  await dialog.getByText("6 active certificates would stop passing").waitFor();
+  await dialog.getByText(`${counted} active certificates would stop passing`).waitFor();
   await dialog.getByLabel("Type client-issuing-g1").fill("client-issuing-g2");
   await dialog.getByRole("button", { name: "Archive", exact: true }).click();
   await dialog.getByText("to say that you mean it").waitFor();
