@@ -218,10 +218,8 @@ async fn issue(inside: &Inside, from: usize, count: usize) -> Result<(Sample, Ve
             let (inside, requests, serials) = (inside.clone(), requests.clone(), serials.clone());
             async move {
                 let now = SystemClock.now();
-                let act = inside
-                    .store
-                    .begin_act(Actor::Person(inside.person), "certificate.issue", None, None, now)
-                    .await?;
+                let actor = Actor::Person(inside.person);
+                let act = Store::act_on_commit(actor, "certificate.issue", None, None, now);
                 let request = IssueRequest {
                     person: inside.person,
                     device: DeviceChoice::New { name: name_of(index) },
@@ -264,7 +262,7 @@ async fn revoke(inside: &Inside, from: usize, count: usize) -> Result<Sample> {
                 let now = SystemClock.now();
                 let serial = serial.ok_or_else(|| anyhow!("was not issued"))?;
                 let actor = Actor::Person(inside.person);
-                let act = inside.store.begin_act(actor, "certificate.revoke", None, None, now).await?;
+                let act = Store::act_on_commit(actor, "certificate.revoke", None, None, now);
                 inside.ca.revoke(serial, "superseded".parse()?, &act, now).await?;
                 Ok(())
             }

@@ -16,6 +16,7 @@ use super::operations::{Access, EST_OPERATIONS, Found, OPERATIONS, Operation, fi
 use super::services::Services;
 use crate::domain::audit::Outcome as ActOutcome;
 use crate::domain::{Actor, Role, UtcTime};
+use crate::store::Store;
 use crate::store::tokens::Bearer;
 use crate::telemetry::TraceContext;
 
@@ -322,7 +323,9 @@ async fn begin_act(
     claim: Option<&Claimed>,
     now: UtcTime,
 ) -> Outcome<Option<OpenAct>> {
-    let act = open_act(services, operation, actor, parameter, request_id, now).await?;
+    // A claim is taken up again by what the audit says of its act, so that act is begun beforehand.
+    let on_commit = claim.is_none() && operation.audited.is_some_and(|audited| audited.on_commit);
+    let act = open_act(services, operation, actor, parameter, request_id, on_commit, now).await?;
     if let (Some(claim), Some(open)) = (claim, &act) {
         claim.tie(services, open.act()).await?;
     }
@@ -335,6 +338,7 @@ async fn open_act(
     actor: Actor,
     parameter: Option<String>,
     request_id: String,
+    on_commit: bool,
     now: UtcTime,
 ) -> Outcome<Option<OpenAct>> {
     let Some(audited) = operation.audited else { return Ok(None) };
@@ -343,6 +347,10 @@ async fn open_act(
         id.len() <= 253 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
     };
     let object = audited.object.and_then(|kind| parameter.filter(tidy).map(|id| (kind, id)));
+    if on_commit {
+        let act = Store::act_on_commit(actor, audited.action, object, Some(request_id), now);
+        return Ok(Some(OpenAct::new(act)));
+    }
     let begun = services.store().begin_act(actor, audited.action, object, Some(request_id), now).await;
     let act = begun.map_err(|error| Problem::unavailable(&error))?;
     Ok(Some(OpenAct::new(act)))

@@ -36,6 +36,9 @@ pub struct Audited {
     pub action: &'static str,
     /// The kind of object that the path names, if it names one.
     pub object: Option<&'static str>,
+    /// Whether the first commit of the operation holds its whole effect or its intent, so that the
+    /// `started` event can be part of it instead of a commit of its own before.
+    pub on_commit: bool,
 }
 
 /// One operation.
@@ -119,27 +122,32 @@ fn matches(template: &str, path: &str) -> Option<Option<String>> {
 
 macro_rules! operations {
     ($table:ident $prefix:literal $($method:ident $path:literal $id:ident $access:ident
-        $(audit($action:literal $(, $object:literal)?))? $(budget($budget:ident))? $(secret($secret:literal))? $(by($certificate:ident))?;)+) => {
+        $(audit($action:literal $(, $object:literal)?))? $(started($commit:ident))? $(budget($budget:ident))? $(secret($secret:literal))? $(by($certificate:ident))?;)+) => {
         /// The operations below this prefix.
         pub static $table: &[Operation] = &[$(Operation {
             id: stringify!($id),
             method: Method::$method,
             path: concat!($prefix, $path),
             access: Access::$access,
-            audited: operations!(@audit $($action $(, $object)?)?),
+            audited: operations!(@audit [$($commit)?] $($action $(, $object)?)?),
             budget: operations!(@some $(Budget::$budget)?),
             secret: operations!(@some $($secret)?),
             by_certificate: operations!(@by $($certificate)?),
         }),+];
     };
+    (@on) => { false };
+    (@on on_commit) => { true };
     (@by) => { false };
     (@by certificate) => { true };
     (@some) => { None };
     (@some $value:expr) => { Some($value) };
-    (@audit) => { None };
-    (@audit $action:literal) => { Some(Audited { action: $action, object: None }) };
-    (@audit $action:literal, $object:literal) => {
-        Some(Audited { action: $action, object: Some($object) })
+    (@audit []) => { None };
+    (@audit [$($commit:ident)?] $action:literal $(, $object:literal)?) => {
+        Some(Audited {
+            action: $action,
+            object: operations!(@some $($object)?),
+            on_commit: operations!(@on $($commit)?),
+        })
     };
 }
 
@@ -170,11 +178,11 @@ operations! { OPERATIONS "/api/v1"
     DELETE "/invitations/{id}" revokeInvitation Administrator audit("invitation.revoke", "invitation");
 
     GET "/certificates" listCertificates Enrolment;
-    POST "/certificates" issueCertificate Enrolment audit("certificate.issue");
+    POST "/certificates" issueCertificate Enrolment audit("certificate.issue") started(on_commit);
     GET "/certificates/{serial}" getCertificate Enrolment;
-    POST "/certificates/{serial}/revocation" revokeCertificate Member audit("certificate.revoke", "certificate");
+    POST "/certificates/{serial}/revocation" revokeCertificate Member audit("certificate.revoke", "certificate") started(on_commit);
     POST "/certificates/{serial}/release" releaseCertificate Administrator audit("certificate.release", "certificate");
-    POST "/certificates/{serial}/renewal" renewCertificate Member audit("certificate.renew", "certificate") by(certificate);
+    POST "/certificates/{serial}/renewal" renewCertificate Member audit("certificate.renew", "certificate") started(on_commit) by(certificate);
 
     GET "/authorities" listAuthorities Enrolment;
     GET "/authorities/{name}" getAuthority Enrolment;
@@ -243,8 +251,8 @@ operations! { OPERATIONS "/api/v1"
 operations! { EST_OPERATIONS "/.well-known/est"
     GET "/cacerts" estCaCerts Public;
     GET "/csrattrs" estCsrAttrs Public;
-    POST "/simpleenroll" estSimpleEnroll Public audit("certificate.issue") budget(Acceptance);
-    POST "/simplereenroll" estSimpleReenroll Member audit("certificate.renew") budget(Renewal) by(certificate);
+    POST "/simpleenroll" estSimpleEnroll Public audit("certificate.issue") started(on_commit) budget(Acceptance);
+    POST "/simplereenroll" estSimpleReenroll Member audit("certificate.renew") started(on_commit) budget(Renewal) by(certificate);
 }
 
 #[cfg(test)]

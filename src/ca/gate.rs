@@ -159,7 +159,7 @@ impl Ca {
             dns_names: order.dns_names,
         };
         let intent = prepared.as_ref().ok().map(|prepared| intent(authority, prepared, purpose, now));
-        question.put_on_record(store, intent, &act.actor, now).await?;
+        question.put_on_record(store, intent, act, now).await?;
         let prepared = prepared?;
 
         let (not_before, not_after) = (prepared.not_before(), prepared.not_after());
@@ -188,6 +188,7 @@ impl Ca {
         let overlap = order.profile.rules.renewal.overlap_seconds.filter(|_| order.predecessor.is_some());
         let issuance = Issuance {
             certificate: certificate.clone(),
+            person: order.person.clone(),
             device: order.device_is_new.then(|| order.device.clone()),
             invitation: order.invitation,
             supersede_at: overlap.map(|seconds| now.plus(Duration::from_secs(seconds))),

@@ -20,6 +20,7 @@ mod revoke;
 mod rollover;
 mod server_leaves;
 mod supersede;
+mod taking;
 #[cfg(feature = "test-util")]
 mod witness;
 
@@ -34,7 +35,6 @@ use crate::domain::{AuthorityKind, Entropy, Slug};
 use crate::keys::{KeyId, SealedSigner, SignError, Signer, Vaults};
 use crate::pki::AuthorityCertificate;
 use crate::store::authorities::{Authority, SigningKey};
-use crate::store::together::Together;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::CaMetrics;
 
@@ -70,8 +70,6 @@ struct Inner {
     base_url: String,
     signers: Mutex<HashMap<KeyId, Arc<dyn Signer>>>,
     ocsp: ocsp::Desks,
-    /// Revocations of the same moment are one transaction.
-    revocations: Together<revoke::Revocation, Result<revoke::TakenBack, RevokeError>>,
     #[cfg(feature = "test-util")]
     witness: Arc<Witness>,
     /// Certificates of authorities by their bytes, read once.
@@ -121,7 +119,6 @@ impl Ca {
             base_url,
             signers: Mutex::default(),
             ocsp: ocsp::Desks::default(),
-            revocations: Together::default(),
             issuers: Mutex::default(),
         };
         Self(Arc::new(inner), Arc::default())

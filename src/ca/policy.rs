@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::gate::{GateError, hex};
+use crate::domain::audit::Act;
 use crate::domain::{Actor, Hostname, LineageId, PersonId, UtcTime};
 use crate::pki::profile::{Facts, Requester, Rule, Ruling};
 use crate::pki::{Profile, PublicKey};
@@ -89,7 +90,7 @@ impl Question<'_> {
         &self,
         store: &Store,
         intent: Option<Intent>,
-        actor: &Actor,
+        act: &Act,
         now: UtcTime,
     ) -> Result<(), GateError> {
         let asked = Asked {
@@ -97,8 +98,9 @@ impl Question<'_> {
             profile: self.profile.clone(),
             key: self.key(),
             lineage: self.lineage,
-            known: self.known(actor),
+            known: self.known(&act.actor),
             intent,
+            act: act.clone(),
             now,
         };
         match store.judge_and_record(asked).await? {

@@ -1,16 +1,13 @@
 //! Taking certificates back, and giving back those that were only held. The row, the register delta and
 //! the audit event stand or fall together; the answer waits for the edges.
 
-use std::collections::HashMap;
-
-use futures_util::FutureExt;
-
 use super::Ca;
+use super::taking::{Revocation, TakenBack, Taking};
 use crate::crash;
 use crate::domain::audit::{Act, Outcome};
 use crate::domain::{Delta, DeviceId, Enforced, RevocationReason, Serial, UtcTime};
+use crate::store::StoreError;
 use crate::store::certificates::Certificate;
-use crate::store::{StoreError, Transaction};
 
 /// Why a certificate is taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,9 +80,7 @@ impl Ca {
         now: UtcTime,
     ) -> Result<Revoked, RevokeError> {
         let asked = Revocation { serial, grounds, act: act.clone(), now };
-        let store = &self.0.store;
-        let all = |all| store.write(move |transaction| take_back_all(transaction, all).boxed()).boxed();
-        let TakenBack { certificate, count, is_dated } = self.0.revocations.join(asked, all).await??;
+        let TakenBack { certificate, count, is_dated } = self.0.store.add(asked).await??;
         crash::reach("revoke.after_commit");
         let reason = grounds.reason;
         if count > 0 {
@@ -136,29 +131,21 @@ impl Ca {
     ) -> Result<Enforced, RevokeError> {
         self.0.store.device(device).await?.ok_or(RevokeError::Missing("device"))?;
         let transaction = self.0.store.begin().await?;
-        transaction.lock_register().await?;
-        let mut deltas = Vec::new();
+        let mut taking = Taking::begin(&transaction).await?;
         for found in transaction.revocable_certificates_of(device, now).await? {
             // One with the same key may have taken it along.
-            let certificate = transaction.certificate(found.serial).await?.unwrap_or(found);
-            let (hold, final_already) = match certificate.revoked {
-                None => (false, false),
-                Some((_, held)) => (held == RevocationReason::CertificateHold, held == reason),
-            };
-            if final_already || (certificate.revoked.is_some() && !hold) {
-                continue;
-            }
-            deltas.push(take_back(&transaction, &certificate, reason, now).await?);
-            if reason == RevocationReason::KeyCompromise {
-                deltas.extend(take_back_siblings(&transaction, &certificate, now).await?);
+            let serial = found.serial;
+            let revoked = taking.known(found).revoked;
+            if revoked.is_none_or(|(_, held)| held == RevocationReason::CertificateHold && held != reason) {
+                taking.take(serial, reason, now).await?;
             }
         }
-        transaction.append_changes(&deltas, now).await?;
-        let detail = format!("{} certificates, {reason}", deltas.len());
-        transaction.finish_act(act, Outcome::Succeeded, Some(&detail), now).await?;
+        let count = taking.count();
+        let detail = format!("{count} certificates, {reason}");
+        taking.write(vec![(act, detail, now)], now).await?;
         transaction.commit().await?;
-        self.count_revocations(reason, deltas.len());
-        tracing::info!(device.id = %device, count = deltas.len(), reason = %reason, "Revoked a device");
+        self.count_revocations(reason, count);
+        tracing::info!(device.id = %device, count, reason = %reason, "Revoked a device");
         Ok(self.after_revocation().await)
     }
 
@@ -166,150 +153,4 @@ impl Ca {
         self.0.publish_crls.wake();
         self.0.enforce.bring_up_to_date().await
     }
-}
-
-/// A revocation that is asked for.
-#[derive(Clone, Debug)]
-pub(super) struct Revocation {
-    serial: Serial,
-    grounds: Grounds,
-    act: Act,
-    now: UtcTime,
-}
-
-/// What a revocation changed.
-#[derive(Debug)]
-pub(super) struct TakenBack {
-    certificate: Certificate,
-    /// How many certificates went.
-    count: usize,
-    /// Whether it learned since when its key is not trusted.
-    is_dated: bool,
-}
-
-/// Carries out what is asked for at the same moment, one after the other, and closes the acts of what is
-/// not refused. An error is everyone's: then nothing of it stands.
-async fn take_back_all(
-    transaction: &Transaction,
-    all: Vec<Revocation>,
-) -> Result<Vec<Result<TakenBack, RevokeError>>, StoreError> {
-    // From here to the commit nothing is issued, revoked or released behind our back.
-    transaction.lock_register().await?;
-    let serials = all.iter().map(|asked| asked.serial);
-    let mut known = transaction.certificates_by_serial(serials).await?;
-    let (mut deltas, mut answers) = (Vec::new(), Vec::with_capacity(all.len()));
-    for asked in &all {
-        let fresh = match known.get(&asked.serial) {
-            None => Err(RevokeError::Missing("certificate")),
-            Some(certificate) => asked.is_fresh(certificate),
-        };
-        let answer = match fresh {
-            Ok(fresh) => Ok(asked.take_back(transaction, fresh, &mut known, &mut deltas).await?),
-            Err(refused) => Err(refused),
-        };
-        answers.push(answer);
-    }
-    if !deltas.is_empty() {
-        transaction
-            .append_changes(&deltas, all.iter().map(|one| one.now).max().unwrap_or(UtcTime::EPOCH))
-            .await?;
-    }
-    let ends = all.iter().zip(&answers).filter_map(|(asked, answer)| {
-        let count = answer.as_ref().ok()?.count;
-        Some((&asked.act, asked.detail(count), asked.now))
-    });
-    transaction.succeed_acts(ends.collect()).await?;
-    crash::reach("revoke.before_commit");
-    Ok(answers)
-}
-
-impl Revocation {
-    /// Whether it changes anything, if it may be done.
-    fn is_fresh(&self, certificate: &Certificate) -> Result<bool, RevokeError> {
-        let Grounds { reason, invalid_since } = self.grounds;
-        let from = certificate.not_before;
-        if invalid_since.is_some_and(|since| since > self.now || since < from) {
-            return Err(RevokeError::InvalidSince { from });
-        }
-        match certificate.revoked {
-            None => Ok(true),
-            Some((_, RevocationReason::CertificateHold)) => Ok(reason != RevocationReason::CertificateHold),
-            Some((_, same)) if same == reason => Ok(false),
-            Some(_) if reason == RevocationReason::KeyCompromise => Ok(true),
-            Some((_, other)) => Err(RevokeError::AlreadyRevoked(other)),
-        }
-    }
-
-    /// Revokes the certificate if that is new, and with its key whatever shares it. `known` learns of it.
-    async fn take_back(
-        &self,
-        transaction: &Transaction,
-        fresh: bool,
-        known: &mut HashMap<Serial, Certificate>,
-        deltas: &mut Vec<Delta>,
-    ) -> Result<TakenBack, StoreError> {
-        let Self { serial, grounds: Grounds { reason, invalid_since }, now, .. } = *self;
-        let missing = StoreError::Missing { what: "certificate" };
-        let mut certificate = known.get(&serial).cloned().ok_or(missing)?;
-        let before = deltas.len();
-        if fresh {
-            deltas.push(take_back(transaction, &certificate, reason, now).await?);
-            certificate.revoked = Some((certificate.revoked.map_or(now, |(at, _)| at), reason));
-            if reason == RevocationReason::KeyCompromise {
-                deltas.extend(take_back_siblings(transaction, &certificate, now).await?);
-                // Siblings among those that are asked for are not what they were.
-                let others = known.keys().copied().filter(|other| *other != serial);
-                let others = transaction.certificates_by_serial(others.collect::<Vec<_>>()).await?;
-                known.extend(others);
-            }
-        }
-        let dated = invalid_since.filter(|since| certificate.invalid_since != Some(*since));
-        if let Some(since) = dated {
-            transaction.set_invalid_since(serial, since).await?;
-            certificate.invalid_since = Some(since);
-        }
-        known.insert(serial, certificate.clone());
-        Ok(TakenBack { certificate, count: deltas.len() - before, is_dated: dated.is_some() })
-    }
-
-    /// What the audit says of it.
-    fn detail(&self, count: usize) -> String {
-        let reason = self.grounds.reason;
-        match count {
-            0 => "was revoked before".to_owned(),
-            1 => reason.name().to_owned(),
-            count => format!("{reason}, {count} certificates with the same key"),
-        }
-    }
-}
-
-/// Revokes one certificate in a transaction that holds the register. It keeps the time of its first
-/// revocation: since then it has not passed.
-async fn take_back(
-    transaction: &Transaction,
-    certificate: &Certificate,
-    reason: RevocationReason,
-    now: UtcTime,
-) -> Result<Delta, StoreError> {
-    let before = certificate.revoked.map(|(_, reason)| reason);
-    transaction.revoke_certificate(certificate.serial, before, reason, now).await?;
-    let at = certificate.revoked.map_or(now, |(at, _)| at);
-    Ok(Delta::Revoked { fingerprint: certificate.fingerprint, at, reason })
-}
-
-/// Revokes for keyCompromise whatever else has the key of this certificate.
-async fn take_back_siblings(
-    transaction: &Transaction,
-    certificate: &Certificate,
-    now: UtcTime,
-) -> Result<Vec<Delta>, StoreError> {
-    let reason = RevocationReason::KeyCompromise;
-    let mut deltas = Vec::new();
-    for sibling in transaction.certificates_with_key(&certificate.spki_sha256).await? {
-        let done = sibling.revoked.is_some_and(|(_, known)| known == reason);
-        if sibling.serial != certificate.serial && !done {
-            deltas.push(take_back(transaction, &sibling, reason, now).await?);
-        }
-    }
-    Ok(deltas)
 }

@@ -1,8 +1,12 @@
 //! The shape of an audit event. Two events an act, never an update.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::actor::Actor;
 use super::id::AuditEventId;
 use super::serial::Serial;
+use super::time::UtcTime;
 
 /// How an act ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,38 @@ pub struct Act {
     pub object: Option<(&'static str, String)>,
     /// The request that asked for it, equal to the trace id.
     pub request_id: Option<String>,
+    /// Set while its `started` event may not be on record: it is committed together with the first thing
+    /// that is done under the act.
+    pub unopened: Option<Unopened>,
+}
+
+/// When an act began whose `started` event is still to be written. Clones of the act share it.
+#[derive(Clone, Debug)]
+pub struct Unopened {
+    began: UtcTime,
+    is_on_record: Arc<AtomicBool>,
+}
+
+impl Unopened {
+    /// It began then, and nothing of it is on record.
+    pub fn new(began: UtcTime) -> Self {
+        Self { began, is_on_record: Arc::default() }
+    }
+}
+
+impl Act {
+    /// When it began, if its `started` event is not known to be on record.
+    pub fn owes_start(&self) -> Option<UtcTime> {
+        let unopened = self.unopened.as_ref()?;
+        (!unopened.is_on_record.load(Ordering::Acquire)).then_some(unopened.began)
+    }
+
+    /// Notes that its `started` event is durable.
+    pub fn is_on_record(&self) {
+        if let Some(unopened) = &self.unopened {
+            unopened.is_on_record.store(true, Ordering::Release);
+        }
+    }
 }
 
 /// What the audit says of an act that issued a certificate.

@@ -4,11 +4,13 @@ use entity::audit_event;
 use futures_util::future::BoxFuture;
 #[cfg(feature = "test-util")]
 use sea_orm::ConnectionTrait;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 
+use super::script::Script;
 use super::writer::Rows;
 use super::{Store, StoreError, Transaction};
-use crate::domain::audit::{Act, Outcome};
+use crate::domain::audit::{Act, Outcome, Unopened};
 use crate::domain::{Actor, AuditEventId, UtcTime};
 
 /// How far back open acts are looked for.
@@ -40,9 +42,22 @@ impl Store {
         request_id: Option<String>,
         now: UtcTime,
     ) -> Result<Act, StoreError> {
-        let act = Act { started: AuditEventId::new(), actor, action, object, request_id };
-        self.writer.add(Event(event(&act, act.started, "started", None, None, now))).await?;
+        let act = Act { started: AuditEventId::new(), actor, action, object, request_id, unopened: None };
+        self.writer.add(Events(vec![started(&act, now)])).await?;
         Ok(act)
+    }
+
+    /// As [`Self::begin_act`], of an act whose first commit is the one that holds its effect, or says
+    /// that there is none: its `started` event is written there, and a crash before leaves nothing of it.
+    pub fn act_on_commit(
+        actor: Actor,
+        action: &'static str,
+        object: Option<(&'static str, String)>,
+        request_id: Option<String>,
+        now: UtcTime,
+    ) -> Act {
+        let unopened = Some(Unopened::new(now));
+        Act { started: AuditEventId::new(), actor, action, object, request_id, unopened }
     }
 
     /// Closes an act outside a transaction, for outcomes that left no other trace.
@@ -56,7 +71,7 @@ impl Store {
         detail: Option<&str>,
         now: UtcTime,
     ) -> Result<(), StoreError> {
-        self.writer.add(Event(finished(act, outcome, detail, now))).await
+        self.writer.add(Events(ending(act, outcome, detail, now).collect())).await
     }
 
     /// When the newest act was recorded: no later act may happen before it.
@@ -226,30 +241,16 @@ impl Transaction {
         detail: Option<&str>,
         now: UtcTime,
     ) -> Result<(), StoreError> {
-        let row = finished(act, outcome, detail, now);
-        audit_event::Entity::insert(row).exec_without_returning(self.connection()).await?;
-        Ok(())
-    }
-
-    /// Closes acts as succeeded, each with its detail and time.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn succeed_acts(&self, ends: Vec<(&Act, String, UtcTime)>) -> Result<(), StoreError> {
-        if ends.is_empty() {
-            return Ok(());
-        }
-        let rows =
-            ends.iter().map(|(act, detail, now)| finished(act, Outcome::Succeeded, Some(detail), *now));
-        audit_event::Entity::insert_many(rows).exec_without_returning(self.connection()).await?;
-        Ok(())
+        let mut script = Script::default();
+        add_events(&mut script, ending(act, outcome, detail, now));
+        Ok(script.run(self).await?)
     }
 }
 
-/// An event that is written together with those of others.
-struct Event(audit_event::ActiveModel);
+/// Events of an act that are written together with those of others.
+struct Events(Vec<audit_event::ActiveModel>);
 
-impl Rows for Event {
+impl Rows for Events {
     type Answer = ();
 
     fn write<'t>(
@@ -257,20 +258,46 @@ impl Rows for Event {
         transaction: &'t Transaction,
     ) -> BoxFuture<'t, Result<Vec<()>, StoreError>> {
         Box::pin(async move {
-            let rows = all.iter().map(|event| event.0.clone());
-            audit_event::Entity::insert_many(rows).exec_without_returning(transaction.connection()).await?;
+            let mut script = Script::default();
+            add_events(&mut script, all.iter().flat_map(|events| events.0.iter().cloned()));
+            script.run(transaction).await?;
             Ok(vec![(); all.len()])
         })
     }
 }
 
-pub(in crate::store) fn finished(
+/// Adds events to what is about to be written. A `started` event may be there already, if the answer to
+/// the commit that wrote it was lost.
+pub(in crate::store) fn add_events(
+    script: &mut Script,
+    rows: impl IntoIterator<Item = audit_event::ActiveModel>,
+) {
+    let rows: Vec<_> = rows.into_iter().collect();
+    if !rows.is_empty() {
+        let mut insert = audit_event::Entity::insert_many(rows).into_query();
+        insert.on_conflict(OnConflict::column(audit_event::Column::Id).do_nothing().to_owned());
+        script.insert_by(insert);
+    }
+}
+
+/// The events with which an act ends: the `finished` one, and before it the `started` one if it is owed.
+pub(in crate::store) fn ending(
     act: &Act,
     outcome: Outcome,
     detail: Option<&str>,
     now: UtcTime,
-) -> audit_event::ActiveModel {
-    event(act, AuditEventId::new(), "finished", Some(outcome), detail, now)
+) -> impl Iterator<Item = audit_event::ActiveModel> + use<> {
+    let finished = event(act, AuditEventId::new(), "finished", Some(outcome), detail, now);
+    owed_start(act).into_iter().chain([finished])
+}
+
+/// The `started` event of an act, if it is not known to be on record.
+pub(in crate::store) fn owed_start(act: &Act) -> Option<audit_event::ActiveModel> {
+    act.owes_start().map(|began| started(act, began))
+}
+
+fn started(act: &Act, began: UtcTime) -> audit_event::ActiveModel {
+    event(act, act.started, "started", None, None, began)
 }
 
 fn event(

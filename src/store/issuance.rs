@@ -2,19 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use entity::{audit_event, blocked_key, certificate, device, intent, issuance_request, person, serial};
+use entity::{authority, blocked_key, certificate, intent, person, serial};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sea_orm::sea_query::{Expr, UnionType};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait, SelectGetableTuple,
+    Selector,
+};
 
-use super::audit::finished;
+use super::audit::{add_events, ending, owed_start};
 use super::authorities::Authority;
 use super::certificates::{Certificate, Intent, IntentOutcome, certificate_row, intent_row};
 use super::people::{Device, Person, device_row, read_person};
 use super::profiles::{IssuanceRequest, request_row};
+use super::register::add_changes;
+use super::script::Script;
 use super::writer::Rows;
-use super::{Store, StoreError, Transaction};
+use super::{Store, StoreError, Transaction, named};
 use crate::crash;
 use crate::domain::audit::{self, Act, Outcome};
 use crate::domain::{AuthorityKind, AuthorityState, Delta, InvitationId, LineageId, PersonId, Slug, UtcTime};
@@ -36,6 +41,8 @@ pub struct Asked {
     pub known: Facts,
     /// What is recorded if the rules admit it; `None` if it could not be prepared.
     pub intent: Option<Intent>,
+    /// The act; its `started` event is committed here, if it was not before.
+    pub act: Act,
     /// When.
     pub now: UtcTime,
 }
@@ -45,6 +52,8 @@ pub struct Asked {
 pub struct Issuance {
     /// The certificate.
     pub certificate: Certificate,
+    /// For whom, as they were when it was made.
+    pub person: Person,
     /// Its device, if it is new.
     pub device: Option<Device>,
     /// The invitation that it uses up, if it is somebody's first by one.
@@ -122,7 +131,10 @@ impl Store {
     /// # Errors
     /// As [`Self::put_on_record`].
     pub async fn judge_and_record(&self, asked: Asked) -> Result<Option<Ruling>, StoreError> {
-        self.writer.add(asked).await
+        let act = asked.act.clone();
+        let ruling = self.writer.add(asked).await?;
+        act.is_on_record();
+        Ok(ruling)
     }
 
     /// Stores a signed certificate with its device, its register change and the end of its act, durably,
@@ -143,27 +155,28 @@ impl Rows for Intent {
         transaction: &'t Transaction,
     ) -> BoxFuture<'t, Result<Vec<()>, StoreError>> {
         Box::pin(async move {
-            record_intents(transaction, all.iter()).await?;
+            let mut script = Script::default();
+            add_intents(&mut script, all.iter());
+            run_with_serials(script, transaction).await?;
             Ok(vec![(); all.len()])
         })
     }
 }
 
 /// Takes the serials and records the intents.
-async fn record_intents<'a>(
-    transaction: &Transaction,
-    intents: impl Iterator<Item = &'a Intent> + Clone,
-) -> Result<(), StoreError> {
-    let connection = transaction.connection();
-    let serials = intents.clone().map(|intent| serial::ActiveModel {
+fn add_intents<'a>(script: &mut Script, intents: impl Iterator<Item = &'a Intent> + Clone) {
+    script.insert(intents.clone().map(|intent| serial::ActiveModel {
         serial: Set(intent.serial.to_string()),
         purpose: Set(intent.purpose.name().to_owned()),
         reserved_at: Set(intent.created_at.as_unix()),
-    });
-    let reserved = serial::Entity::insert_many(serials).exec_without_returning(connection).await;
-    reserved.map_err(|error| StoreError::unique(error, "the serial number"))?;
-    intent::Entity::insert_many(intents.map(intent_row)).exec_without_returning(connection).await?;
-    Ok(())
+    }));
+    script.insert(intents.map(intent_row));
+}
+
+/// Runs what takes serials: nothing else in it can be there before.
+async fn run_with_serials(script: Script, transaction: &Transaction) -> Result<(), StoreError> {
+    let done = script.run(transaction).await;
+    done.map_err(|error| StoreError::unique(error, "the serial number"))
 }
 
 impl Rows for Asked {
@@ -191,11 +204,11 @@ impl Rows for Asked {
                 admitted.extend(one.intent.as_ref().filter(|_| refused.is_none()));
                 answers.push(refused);
             }
-            let requests = issuance_request::Entity::insert_many(requests);
-            requests.exec_without_returning(transaction.connection()).await?;
-            if !admitted.is_empty() {
-                record_intents(transaction, admitted.into_iter()).await?;
-            }
+            let mut script = Script::default();
+            add_events(&mut script, all.iter().filter_map(|one| owed_start(&one.act)));
+            script.insert(requests);
+            add_intents(&mut script, admitted.into_iter());
+            run_with_serials(script, transaction).await?;
             Ok(answers)
         })
     }
@@ -231,18 +244,6 @@ impl Asked {
 struct KeyOnRecord {
     key: String,
     lineage: String,
-}
-
-/// Those of the keys that are known to be in other hands.
-async fn blocked_keys(
-    transaction: &Transaction,
-    keys: impl Iterator<Item = &str>,
-) -> Result<HashSet<String>, StoreError> {
-    let query = blocked_key::Entity::find()
-        .select_only()
-        .column(blocked_key::Column::SpkiSha256)
-        .filter(blocked_key::Column::SpkiSha256.is_in(keys.collect::<HashSet<_>>()));
-    Ok(query.into_tuple().all(transaction.connection()).await?.into_iter().collect())
 }
 
 /// Which of the requests' keys were certified, and which are known to be in other hands.
@@ -301,9 +302,9 @@ impl Rows for Issuance {
     ) -> BoxFuture<'t, Result<Vec<Self::Answer>, StoreError>> {
         Box::pin(async move {
             // From here to the commit nobody is disabled and nothing is revoked behind our back.
-            transaction.lock_register().await?;
-            let people = people_in_good_standing(transaction, all).await?;
-            let refusals = refusals(transaction, all, &people).await?;
+            let epoch = transaction.lock_register().await?;
+            let present = Present::read(transaction, all).await?;
+            let refusals = refusals(transaction, all, &present).await?;
             let stored: Vec<&Self> = all
                 .iter()
                 .zip(&refusals)
@@ -319,66 +320,136 @@ impl Rows for Issuance {
                 _ if all.len() > 1 => return Err(StoreError::Conflict { what: "an intent" }),
                 _ => return Ok(vec![Err(NotStored::IntentClosed)]),
             }
-            store_all(transaction, &stored, &people).await?;
+            store_all(transaction, &stored, &present, epoch).await?;
             crash::reach("ca.before_commit");
             Ok(refusals.into_iter().map(|refusal| refusal.map_or(Ok(()), Err)).collect())
         })
     }
 }
 
-/// By id, the people whom the certificates are for, but for those who are disabled.
-async fn people_in_good_standing(
-    transaction: &Transaction,
-    all: &[Issuance],
-) -> Result<HashMap<String, Person>, StoreError> {
-    let ids: HashSet<_> = all.iter().map(|one| one.certificate.person.to_string()).collect();
-    let found = person::Entity::find().filter(person::Column::Id.is_in(ids)).all(transaction.connection());
-    let mut people = HashMap::new();
-    for row in found.await? {
-        let person = read_person(row)?;
-        if !person.disabled {
-            people.insert(person.id.to_string(), person);
-        }
-    }
-    Ok(people)
+/// What certificates that were signed depend on, as the transaction that stores them sees it.
+struct Present {
+    /// By id, the people whom they are for, but for those who are disabled.
+    people: HashMap<String, Person>,
+    /// The authorities that are in force.
+    in_force: HashSet<String>,
+    /// The keys that are known to be in other hands.
+    blocked: HashSet<String>,
+    /// The certificates to be replaced that are not revoked.
+    standing: HashSet<String>,
 }
 
-/// What stands against each, as this transaction sees it.
+impl Present {
+    async fn read(transaction: &Transaction, all: &[Issuance]) -> Result<Self, StoreError> {
+        let mut present = Self {
+            people: HashMap::new(),
+            in_force: HashSet::new(),
+            blocked: HashSet::new(),
+            standing: HashSet::new(),
+        };
+        let mut changed = HashSet::new();
+        let rows = present_rows(all).all(transaction.connection()).await?;
+        for (kind, id, version, state) in rows {
+            match kind {
+                PERSON => {
+                    let version = u64::try_from(version).unwrap_or(0);
+                    let mut known = all.iter().map(|one| &one.person);
+                    match known.find(|known| known.version == version && known.id.to_string() == id) {
+                        Some(known) => drop(present.people.insert(id, known.clone())),
+                        None => drop(changed.insert(id)),
+                    }
+                }
+                AUTHORITY => {
+                    let state = state.unwrap_or_default();
+                    let read = named("an authority's state", &state, AuthorityState::from_name(&state))?;
+                    if read.is_in_force() {
+                        present.in_force.insert(id);
+                    }
+                }
+                BLOCKED => drop(present.blocked.insert(id)),
+                _ => drop(present.standing.insert(id)),
+            }
+        }
+        if !changed.is_empty() {
+            let found = person::Entity::find().filter(person::Column::Id.is_in(changed));
+            for row in found.all(transaction.connection()).await? {
+                let person = read_person(row)?;
+                present.people.insert(person.id.to_string(), person);
+            }
+        }
+        Ok(present)
+    }
+}
+
+/// Kinds of rows in [`present_rows`].
+const PERSON: i32 = 1;
+const AUTHORITY: i32 = 2;
+const BLOCKED: i32 = 3;
+const STANDING: i32 = 4;
+
+/// Kind, id, version, state.
+type PresentRow = (i32, String, i64, Option<String>);
+
+/// Everything that [`Present`] is made of, in one trip.
+fn present_rows(all: &[Issuance]) -> Selector<SelectGetableTuple<PresentRow>> {
+    let of = |pick: fn(&Issuance) -> Option<String>| all.iter().filter_map(pick).collect::<HashSet<_>>();
+    let (no_version, no_state) = (Expr::val(0_i64), Expr::val(None::<String>));
+    let mut query = person::Entity::find()
+        .select_only()
+        .expr(Expr::val(PERSON))
+        .column(person::Column::Id)
+        .column(person::Column::Version)
+        .expr(no_state.clone())
+        .filter(person::Column::Id.is_in(of(|one| Some(one.certificate.person.to_string()))))
+        .filter(person::Column::Disabled.eq(false));
+    let authorities = authority::Entity::find()
+        .select_only()
+        .expr(Expr::val(AUTHORITY))
+        .column(authority::Column::Name)
+        .expr(no_version.clone())
+        .column(authority::Column::State)
+        .filter(authority::Column::Name.is_in(of(|one| Some(one.certificate.authority.to_string()))));
+    let blocked = blocked_key::Entity::find()
+        .select_only()
+        .expr(Expr::val(BLOCKED))
+        .column(blocked_key::Column::SpkiSha256)
+        .expr(no_version.clone())
+        .expr(no_state.clone())
+        .filter(blocked_key::Column::SpkiSha256.is_in(of(|one| Some(one.certificate.spki_sha256.clone()))));
+    let replaced = of(|one| one.certificate.replaces.map(|old| old.to_string()));
+    let parts = QueryTrait::query(&mut query);
+    parts.union(UnionType::All, authorities.into_query()).union(UnionType::All, blocked.into_query());
+    if !replaced.is_empty() {
+        let standing = certificate::Entity::find()
+            .select_only()
+            .expr(Expr::val(STANDING))
+            .column(certificate::Column::Serial)
+            .expr(no_version)
+            .expr(no_state)
+            .filter(certificate::Column::Serial.is_in(replaced))
+            .filter(certificate::Column::RevokedAt.is_null());
+        parts.union(UnionType::All, standing.into_query());
+    }
+    query.into_tuple()
+}
+
+/// What stands against each.
 async fn refusals(
     transaction: &Transaction,
     all: &[Issuance],
-    people: &HashMap<String, Person>,
+    present: &Present,
 ) -> Result<Vec<Option<NotStored>>, StoreError> {
-    let replaced: Vec<_> = all.iter().filter_map(|one| one.certificate.replaces).collect();
-    let mut standing = HashSet::new();
-    if !replaced.is_empty() {
-        let query = certificate::Entity::find()
-            .select_only()
-            .column(certificate::Column::Serial)
-            .filter(certificate::Column::Serial.is_in(replaced.iter().map(ToString::to_string)))
-            .filter(certificate::Column::RevokedAt.is_null());
-        standing.extend(query.into_tuple::<String>().all(transaction.connection()).await?);
-    }
-    let authorities: HashSet<_> = all.iter().map(|one| &one.certificate.authority).collect();
-    let mut in_force = HashSet::new();
-    for authority in authorities {
-        if transaction.authority_state(authority).await?.is_some_and(AuthorityState::is_in_force) {
-            in_force.insert(authority);
-        }
-    }
-    let keys = all.iter().map(|one| one.certificate.spki_sha256.as_str());
-    let blocked = blocked_keys(transaction, keys).await?;
     let invited: Vec<_> = all.iter().filter_map(|one| Some((one.invitation?, one.now))).collect();
     let mut giving = transaction.giving_invitations(&invited).await?;
     let refusal = |one: &Issuance| {
         let Certificate { person, replaces, spki_sha256, authority, .. } = &one.certificate;
-        if !in_force.contains(authority) {
+        if !present.in_force.contains(authority.as_str()) {
             Some(NotStored::AuthorityLeft)
-        } else if replaces.is_some_and(|old| !standing.contains(&old.to_string())) {
+        } else if replaces.is_some_and(|old| !present.standing.contains(&old.to_string())) {
             Some(NotStored::PredecessorRevoked)
-        } else if blocked.contains(spki_sha256) {
+        } else if present.blocked.contains(spki_sha256) {
             Some(NotStored::BlockedKey)
-        } else if !people.contains_key(&person.to_string()) {
+        } else if !present.people.contains_key(&person.to_string()) {
             Some(NotStored::PersonDisabled)
         } else if one.invitation.is_some_and(|invitation| !giving.remove(&invitation)) {
             // Of several in one transaction the first has it.
@@ -404,15 +475,9 @@ async fn close_intents(transaction: &Transaction, stored: &[&Issuance]) -> Resul
 async fn store_all(
     transaction: &Transaction,
     stored: &[&Issuance],
-    people: &HashMap<String, Person>,
+    present: &Present,
+    epoch: u64,
 ) -> Result<(), StoreError> {
-    let connection = transaction.connection();
-    let devices: Vec<_> = stored.iter().filter_map(|one| one.device.as_ref()).map(device_row).collect();
-    if !devices.is_empty() {
-        device::Entity::insert_many(devices).exec_without_returning(connection).await?;
-    }
-    let certificates = stored.iter().map(|one| certificate_row(&one.certificate));
-    certificate::Entity::insert_many(certificates).exec_without_returning(connection).await?;
     for one in stored {
         if let Some(invitation) = one.invitation {
             transaction.use_invitation(invitation, one.now).await?;
@@ -421,17 +486,20 @@ async fn store_all(
             transaction.supersede(one.certificate.lineage, one.certificate.serial, when).await?;
         }
     }
+    let mut script = Script::default();
+    script.insert(stored.iter().filter_map(|one| one.device.as_ref()).map(device_row));
+    script.insert(stored.iter().map(|one| certificate_row(&one.certificate)));
     // Edges must know the person before the certificate.
     let ids: HashSet<_> = stored.iter().map(|one| one.certificate.person.to_string()).collect();
-    let people =
-        people.iter().filter(|(id, _)| ids.contains(*id)).map(|(_, one)| Delta::Person(one.record()));
+    let people = present.people.iter().filter(|(id, _)| ids.contains(*id));
+    let people = people.map(|(_, one)| Delta::Person(one.record()));
     let deltas = people.chain(stored.iter().map(|one| Delta::Certificate(one.certificate.record())));
     let now = stored.iter().map(|one| one.now).max().unwrap_or(UtcTime::EPOCH);
-    transaction.append_changes(&deltas.collect::<Vec<_>>(), now).await?;
-    let events = stored.iter().map(|one| {
+    add_changes(&mut script, epoch, &deltas.collect::<Vec<_>>(), now)?;
+    let events = stored.iter().flat_map(|one| {
         let detail = audit::issued(one.certificate.serial);
-        finished(&one.act, Outcome::Succeeded, Some(&detail), one.now)
+        ending(&one.act, Outcome::Succeeded, Some(&detail), one.now)
     });
-    audit_event::Entity::insert_many(events).exec_without_returning(connection).await?;
-    Ok(())
+    add_events(&mut script, events);
+    Ok(script.run(transaction).await?)
 }

@@ -31,12 +31,13 @@ pub mod profiles;
 pub mod register;
 pub mod revocation;
 pub mod rollover;
+mod script;
 pub mod sessions;
 pub mod settings;
 pub mod setup;
-pub(crate) mod together;
+mod together;
 pub mod tokens;
-mod writer;
+pub(crate) mod writer;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -355,6 +356,15 @@ impl Store {
         F: for<'t> FnOnce(&'t Transaction) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
     {
         self.writer.run(job).await
+    }
+
+    /// Writes one of a kind together with what others write at this moment. It runs to its end though the
+    /// caller stops waiting.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub(crate) async fn add<R: writer::Rows>(&self, row: R) -> Result<R::Answer, StoreError> {
+        self.writer.add(row).await
     }
 
     /// Begins a transaction of one's own, which no other write shares.

@@ -7,22 +7,24 @@ use sea_orm::{
     ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
 };
 
+use super::script::Script;
 use super::{Store, StoreError, Transaction, json, to_json};
 use crate::domain::{Change, Delta, UtcTime};
 
 impl Transaction {
     /// Takes the lock under which register changes are made, until commit. Whoever reads what decides
-    /// over a change takes it first, so that nobody changes it in between.
+    /// over a change takes it first, so that nobody changes it in between. Returns the last epoch.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn lock_register(&self) -> Result<(), StoreError> {
-        register_head::Entity::update_many()
+    pub async fn lock_register(&self) -> Result<u64, StoreError> {
+        let heads = register_head::Entity::update_many()
             .col_expr(register_head::Column::Epoch, Expr::col(register_head::Column::Epoch))
             .filter(register_head::Column::Id.eq(1))
-            .exec(self.connection())
+            .exec_with_returning(self.connection())
             .await?;
-        Ok(())
+        let head = heads.first().ok_or(StoreError::Missing { what: "head of the register" })?;
+        Ok(u64::try_from(head.epoch).unwrap_or(0))
     }
 
     /// Appends changes. The head row is locked until commit, so epochs become visible in order and
@@ -31,29 +33,11 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`].
     pub async fn append_changes(&self, deltas: &[Delta], now: UtcTime) -> Result<u64, StoreError> {
-        let count = i64::try_from(deltas.len()).unwrap_or(i64::MAX);
-        let heads = register_head::Entity::update_many()
-            .col_expr(register_head::Column::Epoch, Expr::col(register_head::Column::Epoch).add(count))
-            .filter(register_head::Column::Id.eq(1))
-            .exec_with_returning(self.connection())
-            .await?;
-        let last = heads.first().map_or(0, |head| head.epoch);
-        let rows = deltas
-            .iter()
-            .zip(last - count + 1..)
-            .map(|(delta, epoch)| {
-                let delta = to_json("a register change", delta)?;
-                Ok(register_change::ActiveModel {
-                    epoch: Set(epoch),
-                    delta: Set(delta),
-                    at: Set(now.as_unix()),
-                })
-            })
-            .collect::<Result<Vec<_>, StoreError>>()?;
-        if !rows.is_empty() {
-            register_change::Entity::insert_many(rows).exec_without_returning(self.connection()).await?;
-        }
-        Ok(u64::try_from(last).unwrap_or(0))
+        let epoch = self.lock_register().await?;
+        let mut script = Script::default();
+        add_changes(&mut script, epoch, deltas, now)?;
+        script.run(self).await?;
+        Ok(epoch + deltas.len() as u64)
     }
 
     /// Moves the head to `epoch` if it is behind: edges know more than this database, which was
@@ -104,6 +88,32 @@ impl Transaction {
             .await?;
         Ok(())
     }
+}
+
+/// Adds changes after `epoch`, the last one, to what is about to be written by a transaction that holds
+/// the register.
+pub(in crate::store) fn add_changes(
+    script: &mut Script,
+    epoch: u64,
+    deltas: &[Delta],
+    now: UtcTime,
+) -> Result<(), StoreError> {
+    if deltas.is_empty() {
+        return Ok(());
+    }
+    let before = i64::try_from(epoch).unwrap_or(i64::MAX);
+    let rows = deltas.iter().zip(before + 1..).map(|(delta, epoch)| {
+        let delta = to_json("a register change", delta)?;
+        Ok(register_change::ActiveModel { epoch: Set(epoch), delta: Set(delta), at: Set(now.as_unix()) })
+    });
+    let rows = rows.collect::<Result<Vec<_>, StoreError>>()?;
+    let last = before + i64::try_from(rows.len()).unwrap_or(i64::MAX);
+    let head = register_head::Entity::update_many()
+        .col_expr(register_head::Column::Epoch, Expr::value(last))
+        .filter(register_head::Column::Id.eq(1));
+    script.update(head);
+    script.insert(rows);
+    Ok(())
 }
 
 impl Store {

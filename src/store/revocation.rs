@@ -1,17 +1,21 @@
 //! What taking certificates back and giving them back does to rows, and what rows say of a serial.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use entity::{blocked_key, certificate, crl_head, intent, internal_certificate};
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter,
-    QueryOrder, QuerySelect,
+    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, Insert, QueryFilter,
+    QueryOrder, QuerySelect, QueryTrait,
 };
 
+use super::audit::{add_events, ending};
 use super::certificates::{Certificate, IntentOutcome, read};
+use super::register::add_changes;
+use super::script::Script;
 use super::{Store, StoreError, Transaction, at, named};
-use crate::domain::{DeviceId, RevocationReason, Serial, Slug, UtcTime};
+use crate::domain::audit::{Act, Outcome};
+use crate::domain::{Delta, DeviceId, RevocationReason, Serial, Slug, UtcTime};
 use crate::pki::ocsp::CertStatus;
 
 /// What is on record of a serial.
@@ -21,6 +25,22 @@ pub struct SerialStatus {
     pub status: CertStatus,
     /// Whether the register says when it changes, so that whoever keeps it hears of it.
     pub followed: bool,
+}
+
+/// What revocations of one transaction change. It holds the register, and read under it what it changes.
+pub struct Revocations<'a> {
+    /// The register's last epoch before.
+    pub epoch: u64,
+    /// The revoked certificates, each once, as they are from now on.
+    pub changed: Vec<&'a Certificate>,
+    /// Keys that are in other hands, as [`Certificate::spki_sha256`].
+    pub blocked: &'a BTreeSet<String>,
+    /// What edges must know.
+    pub deltas: &'a [Delta],
+    /// Acts that have succeeded, with their details and times.
+    pub ends: Vec<(&'a Act, String, UtcTime)>,
+    /// When.
+    pub now: UtcTime,
 }
 
 impl Store {
@@ -145,17 +165,48 @@ impl Transaction {
         query.all(self.connection()).await?.into_iter().map(read).collect()
     }
 
-    /// Records since when the key of a revoked certificate is thought to be in other hands.
+    /// Writes revocations in one trip, with what follows from them: blocked keys, lists that are due,
+    /// the register's changes and the ends of acts.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn set_invalid_since(&self, serial: Serial, since: UtcTime) -> Result<(), StoreError> {
-        certificate::Entity::update_many()
-            .col_expr(certificate::Column::InvalidSince, Expr::value(since.as_unix()))
-            .filter(certificate::Column::Serial.eq(serial.to_string()))
-            .exec(self.connection())
-            .await?;
-        self.count_list_change(serial).await
+    pub async fn write_revocations(&self, all: Revocations<'_>) -> Result<(), StoreError> {
+        let mut script = Script::default();
+        let (mut alike, mut lists) = (BTreeMap::<_, Vec<_>>::new(), BTreeMap::<_, i64>::new());
+        for certificate in &all.changed {
+            let revoked = certificate.revoked.map(|(at, reason)| (at.as_unix(), i64::from(reason.code())));
+            let since = certificate.invalid_since.map(UtcTime::as_unix);
+            alike.entry((revoked, since)).or_default().push(certificate.serial.to_string());
+            *lists.entry(&certificate.authority).or_default() += 1;
+        }
+        for ((revoked, since), serials) in alike {
+            let (at, reason) = revoked.unzip();
+            let update = certificate::Entity::update_many()
+                .col_expr(certificate::Column::RevokedAt, Expr::value(at))
+                .col_expr(certificate::Column::RevocationReason, Expr::value(reason))
+                .col_expr(certificate::Column::InvalidSince, Expr::value(since))
+                .filter(certificate::Column::Serial.is_in(serials));
+            script.update(update);
+        }
+        for (authority, changes) in lists {
+            script.insert_by(list_changes(authority.to_string(), changes).into_query());
+        }
+        if !all.blocked.is_empty() {
+            let keys = all.blocked.iter().map(|key| blocked_key::ActiveModel {
+                spki_sha256: Set(key.clone()),
+                blocked_at: Set(all.now.as_unix()),
+            });
+            let mut insert = blocked_key::Entity::insert_many(keys).into_query();
+            insert.on_conflict(OnConflict::column(blocked_key::Column::SpkiSha256).do_nothing().to_owned());
+            script.insert_by(insert);
+        }
+        add_changes(&mut script, all.epoch, all.deltas, all.now)?;
+        let ends = all.ends.iter();
+        add_events(
+            &mut script,
+            ends.flat_map(|(act, detail, now)| ending(act, Outcome::Succeeded, Some(detail), *now)),
+        );
+        Ok(script.run(self).await?)
     }
 
     /// Lifts the hold of a certificate. Returns whether it was on hold: every other reason is final.
@@ -209,19 +260,25 @@ impl Transaction {
             .into_tuple::<String>()
             .one(self.connection())
             .await?;
-        let row = crl_head::ActiveModel {
-            authority: Set(authority.ok_or(StoreError::Missing { what: "intent" })?),
-            changes: Set(1),
-            published: Set(0),
-            published_changes: Set(0),
-        };
-        let changes = Expr::col((crl_head::Entity, crl_head::Column::Changes));
-        let one_more = OnConflict::column(crl_head::Column::Authority)
-            .value(crl_head::Column::Changes, changes.add(1))
-            .to_owned();
-        crl_head::Entity::insert(row).on_conflict(one_more).exec_without_returning(self.connection()).await?;
+        let authority = authority.ok_or(StoreError::Missing { what: "intent" })?;
+        list_changes(authority, 1).exec_without_returning(self.connection()).await?;
         Ok(())
     }
+}
+
+/// Counts changes of what the list of an authority must name: the next look at it finds it due.
+fn list_changes(authority: String, count: i64) -> Insert<crl_head::ActiveModel> {
+    let row = crl_head::ActiveModel {
+        authority: Set(authority),
+        changes: Set(count),
+        published: Set(0),
+        published_changes: Set(0),
+    };
+    let changes = Expr::col((crl_head::Entity, crl_head::Column::Changes));
+    let more = OnConflict::column(crl_head::Column::Authority)
+        .value(crl_head::Column::Changes, changes.add(count))
+        .to_owned();
+    crl_head::Entity::insert(row).on_conflict(more)
 }
 
 async fn is_blocked(connection: &impl ConnectionTrait, spki_sha256: &str) -> Result<bool, StoreError> {

@@ -12,7 +12,7 @@ type Waiting<K, V> = Vec<(K, oneshot::Sender<Result<V, StoreError>>)>;
 
 /// Joins what concurrent callers ask for.
 #[derive(Debug)]
-pub(crate) struct Together<K, V> {
+pub(in crate::store) struct Together<K, V> {
     waiting: Mutex<Waiting<K, V>>,
     /// Held by the one that does it, for everybody who waits.
     turn: tokio::sync::Mutex<()>,
@@ -30,7 +30,7 @@ impl<K: Clone, V> Together<K, V> {
     ///
     /// # Errors
     /// What `all` fails with, to everybody who waited for it.
-    pub(crate) async fn join<'s, F>(&self, key: K, all: F) -> Result<V, StoreError>
+    pub(in crate::store) async fn join<'s, F>(&self, key: K, all: F) -> Result<V, StoreError>
     where
         F: Fn(Vec<K>) -> BoxFuture<'s, Result<Vec<V>, StoreError>>,
     {

@@ -59,7 +59,7 @@ impl std::fmt::Debug for Queue {
 }
 
 /// Rows of one kind, which different callers write with the same statements.
-pub(in crate::store) trait Rows: Send + Sync + Sized + 'static {
+pub(crate) trait Rows: Send + Sync + Sized + 'static {
     /// What each caller learns.
     type Answer: Send + 'static;
     /// Its place in a shared transaction, lowest first: whoever locks what others lock, too, does it in

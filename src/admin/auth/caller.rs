@@ -150,7 +150,7 @@ pub struct OpenAct {
 }
 
 impl OpenAct {
-    /// An act whose start is committed.
+    /// An act that has begun.
     pub fn new(act: Act) -> Self {
         Self { act, closed: AtomicBool::new(false), note: Mutex::default() }
     }

@@ -1,5 +1,6 @@
 //! The gate and what surrounds it, on both databases.
 
+mod acts;
 pub(crate) mod agreement;
 pub(crate) mod asking;
 mod backup;

@@ -1,0 +1,105 @@
+//! An act that begins with its first commit: its `started` event stands there or nothing of it does.
+
+use wicketgate::ca::{DeviceChoice, IssueError, IssueRequest, Issued};
+use wicketgate::crash::{Blow, Killed, Plan};
+use wicketgate::domain::Actor;
+use wicketgate::domain::audit::{Act, Outcome};
+use wicketgate::store::Store;
+use wicketgate::store::audit::AuditFilter;
+
+use super::fixture::{World, csr};
+use crate::harness::database::TestDatabase;
+use crate::on_both_databases;
+
+const ACTION: &str = "certificate.issue";
+
+fn act(world: &World) -> Act {
+    Store::act_on_commit(Actor::System("test"), ACTION, None, None, world.now())
+}
+
+/// The phases that are on record, oldest first.
+async fn phases(world: &World) -> Vec<String> {
+    let filter = AuditFilter { action: Some(ACTION.to_owned()), ..AuditFilter::default() };
+    let mut events = world.store.audit_events(&filter, 100).await.unwrap();
+    events.reverse();
+    let phases = events.into_iter();
+    phases.map(|event| event.outcome.map_or(event.phase, |end| end)).collect()
+}
+
+async fn issue(world: &World, profile: &str, act: &Act) -> Result<Issued, IssueError> {
+    world.ca.issue(&request(world, profile), act, world.now()).await
+}
+
+fn request(world: &World, profile: &str) -> IssueRequest {
+    IssueRequest {
+        person: world.anna,
+        device: DeviceChoice::New { name: "phone".to_owned() },
+        profile: profile.parse().unwrap(),
+        csr_pem: csr(),
+        dns_names: Default::default(),
+    }
+}
+
+/// Issues with a blow at a point.
+async fn issue_struck(world: &World, point: &'static str, blow: Blow, act: &Act) {
+    let plan = Plan::new(point, 1, blow);
+    let (ca, act, request, now) = (world.ca.clone(), act.clone(), request(world, "device"), world.now());
+    let struck = plan.clone();
+    let struck = tokio::spawn(async move { struck.run(ca.issue(&request, &act, now)).await.is_ok() });
+    match struck.await {
+        Ok(issued) => assert!(!issued, "{point}: nothing happened"),
+        Err(ended) => assert!(ended.into_panic().is::<Killed>(), "{point}"),
+    }
+    assert!(plan.has_struck(), "{point} was not reached");
+}
+
+async fn world(database: &TestDatabase) -> World {
+    World::over(database).await
+}
+
+on_both_databases! {
+    async fn it_begins_with_its_intent_and_ends_with_its_certificate(database) {
+        let world = world(database).await;
+        let act = act(&world);
+        assert!(phases(&world).await.is_empty());
+        issue(&world, "device", &act).await.unwrap();
+        assert_eq!(phases(&world).await, ["started", "succeeded"]);
+    }
+
+    async fn where_nothing_was_written_it_begins_with_its_end(database) {
+        let world = world(database).await;
+        let act = act(&world);
+        assert!(matches!(issue(&world, "none", &act).await, Err(IssueError::NoProfile(_))));
+        assert!(phases(&world).await.is_empty());
+        world.store.finish_act(&act, Outcome::Failed, None, world.now()).await.unwrap();
+        assert_eq!(phases(&world).await, ["started", "failed"]);
+    }
+
+    async fn a_crash_before_the_intent_leaves_nothing_and_one_after_it_leaves_its_start(database) {
+        let world = world(database).await;
+        issue_struck(&world, "ca.after_serial", Blow::Kill, &act(&world)).await;
+        assert!(phases(&world).await.is_empty());
+        issue_struck(&world, "ca.after_intent", Blow::Kill, &act(&world)).await;
+        assert_eq!(phases(&world).await, ["started"]);
+    }
+
+    async fn a_lost_answer_does_not_make_it_begin_twice(database) {
+        let world = world(database).await;
+        let act = act(&world);
+        issue_struck(&world, "ca.after_serial", Blow::AnswerLost, &act).await;
+        assert_eq!(phases(&world).await, ["started"]);
+        assert!(act.owes_start().is_some(), "nobody said that it is on record");
+        world.store.finish_act(&act, Outcome::Failed, None, world.now()).await.unwrap();
+        assert_eq!(phases(&world).await, ["started", "failed"]);
+    }
+
+    async fn a_refused_intent_takes_its_start_along(database) {
+        let world = world(database).await;
+        let serials = world.store.reserved_serials().await.unwrap();
+        world.store.refuse_audit_events("started").await.unwrap();
+        assert!(issue(&world, "device", &act(&world)).await.is_err());
+        assert_eq!(world.store.reserved_serials().await.unwrap(), serials, "no serial, so no signature");
+        world.store.accept_audit_events().await.unwrap();
+        assert!(phases(&world).await.is_empty());
+    }
+}
