@@ -103,3 +103,46 @@ on_both_databases! {
         assert!(phases(&world).await.is_empty());
     }
 }
+
+on_both_databases! {
+    async fn revocations_whose_callers_have_gone_end_once(database) {
+        let world = world(database).await;
+        let mut serials = Vec::new();
+        for number in 0..12 {
+            serials.push(world.issue(&format!("phone {number}")).await.certificate.serial);
+        }
+        let now = world.now();
+        let tasks: Vec<_> = serials
+            .iter()
+            .map(|&serial| {
+                let ca = world.ca.clone();
+                let act = Store::act_on_commit(Actor::System("test"), "certificate.revoke", None, None, now);
+                let acted = act.clone();
+                let task = async move { ca.revoke(serial, "superseded".parse().unwrap(), &acted, now).await };
+                (tokio::spawn(task), act.started.to_string())
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        let mut acts = Vec::new();
+        for (number, (task, act)) in tasks.into_iter().enumerate() {
+            // Every third goes away in the middle, the first one of all of them, too.
+            if number % 3 == 0 {
+                task.abort();
+            }
+            if let Ok(answered) = task.await {
+                answered.unwrap();
+                assert!(world.store.end_of_act(&act).await.unwrap().is_some());
+            }
+            acts.push(act);
+        }
+        // What was begun is finished, whoever waits: after one more commit nothing is under way.
+        world.issue("laptop").await;
+        let filter = AuditFilter { action: Some("certificate.revoke".to_owned()), ..AuditFilter::default() };
+        let events = world.store.audit_events(&filter, 1_000).await.unwrap();
+        for (act, serial) in acts.iter().zip(&serials) {
+            let count = |phase| events.iter().filter(|event| event.act == *act && event.phase == phase).count();
+            let revoked = world.store.certificate(*serial).await.unwrap().unwrap().revoked.is_some();
+            assert_eq!((count("started"), count("finished")), (usize::from(revoked), usize::from(revoked)));
+        }
+    }
+}

@@ -40,7 +40,7 @@ async fn child() {
         Act::PublishLists => Deed::PublishLists,
         Act::MakeAuthorities => Deed::MakeAuthorities,
     };
-    let _ = deed.done(&world.ca, &world.store, now).await;
+    let _ = deed.done(&world.ca, now).await;
 }
 
 /// Lets a process walk to the point, kills it there, and looks at what is left.

@@ -145,9 +145,9 @@ impl Series {
         let deeds = self.deeds(&world, at_once).await;
         let mut tasks = JoinSet::new();
         for deed in deeds {
-            let (plan, ca, store) = (plan.clone(), world.ca.clone(), world.store.clone());
+            let (plan, ca) = (plan.clone(), world.ca.clone());
             let now = self.now;
-            tasks.spawn(async move { plan.run(deed.done(&ca, &store, now)).await });
+            tasks.spawn(async move { plan.run(deed.done(&ca, now)).await });
         }
         let mut promised = Vec::new();
         while let Some(ended) = tasks.join_next().await {
@@ -293,13 +293,9 @@ pub(super) enum Promise {
     Revoked(Serial),
 }
 
-async fn begin(
-    store: &Store,
-    action: &'static str,
-    now: UtcTime,
-) -> Result<wicketgate::domain::audit::Act, ()> {
-    let actor = wicketgate::domain::Actor::System("test");
-    store.begin_act(actor, action, None, None, now).await.map_err(drop)
+/// As the admin server opens them.
+fn act(action: &'static str, now: UtcTime) -> wicketgate::domain::audit::Act {
+    Store::act_on_commit(wicketgate::domain::Actor::System("test"), action, None, None, now)
 }
 
 /// One call of the authority.
@@ -313,13 +309,7 @@ pub(super) enum Deed {
 
 impl Deed {
     /// Does it, and says what was promised.
-    pub(super) async fn done(
-        self,
-        ca: &wicketgate::ca::Ca,
-        store: &Store,
-        now: UtcTime,
-    ) -> Result<Option<Promise>, ()> {
-        let act = |action| begin(store, action, now);
+    pub(super) async fn done(self, ca: &wicketgate::ca::Ca, now: UtcTime) -> Result<Option<Promise>, ()> {
         match self {
             Self::Issue(person, name) => {
                 let request = IssueRequest {
@@ -329,16 +319,16 @@ impl Deed {
                     csr_pem: csr(),
                     dns_names: Default::default(),
                 };
-                let issued = ca.issue(&request, &act("certificate.issue").await?, now).await.map_err(drop)?;
+                let issued = ca.issue(&request, &act("certificate.issue", now), now).await.map_err(drop)?;
                 Ok(Some(Promise::Issued(issued.certificate.serial)))
             }
             Self::Renew(serial) => {
-                let act = act("certificate.renew").await?;
+                let act = act("certificate.renew", now);
                 let renewed = ca.renew(serial, &csr(), &act, now).await.map_err(drop)?;
                 Ok(Some(Promise::Issued(renewed.certificate.serial)))
             }
             Self::Revoke(serial) => {
-                let act = act("certificate.revoke").await?;
+                let act = act("certificate.revoke", now);
                 ca.revoke(serial, "superseded".parse().unwrap(), &act, now).await.map_err(drop)?;
                 Ok(Some(Promise::Revoked(serial)))
             }
