@@ -113,6 +113,7 @@ fn cause_of(error: &IssueError) -> IssuanceRefusal {
             | GateError::ClockWentBack { .. }
             | GateError::ForeignCertificate(_)
             | GateError::AuthorityLeft(_)
+            | GateError::Outdated
             | GateError::IntentClosed => IssuanceRefusal::Unavailable,
             GateError::Policy { .. } => IssuanceRefusal::Profile,
         },

@@ -116,6 +116,9 @@ pub enum GateError {
     /// The authority was taken out of service while the certificate was being made. -> 503
     #[error("authority {0} was taken out of service meanwhile: ask again")]
     AuthorityLeft(Slug),
+    /// Person, profile or authority changed while the certificate was being made. -> 503
+    #[error("person, profile or authority were changed meanwhile: ask again")]
+    Outdated,
     /// The key is known to be in other hands. -> 422
     #[error("this key belonged to a certificate that was revoked for keyCompromise: make a new key")]
     BlockedKey,
@@ -159,7 +162,7 @@ impl Ca {
             dns_names: order.dns_names,
         };
         let intent = prepared.as_ref().ok().map(|prepared| intent(authority, prepared, purpose, now));
-        question.put_on_record(store, intent, act, now).await?;
+        question.put_on_record(store, authority, intent, act, now).await?;
         let prepared = prepared?;
 
         let (not_before, not_after) = (prepared.not_before(), prepared.not_after());

@@ -88,14 +88,14 @@ pub enum IssueError {
 }
 
 /// Whom and what a certificate is for.
-struct Subject {
-    person: Person,
+struct Subject<'a> {
+    person: &'a Person,
     device: Device,
     device_is_new: bool,
     invitation: Option<InvitationId>,
     predecessor: Option<Certificate>,
-    profile: Profile,
-    authority: Option<Authority>,
+    profile: &'a Profile,
+    authority: Option<&'a Authority>,
 }
 
 impl From<StoreError> for IssueError {
@@ -112,8 +112,22 @@ impl Ca {
         act: &Act,
         now: UtcTime,
     ) -> Result<Issued, IssueError> {
+        match self.try_first(request, invitation, act, now).await {
+            // What was kept of the rows was old; by now it is forgotten.
+            Err(IssueError::Gate(GateError::Outdated)) => self.try_first(request, invitation, act, now).await,
+            done => done,
+        }
+    }
+
+    async fn try_first(
+        &self,
+        request: &IssueRequest,
+        invitation: Option<InvitationId>,
+        act: &Act,
+        now: UtcTime,
+    ) -> Result<Issued, IssueError> {
         let standing = self.0.store.standing(request.person, &request.profile).await?;
-        let person = in_good_standing(standing.person)?;
+        let person = in_good_standing(standing.person.as_ref())?;
         let (device, device_is_new) = match &request.device {
             DeviceChoice::Existing(id) => {
                 let device = self.0.store.device(*id).await?;
@@ -121,14 +135,30 @@ impl Ca {
             }
             DeviceChoice::New { name } => (new_device(person.id, name, now), true),
         };
-        let profile = standing.profile.ok_or_else(|| IssueError::NoProfile(request.profile.clone()))?;
-        let authority = standing.authority;
+        let profile = standing.profile.as_ref();
+        let profile = profile.ok_or_else(|| IssueError::NoProfile(request.profile.clone()))?;
+        let authority = standing.authority.as_ref();
         let subject =
             Subject { person, device, device_is_new, invitation, predecessor: None, profile, authority };
-        self.check_and_pass(&subject, &request.csr_pem, &request.dns_names, act, now).await
+        let issued = self.check_and_pass(&subject, &request.csr_pem, &request.dns_names, act, now).await?;
+        self.0.store.keep_standing(&standing);
+        Ok(issued)
     }
 
     pub(super) async fn issue_successor(
+        &self,
+        serial: Serial,
+        csr_pem: &str,
+        act: &Act,
+        now: UtcTime,
+    ) -> Result<Issued, IssueError> {
+        match self.try_successor(serial, csr_pem, act, now).await {
+            Err(IssueError::Gate(GateError::Outdated)) => self.try_successor(serial, csr_pem, act, now).await,
+            done => done,
+        }
+    }
+
+    async fn try_successor(
         &self,
         serial: Serial,
         csr_pem: &str,
@@ -143,10 +173,10 @@ impl Ca {
             return Err(IssueError::Expired);
         }
         let standing = self.0.store.standing(old.person, &old.profile).await?;
-        let person = in_good_standing(standing.person)?;
+        let person = in_good_standing(standing.person.as_ref())?;
         let device = self.0.store.device(old.device).await?.ok_or(IssueError::NoDevice)?;
-        let profile = standing.profile.ok_or_else(|| IssueError::NoProfile(old.profile.clone()))?;
-        let (authority, dns_names) = (standing.authority, read_dns_names(&old)?);
+        let profile = standing.profile.as_ref().ok_or_else(|| IssueError::NoProfile(old.profile.clone()))?;
+        let (authority, dns_names) = (standing.authority.as_ref(), read_dns_names(&old)?);
         let subject = Subject {
             person,
             device,
@@ -156,12 +186,14 @@ impl Ca {
             profile,
             authority,
         };
-        self.check_and_pass(&subject, csr_pem, &dns_names, act, now).await
+        let issued = self.check_and_pass(&subject, csr_pem, &dns_names, act, now).await?;
+        self.0.store.keep_standing(&standing);
+        Ok(issued)
     }
 
     async fn check_and_pass(
         &self,
-        subject: &Subject,
+        subject: &Subject<'_>,
         csr_pem: &str,
         dns_names: &BTreeSet<Hostname>,
         act: &Act,
@@ -171,12 +203,12 @@ impl Ca {
         let request = SigningRequest::from_pem(csr_pem, &KeyPolicy::ANY).map_err(IssueError::Csr)?;
         let predecessor = subject.predecessor.as_ref();
         let order = Order {
-            person: &subject.person,
+            person: subject.person,
             device: &subject.device,
             device_is_new: subject.device_is_new,
             invitation: subject.invitation,
-            profile: &subject.profile,
-            authority: subject.authority.as_ref(),
+            profile: subject.profile,
+            authority: subject.authority,
             public_key: request.public_key(),
             lineage: predecessor.map_or_else(LineageId::new, |old| old.lineage),
             predecessor,
@@ -193,7 +225,7 @@ impl Ca {
     }
 }
 
-fn in_good_standing(person: Option<Person>) -> Result<Person, IssueError> {
+fn in_good_standing(person: Option<&Person>) -> Result<&Person, IssueError> {
     let person = person.ok_or(IssueError::NoPerson)?;
     if person.disabled { Err(IssueError::PersonDisabled) } else { Ok(person) }
 }

@@ -7,8 +7,9 @@ use crate::domain::audit::Act;
 use crate::domain::{Actor, Hostname, LineageId, PersonId, UtcTime};
 use crate::pki::profile::{Facts, Requester, Rule, Ruling};
 use crate::pki::{Profile, PublicKey};
+use crate::store::authorities::Authority;
 use crate::store::certificates::{Certificate, Intent};
-use crate::store::issuance::Asked;
+use crate::store::issuance::{Asked, Judged};
 use crate::store::people::Person;
 use crate::store::{Store, StoreError, Transaction};
 
@@ -89,13 +90,17 @@ impl Question<'_> {
     pub(super) async fn put_on_record(
         &self,
         store: &Store,
+        authority: &Authority,
         intent: Option<Intent>,
         act: &Act,
         now: UtcTime,
     ) -> Result<(), GateError> {
         let asked = Asked {
             person: self.person.id,
+            person_version: self.person.version,
             profile: self.profile.clone(),
+            authority: authority.name.clone(),
+            issuer: authority.certificate.clone().unwrap_or_default(),
             key: self.key(),
             lineage: self.lineage,
             known: self.known(&act.actor),
@@ -104,11 +109,10 @@ impl Question<'_> {
             now,
         };
         match store.judge_and_record(asked).await? {
-            None => Ok(()),
-            Some(ruling) if ruling.rule == Rule::BlockedKey => Err(GateError::BlockedKey),
-            Some(ruling) => {
-                Err(GateError::Policy { profile: self.profile.name.clone(), ruling: Box::new(ruling) })
-            }
+            Judged::Admitted => Ok(()),
+            Judged::Outdated => Err(GateError::Outdated),
+            Judged::Refused(ruling) if ruling.rule == Rule::BlockedKey => Err(GateError::BlockedKey),
+            Judged::Refused(ruling) => Err(GateError::Policy { profile: self.profile.name.clone(), ruling }),
         }
     }
 }

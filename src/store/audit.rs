@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 #[cfg(feature = "test-util")]
 use sea_orm::ConnectionTrait;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::script::Script;
 use super::writer::Rows;
@@ -241,9 +241,9 @@ impl Transaction {
         detail: Option<&str>,
         now: UtcTime,
     ) -> Result<(), StoreError> {
-        let mut script = Script::default();
+        let mut script = Script::on(self);
         add_events(&mut script, ending(act, outcome, detail, now));
-        Ok(script.run(self).await?)
+        Ok(script.run().await?)
     }
 }
 
@@ -258,9 +258,9 @@ impl Rows for Events {
         transaction: &'t Transaction,
     ) -> BoxFuture<'t, Result<Vec<()>, StoreError>> {
         Box::pin(async move {
-            let mut script = Script::default();
+            let mut script = Script::on(transaction);
             add_events(&mut script, all.iter().flat_map(|events| events.0.iter().cloned()));
-            script.run(transaction).await?;
+            script.run().await?;
             Ok(vec![(); all.len()])
         })
     }
@@ -269,15 +269,11 @@ impl Rows for Events {
 /// Adds events to what is about to be written. A `started` event may be there already, if the answer to
 /// the commit that wrote it was lost.
 pub(in crate::store) fn add_events(
-    script: &mut Script,
+    script: &mut Script<'_>,
     rows: impl IntoIterator<Item = audit_event::ActiveModel>,
 ) {
-    let rows: Vec<_> = rows.into_iter().collect();
-    if !rows.is_empty() {
-        let mut insert = audit_event::Entity::insert_many(rows).into_query();
-        insert.on_conflict(OnConflict::column(audit_event::Column::Id).do_nothing().to_owned());
-        script.insert_by(insert);
-    }
+    let there = OnConflict::column(audit_event::Column::Id).do_nothing().to_owned();
+    script.insert_unless(Some(&there), rows);
 }
 
 /// The events with which an act ends: the `finished` one, and before it the `started` one if it is owed.

@@ -1,14 +1,16 @@
 //! The reads and writes of an issuance, shared by all that happen at the same moment.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
-use entity::{authority, blocked_key, certificate, intent, person, serial};
+use entity::{authority, blocked_key, certificate, intent, person, profile, serial};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use sea_orm::sea_query::{Expr, UnionType};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait, SelectGetableTuple,
-    Selector,
+    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait, Select,
+    SelectGetableTuple, Selector,
 };
 
 use super::audit::{add_events, ending, owed_start};
@@ -18,6 +20,7 @@ use super::people::{Device, Person, device_row, read_person};
 use super::profiles::{IssuanceRequest, request_row};
 use super::register::add_changes;
 use super::script::Script;
+use super::together::Together;
 use super::writer::Rows;
 use super::{Store, StoreError, Transaction, named};
 use crate::crash;
@@ -29,10 +32,16 @@ use crate::pki::profile::{Facts, Ruling, refusal};
 /// A request for a certificate, to be judged by what the rows say when its intent is recorded.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// For whom.
+    /// For whom, as they were read.
     pub person: PersonId,
-    /// The rules.
+    /// Which version of them.
+    pub person_version: u64,
+    /// The rules, as they were read.
     pub profile: Profile,
+    /// Who is to sign.
+    pub authority: Slug,
+    /// Its certificate as it was read, DER.
+    pub issuer: Vec<u8>,
     /// SHA-256 of the key's SubjectPublicKeyInfo, hexadecimal.
     pub key: String,
     /// In which lineage.
@@ -83,7 +92,20 @@ pub enum NotStored {
     InvitationUsed,
 }
 
-/// What an issuance needs to know beforehand.
+/// What became of a request.
+#[derive(Clone, Debug)]
+pub enum Judged {
+    /// It is on record, with its intent if it had one.
+    Admitted,
+    /// It is on record; a rule refuses it.
+    Refused(Box<Ruling>),
+    /// Nothing is on record: person, profile or authority are no longer what they were when they were
+    /// read. What was kept of them is forgotten: the next time they are read again.
+    Outdated,
+}
+
+/// What an issuance needs to know beforehand. It may be older than the rows: whoever acts on it asks
+/// [`Store::judge_and_record`], which compares.
 #[derive(Clone, Debug)]
 pub struct Standing {
     /// For whom it is to be, if they are on record.
@@ -95,13 +117,28 @@ pub struct Standing {
 }
 
 impl Store {
-    /// Person, profile and the authority that issues, read once for all who ask at the same moment.
+    /// Person, profile and the authority that issues: as [`Self::keep_standing`] has kept them, or read
+    /// once for all who ask at the same moment.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn standing(&self, person: PersonId, profile: &Slug) -> Result<Standing, StoreError> {
-        let all = |keys| self.standings(keys).boxed();
-        self.standing.join((person, profile.clone()), all).await
+    pub async fn standing(&self, person: PersonId, profile: &Slug) -> Result<Arc<Standing>, StoreError> {
+        let key = (person, profile.clone());
+        if let Some(kept) = self.standing.kept.lock().get(&key) {
+            return Ok(kept.clone());
+        }
+        Ok(Arc::new(self.standing.read.join(key, |keys| self.standings(keys).boxed()).await?))
+    }
+
+    /// Keeps what has led to a certificate for the next time, until it is [`Judged::Outdated`]. What
+    /// refuses by itself must not be kept: nobody would compare it with the rows.
+    pub fn keep_standing(&self, standing: &Arc<Standing>) {
+        let (Some(person), Some(profile)) = (&standing.person, &standing.profile) else { return };
+        let mut kept = self.standing.kept.lock();
+        if kept.len() >= MOST_KEPT {
+            kept.clear();
+        }
+        kept.entry((person.id, profile.name.clone())).or_insert_with(|| standing.clone());
     }
 
     async fn standings(&self, keys: Vec<(PersonId, Slug)>) -> Result<Vec<Standing>, StoreError> {
@@ -126,15 +163,18 @@ impl Store {
         self.writer.add(intent).await
     }
 
-    /// Judges a request and keeps it, with its intent if no rule refuses. Returns the ruling that does.
+    /// Judges a request and keeps it, with its intent if no rule refuses.
     ///
     /// # Errors
     /// As [`Self::put_on_record`].
-    pub async fn judge_and_record(&self, asked: Asked) -> Result<Option<Ruling>, StoreError> {
-        let act = asked.act.clone();
-        let ruling = self.writer.add(asked).await?;
-        act.is_on_record();
-        Ok(ruling)
+    pub async fn judge_and_record(&self, asked: Asked) -> Result<Judged, StoreError> {
+        let (act, key) = (asked.act.clone(), (asked.person, asked.profile.name.clone()));
+        let judged = self.writer.add(asked).await?;
+        match judged {
+            Judged::Outdated => drop(self.standing.kept.lock().remove(&key)),
+            Judged::Admitted | Judged::Refused(_) => act.is_on_record(),
+        }
+        Ok(judged)
     }
 
     /// Stores a signed certificate with its device, its register change and the end of its act, durably,
@@ -155,16 +195,16 @@ impl Rows for Intent {
         transaction: &'t Transaction,
     ) -> BoxFuture<'t, Result<Vec<()>, StoreError>> {
         Box::pin(async move {
-            let mut script = Script::default();
+            let mut script = Script::on(transaction);
             add_intents(&mut script, all.iter());
-            run_with_serials(script, transaction).await?;
+            run_with_serials(script).await?;
             Ok(vec![(); all.len()])
         })
     }
 }
 
 /// Takes the serials and records the intents.
-fn add_intents<'a>(script: &mut Script, intents: impl Iterator<Item = &'a Intent> + Clone) {
+fn add_intents<'a>(script: &mut Script<'_>, intents: impl Iterator<Item = &'a Intent> + Clone) {
     script.insert(intents.clone().map(|intent| serial::ActiveModel {
         serial: Set(intent.serial.to_string()),
         purpose: Set(intent.purpose.name().to_owned()),
@@ -174,24 +214,39 @@ fn add_intents<'a>(script: &mut Script, intents: impl Iterator<Item = &'a Intent
 }
 
 /// Runs what takes serials: nothing else in it can be there before.
-async fn run_with_serials(script: Script, transaction: &Transaction) -> Result<(), StoreError> {
-    let done = script.run(transaction).await;
+async fn run_with_serials(script: Script<'_>) -> Result<(), StoreError> {
+    let done = script.run().await;
     done.map_err(|error| StoreError::unique(error, "the serial number"))
 }
 
+/// [`Standing`]s that were read.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Standings {
+    read: Together<(PersonId, Slug), Standing>,
+    kept: Mutex<HashMap<(PersonId, Slug), Arc<Standing>>>,
+}
+
+/// How many are kept.
+const MOST_KEPT: usize = 4_096;
+
 impl Rows for Asked {
-    type Answer = Option<Ruling>;
+    type Answer = Judged;
 
     fn write<'t>(
         all: &'t [Self],
         transaction: &'t Transaction,
     ) -> BoxFuture<'t, Result<Vec<Self::Answer>, StoreError>> {
         Box::pin(async move {
-            let (keys, blocked) = keys_on_record(transaction, all).await?;
+            let current = Current::read(transaction, all).await?;
             let mut devices = devices_on_record(transaction, all).await?;
             let (mut requests, mut admitted, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+            let mut starts = Vec::new();
             for one in all {
-                let (facts, refused) = one.judge(&keys, &blocked, &mut devices);
+                if !current.agrees_with(one) {
+                    answers.push(Judged::Outdated);
+                    continue;
+                }
+                let (facts, refused) = one.judge(&current, &mut devices);
                 let request = IssuanceRequest {
                     at: one.now,
                     person: one.person,
@@ -202,13 +257,14 @@ impl Rows for Asked {
                 };
                 requests.push(request_row(&request)?);
                 admitted.extend(one.intent.as_ref().filter(|_| refused.is_none()));
-                answers.push(refused);
+                starts.extend(owed_start(&one.act));
+                answers.push(refused.map_or(Judged::Admitted, |ruling| Judged::Refused(Box::new(ruling))));
             }
-            let mut script = Script::default();
-            add_events(&mut script, all.iter().filter_map(|one| owed_start(&one.act)));
+            let mut script = Script::on(transaction);
+            add_events(&mut script, starts);
             script.insert(requests);
             add_intents(&mut script, admitted.into_iter());
-            run_with_serials(script, transaction).await?;
+            run_with_serials(script).await?;
             Ok(answers)
         })
     }
@@ -216,17 +272,12 @@ impl Rows for Asked {
 
 impl Asked {
     /// Completes the facts and judges. Who is admitted counts for those judged after them.
-    fn judge(
-        &self,
-        keys: &[KeyOnRecord],
-        blocked: &HashSet<String>,
-        devices: &mut Devices,
-    ) -> (Facts, Option<Ruling>) {
+    fn judge(&self, current: &Current, devices: &mut Devices) -> (Facts, Option<Ruling>) {
         let own = self.lineage.to_string();
-        let mut same = keys.iter().filter(|known| known.key == self.key);
         let mut facts = self.known.clone();
-        facts.key_is_blocked = blocked.contains(&self.key);
-        facts.key_is_used_elsewhere = same.any(|known| known.lineage != own);
+        facts.key_is_blocked = current.blocked.contains(&self.key);
+        facts.key_is_used_elsewhere =
+            current.keys.iter().any(|(key, lineage)| *key == self.key && *lineage != own);
         let counted = devices.get_mut(&(self.person, self.profile.name.clone()));
         if let Some(lineages) = &counted {
             let others = lineages.iter().filter(|lineage| **lineage != own).count();
@@ -240,38 +291,83 @@ impl Asked {
     }
 }
 
-/// A certificate that was issued for one of the keys.
-struct KeyOnRecord {
-    key: String,
-    lineage: String,
+/// What requests are judged by, as the transaction that records them sees it.
+#[derive(Default)]
+struct Current {
+    /// Keys of the requests that were certified, and in which lineage.
+    keys: HashSet<(String, String)>,
+    /// Keys that are known to be in other hands.
+    blocked: HashSet<String>,
+    /// The versions of those people who are not disabled.
+    people: HashMap<String, u64>,
+    /// The versions of the profiles.
+    profiles: HashMap<String, u64>,
+    /// The newest authority that issues: when it was made, its name, and whether its certificate is one
+    /// that was read.
+    authority: Option<(i64, String, bool)>,
 }
 
-/// Which of the requests' keys were certified, and which are known to be in other hands.
-async fn keys_on_record(
-    transaction: &Transaction,
-    all: &[Asked],
-) -> Result<(Vec<KeyOnRecord>, HashSet<String>), StoreError> {
+impl Current {
+    async fn read(transaction: &Transaction, all: &[Asked]) -> Result<Self, StoreError> {
+        let mut current = Self::default();
+        for (kind, id, number, text) in current_rows(all).all(transaction.connection()).await? {
+            let version = u64::try_from(number).unwrap_or(0);
+            match kind {
+                PERSON => drop(current.people.insert(id, version)),
+                PROFILE => drop(current.profiles.insert(id, version)),
+                AUTHORITY => current.authority = current.authority.max(Some((number, id, text.is_some()))),
+                BLOCKED => drop(current.blocked.insert(id)),
+                _ => drop(current.keys.insert((id, text.unwrap_or_default()))),
+            }
+        }
+        Ok(current)
+    }
+
+    /// Whether a request was made from what is so still.
+    fn agrees_with(&self, asked: &Asked) -> bool {
+        self.people.get(&asked.person.to_string()) == Some(&asked.person_version)
+            && self.profiles.get(asked.profile.name.as_str()) == Some(&asked.profile.version)
+            && self
+                .authority
+                .as_ref()
+                .is_some_and(|(_, name, read)| *read && *name == asked.authority.as_str())
+    }
+}
+
+/// Everything that [`Current`] is made of, in one trip.
+fn current_rows(all: &[Asked]) -> Selector<SelectGetableTuple<Fact>> {
     use certificate::Column;
     let keys: HashSet<_> = all.iter().map(|one| one.key.as_str()).collect();
-    let blocked = blocked_key::Entity::find()
-        .select_only()
-        .column(blocked_key::Column::SpkiSha256)
-        .expr(Expr::val(None::<String>))
-        .filter(blocked_key::Column::SpkiSha256.is_in(keys.iter().copied()));
+    let (no_number, no_text) = (Expr::val(0_i64), Expr::val(None::<String>));
     let mut query = certificate::Entity::find()
         .select_only()
-        .columns([Column::SpkiSha256, Column::Lineage])
-        .filter(Column::SpkiSha256.is_in(keys));
-    QueryTrait::query(&mut query).union(UnionType::All, blocked.into_query());
-    let rows = query.into_tuple::<(String, Option<String>)>().all(transaction.connection()).await?;
-    let (mut known, mut blocked) = (Vec::new(), HashSet::new());
-    for (key, lineage) in rows {
-        match lineage {
-            Some(lineage) => known.push(KeyOnRecord { key, lineage }),
-            None => drop(blocked.insert(key)),
-        }
-    }
-    Ok((known, blocked))
+        .expr(Expr::val(KEY))
+        .column(Column::SpkiSha256)
+        .expr(no_number)
+        .column(Column::Lineage)
+        .filter(Column::SpkiSha256.is_in(keys.iter().copied()));
+    let people = people_in_good_standing(all.iter().map(|one| one.person));
+    let profiles: HashSet<_> = all.iter().map(|one| one.profile.name.as_str()).collect();
+    let profiles = profile::Entity::find()
+        .select_only()
+        .expr(Expr::val(PROFILE))
+        .columns([profile::Column::Name, profile::Column::Version])
+        .expr(no_text.clone())
+        .filter(profile::Column::Name.is_in(profiles));
+    let issuers: HashSet<_> = all.iter().map(|one| one.issuer.clone()).collect();
+    let authorities = authority::Entity::find()
+        .select_only()
+        .expr(Expr::val(AUTHORITY))
+        .columns([authority::Column::Name, authority::Column::CreatedAt])
+        .expr(Expr::case(authority::Column::Certificate.is_in(issuers), "as read").finally(no_text))
+        .filter(authority::Column::Kind.eq(AuthorityKind::Issuing.name()))
+        .filter(authority::Column::State.eq(AuthorityState::Issuing.name()));
+    QueryTrait::query(&mut query)
+        .union(UnionType::All, blocked_among(keys).into_query())
+        .union(UnionType::All, people.into_query())
+        .union(UnionType::All, profiles.into_query())
+        .union(UnionType::All, authorities.into_query());
+    query.into_tuple()
 }
 
 /// Lineages of a person under a profile that limits them.
@@ -381,51 +477,69 @@ impl Present {
     }
 }
 
-/// Kinds of rows in [`present_rows`].
+/// Something that is so: its kind, of what, a number and a text.
+type Fact = (i32, String, i64, Option<String>);
+
+/// A person who is not disabled, and their version.
 const PERSON: i32 = 1;
+/// An authority; its state, or when it was made.
 const AUTHORITY: i32 = 2;
+/// A key that is known to be in other hands.
 const BLOCKED: i32 = 3;
+/// A certificate that is not revoked.
 const STANDING: i32 = 4;
+/// A profile and its version.
+const PROFILE: i32 = 5;
+/// A key that was certified, and in which lineage.
+const KEY: i32 = 6;
 
-/// Kind, id, version, state.
-type PresentRow = (i32, String, i64, Option<String>);
-
-/// Everything that [`Present`] is made of, in one trip.
-fn present_rows(all: &[Issuance]) -> Selector<SelectGetableTuple<PresentRow>> {
-    let of = |pick: fn(&Issuance) -> Option<String>| all.iter().filter_map(pick).collect::<HashSet<_>>();
-    let (no_version, no_state) = (Expr::val(0_i64), Expr::val(None::<String>));
-    let mut query = person::Entity::find()
+fn people_in_good_standing(ids: impl Iterator<Item = PersonId>) -> Select<person::Entity> {
+    let ids: HashSet<_> = ids.map(|id| id.to_string()).collect();
+    person::Entity::find()
         .select_only()
         .expr(Expr::val(PERSON))
-        .column(person::Column::Id)
-        .column(person::Column::Version)
-        .expr(no_state.clone())
-        .filter(person::Column::Id.is_in(of(|one| Some(one.certificate.person.to_string()))))
-        .filter(person::Column::Disabled.eq(false));
+        .columns([person::Column::Id, person::Column::Version])
+        .expr(Expr::val(None::<String>))
+        .filter(person::Column::Id.is_in(ids))
+        .filter(person::Column::Disabled.eq(false))
+}
+
+fn blocked_among(keys: HashSet<&str>) -> Select<blocked_key::Entity> {
+    blocked_key::Entity::find()
+        .select_only()
+        .expr(Expr::val(BLOCKED))
+        .column(blocked_key::Column::SpkiSha256)
+        .expr(Expr::val(0_i64))
+        .expr(Expr::val(None::<String>))
+        .filter(blocked_key::Column::SpkiSha256.is_in(keys))
+}
+
+/// Everything that [`Present`] is made of, in one trip.
+fn present_rows(all: &[Issuance]) -> Selector<SelectGetableTuple<Fact>> {
+    let authorities: HashSet<_> = all.iter().map(|one| one.certificate.authority.as_str()).collect();
     let authorities = authority::Entity::find()
         .select_only()
         .expr(Expr::val(AUTHORITY))
         .column(authority::Column::Name)
-        .expr(no_version.clone())
+        .expr(Expr::val(0_i64))
         .column(authority::Column::State)
-        .filter(authority::Column::Name.is_in(of(|one| Some(one.certificate.authority.to_string()))));
-    let blocked = blocked_key::Entity::find()
-        .select_only()
-        .expr(Expr::val(BLOCKED))
-        .column(blocked_key::Column::SpkiSha256)
-        .expr(no_version.clone())
-        .expr(no_state.clone())
-        .filter(blocked_key::Column::SpkiSha256.is_in(of(|one| Some(one.certificate.spki_sha256.clone()))));
-    let replaced = of(|one| one.certificate.replaces.map(|old| old.to_string()));
+        .filter(authority::Column::Name.is_in(authorities));
+    let keys = all.iter().map(|one| one.certificate.spki_sha256.as_str()).collect();
+    let mut query = people_in_good_standing(all.iter().map(|one| one.certificate.person));
     let parts = QueryTrait::query(&mut query);
-    parts.union(UnionType::All, authorities.into_query()).union(UnionType::All, blocked.into_query());
+    parts
+        .union(UnionType::All, authorities.into_query())
+        .union(UnionType::All, blocked_among(keys).into_query());
+    let replaced: HashSet<_> =
+        all.iter().filter_map(|one| one.certificate.replaces).map(|old| old.to_string()).collect();
+    let parts = QueryTrait::query(&mut query);
     if !replaced.is_empty() {
         let standing = certificate::Entity::find()
             .select_only()
             .expr(Expr::val(STANDING))
             .column(certificate::Column::Serial)
-            .expr(no_version)
-            .expr(no_state)
+            .expr(Expr::val(0_i64))
+            .expr(Expr::val(None::<String>))
             .filter(certificate::Column::Serial.is_in(replaced))
             .filter(certificate::Column::RevokedAt.is_null());
         parts.union(UnionType::All, standing.into_query());
@@ -486,7 +600,7 @@ async fn store_all(
             transaction.supersede(one.certificate.lineage, one.certificate.serial, when).await?;
         }
     }
-    let mut script = Script::default();
+    let mut script = Script::on(transaction);
     script.insert(stored.iter().filter_map(|one| one.device.as_ref()).map(device_row));
     script.insert(stored.iter().map(|one| certificate_row(&one.certificate)));
     // Edges must know the person before the certificate.
@@ -501,5 +615,5 @@ async fn store_all(
         ending(&one.act, Outcome::Succeeded, Some(&detail), one.now)
     });
     add_events(&mut script, events);
-    Ok(script.run(transaction).await?)
+    Ok(script.run().await?)
 }

@@ -52,8 +52,8 @@ use sea_orm::{
     RuntimeErr, SqlErr, TransactionTrait,
 };
 
-use crate::domain::{Fingerprint, PersonId, Slug, UtcTime};
-use issuance::Standing;
+use crate::domain::{Fingerprint, UtcTime};
+use issuance::Standings;
 use together::Together;
 use tokens::Bearer;
 use writer::Writer;
@@ -89,7 +89,7 @@ pub struct Store {
     #[cfg(feature = "test-util")]
     severed: DatabaseConnection,
     writer: Writer,
-    standing: Arc<Together<(PersonId, Slug), Standing>>,
+    standing: Arc<Standings>,
     bearer: Arc<Together<Fingerprint, Option<Bearer>>>,
 }
 

@@ -34,9 +34,9 @@ impl Transaction {
     /// [`StoreError`].
     pub async fn append_changes(&self, deltas: &[Delta], now: UtcTime) -> Result<u64, StoreError> {
         let epoch = self.lock_register().await?;
-        let mut script = Script::default();
+        let mut script = Script::on(self);
         add_changes(&mut script, epoch, deltas, now)?;
-        script.run(self).await?;
+        script.run().await?;
         Ok(epoch + deltas.len() as u64)
     }
 
@@ -93,7 +93,7 @@ impl Transaction {
 /// Adds changes after `epoch`, the last one, to what is about to be written by a transaction that holds
 /// the register.
 pub(in crate::store) fn add_changes(
-    script: &mut Script,
+    script: &mut Script<'_>,
     epoch: u64,
     deltas: &[Delta],
     now: UtcTime,

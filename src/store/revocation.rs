@@ -171,7 +171,7 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`].
     pub async fn write_revocations(&self, all: Revocations<'_>) -> Result<(), StoreError> {
-        let mut script = Script::default();
+        let mut script = Script::on(self);
         let (mut alike, mut lists) = (BTreeMap::<_, Vec<_>>::new(), BTreeMap::<_, i64>::new());
         for certificate in &all.changed {
             let revoked = certificate.revoked.map(|(at, reason)| (at.as_unix(), i64::from(reason.code())));
@@ -191,22 +191,19 @@ impl Transaction {
         for (authority, changes) in lists {
             script.insert_by(list_changes(authority.to_string(), changes).into_query());
         }
-        if !all.blocked.is_empty() {
-            let keys = all.blocked.iter().map(|key| blocked_key::ActiveModel {
-                spki_sha256: Set(key.clone()),
-                blocked_at: Set(all.now.as_unix()),
-            });
-            let mut insert = blocked_key::Entity::insert_many(keys).into_query();
-            insert.on_conflict(OnConflict::column(blocked_key::Column::SpkiSha256).do_nothing().to_owned());
-            script.insert_by(insert);
-        }
+        let there = OnConflict::column(blocked_key::Column::SpkiSha256).do_nothing().to_owned();
+        let keys = all.blocked.iter().map(|key| blocked_key::ActiveModel {
+            spki_sha256: Set(key.clone()),
+            blocked_at: Set(all.now.as_unix()),
+        });
+        script.insert_unless(Some(&there), keys);
         add_changes(&mut script, all.epoch, all.deltas, all.now)?;
         let ends = all.ends.iter();
         add_events(
             &mut script,
             ends.flat_map(|(act, detail, now)| ending(act, Outcome::Succeeded, Some(detail), *now)),
         );
-        Ok(script.run(self).await?)
+        Ok(script.run().await?)
     }
 
     /// Lifts the hold of a certificate. Returns whether it was on hold: every other reason is final.

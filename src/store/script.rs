@@ -2,10 +2,11 @@
 //! end: on SQLite two changes of thread, on PostgreSQL the network.
 
 use sea_orm::sea_query::{
-    Alias, CommonTableExpression, InsertStatement, SubQueryStatement, UpdateStatement, WithClause,
+    Alias, CommonTableExpression, InsertStatement, OnConflict, SubQueryStatement, UpdateStatement, WithClause,
 };
 use sea_orm::{
-    ActiveModelTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, QueryTrait, Statement, UpdateMany,
+    ActiveModelTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryTrait,
+    Statement, UpdateMany,
 };
 
 use super::Transaction;
@@ -13,44 +14,70 @@ use super::Transaction;
 /// Inserts and updates that depend on nothing but what was read before: the database may carry them out
 /// in any order, and checks references after all of them or in the order in which they were added.
 /// After an error none of it may stand.
-#[derive(Debug, Default)]
-pub(in crate::store) struct Script(Vec<Part>);
+pub(in crate::store) struct Script<'t> {
+    connection: &'t DatabaseTransaction,
+    parts: Vec<Part>,
+}
 
-#[derive(Debug)]
 enum Part {
     Insert(InsertStatement),
     Update(UpdateStatement),
 }
 
-impl Script {
-    /// Adds rows; of none nothing comes.
+impl<'t> Script<'t> {
+    /// Nothing yet.
+    pub(in crate::store) fn on(transaction: &'t Transaction) -> Self {
+        Self { connection: transaction.connection(), parts: Vec::new() }
+    }
+
+    /// Adds rows.
     pub(in crate::store) fn insert<A: ActiveModelTrait>(&mut self, rows: impl IntoIterator<Item = A>) {
+        self.insert_unless(None, rows);
+    }
+
+    /// Adds rows, but for those that there are.
+    pub(in crate::store) fn insert_unless<A: ActiveModelTrait>(
+        &mut self,
+        known: Option<&OnConflict>,
+        rows: impl IntoIterator<Item = A>,
+    ) {
         let mut rows = rows.into_iter().peekable();
-        if rows.peek().is_some() {
-            self.0.push(Part::Insert(<A::Entity as EntityTrait>::insert_many(rows).into_query()));
+        let mut add = |rows: &mut dyn Iterator<Item = A>| {
+            let mut insert = <A::Entity as EntityTrait>::insert_many(rows).into_query();
+            if let Some(known) = known {
+                insert.on_conflict(known.clone());
+            }
+            self.parts.push(Part::Insert(insert));
+        };
+        match self.connection.get_database_backend() {
+            // Of several rows in one statement it would have to be able to undo a part, and copies every
+            // page before it touches it.
+            DbBackend::Sqlite => rows.for_each(|row| add(&mut [row].into_iter())),
+            _ if rows.peek().is_some() => add(&mut rows),
+            _ => {}
         }
     }
 
     /// Adds an insert as it is.
     pub(in crate::store) fn insert_by(&mut self, insert: InsertStatement) {
-        self.0.push(Part::Insert(insert));
+        self.parts.push(Part::Insert(insert));
     }
 
     /// Adds an update.
     pub(in crate::store) fn update<E: EntityTrait>(&mut self, update: UpdateMany<E>) {
-        self.0.push(Part::Update(update.into_query()));
+        self.parts.push(Part::Update(update.into_query()));
     }
 
     /// Carries everything out.
-    pub(in crate::store) async fn run(mut self, transaction: &Transaction) -> Result<(), DbErr> {
-        let connection = transaction.connection();
+    pub(in crate::store) async fn run(self) -> Result<(), DbErr> {
+        let Self { connection, mut parts } = self;
         let backend = connection.get_database_backend();
-        let Some(last) = self.0.pop() else { return Ok(()) };
+        let Some(last) = parts.pop() else { return Ok(()) };
         let statement = match backend {
             // Where a statement may hold no others, one changes a table on its way to another.
-            DbBackend::Postgres if !self.0.is_empty() => {
+            DbBackend::Postgres if !parts.is_empty() => {
                 let mut with = WithClause::new();
-                for (number, part) in self.0.into_iter().enumerate() {
+                for (number, part) in parts.into_iter().enumerate() {
                     let mut inner = CommonTableExpression::new();
                     inner
                         .query(SubQueryStatement::from(part))
@@ -60,7 +87,8 @@ impl Script {
                 backend.build(&with.query(SubQueryStatement::from(last)))
             }
             _ => {
-                let parts = self.0.iter().chain([&last]).map(|part| match part {
+                parts.push(last);
+                let parts = parts.iter().map(|part| match part {
                     Part::Insert(insert) => backend.build(insert),
                     Part::Update(update) => backend.build(update),
                 });
