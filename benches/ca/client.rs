@@ -47,6 +47,15 @@ impl Connection {
         Ok(Self(sender))
     }
 
+    /// One without TLS.
+    pub(crate) async fn in_the_clear(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Self(sender))
+    }
+
     /// Sends and reads the whole answer, which must have `status`.
     pub(crate) async fn exchange(&mut self, request: Request<Full<Bytes>>, status: u16) -> Result<Bytes> {
         self.0.ready().await?;

@@ -8,6 +8,8 @@
 
 #[path = "../../tests/it/harness/guarded.rs"]
 pub mod guarded;
+#[path = "../../tests/it/harness/ocsp.rs"]
+pub mod ocsp;
 #[path = "../../tests/it/harness/peers.rs"]
 pub mod peers;
 #[path = "../../tests/it/harness/postgres.rs"]

@@ -14,6 +14,7 @@ mod house;
 mod inventory;
 mod load;
 mod material;
+mod ocsp;
 mod peers;
 mod report;
 mod revocation;
@@ -73,6 +74,7 @@ fn measure() -> Result<()> {
     issue(&runtime, &mut report, &houses, &step, &requests, rounds, count)?;
     drop(step);
     for house in houses.iter().filter(|house| !house.is_by_api()) {
+        ocsp::measure(&runtime, &mut report, house)?;
         revocation::measure(&mut report, house, (rounds + 1) * count, count)?;
         inventory::measure(&runtime, &mut report, house)?;
     }

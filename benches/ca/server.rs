@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, Write};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,13 +15,15 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use wicketgate::activate::{Activation, Enforce};
 use wicketgate::admin::{
-    AdminServer, AdminSettings, Allowances, Listeners, NewAdminToken, Rooms, create_token_for, sweeps,
+    AdminServer, AdminSettings, Allowances, Listeners, NewAdminToken, OcspDesk, OcspLimits, Rooms,
+    create_token_for, sweeps,
 };
 use wicketgate::ca::health::{Health, of_authorities};
 use wicketgate::ca::{Ca, DeviceChoice, IssueRequest};
 use wicketgate::clock::{Clock, SharedClock, SystemClock};
 use wicketgate::config::LogFormat;
-use wicketgate::domain::{Actor, PersonId, Role, Serial, UtcTime};
+use wicketgate::domain::{Actor, AuthorityKind, PersonId, Role, Serial, UtcTime};
+use wicketgate::edge::{Edge, EdgeSettings};
 use wicketgate::jobs::clean_up::CleanUp;
 use wicketgate::jobs::refresh_live::RefreshLive;
 use wicketgate::jobs::{Job, Jobs};
@@ -29,15 +32,17 @@ use wicketgate::live::journal::Journal;
 use wicketgate::live::{Feed, Holder, TlsPolicy};
 use wicketgate::mail::Mailer;
 use wicketgate::store::Store;
+use wicketgate::store::certificates::CertificateFilter;
 use wicketgate::store::leases::ReplicaId;
 use wicketgate::store::outbox::Outbox;
 use wicketgate::store::people::Person;
+use wicketgate::telemetry::metrics::EdgeMetrics;
 use wicketgate::telemetry::{Destination, Metrics};
 
 use super::house::{FOLDER, Ready, URL};
 use super::load::{self, Sample};
 use super::material::name_of;
-use super::{fill, material};
+use super::{fill, material, ocsp};
 
 /// Like the default of `database.max_connections`.
 const CONNECTIONS: u32 = 10;
@@ -51,6 +56,8 @@ pub(crate) struct Inside {
     folder: PathBuf,
     publish_crls: Activation,
     marks: Arc<AtomicU32>,
+    /// Answers OCSP.
+    edge: Arc<Edge>,
 }
 
 impl Inside {
@@ -95,7 +102,7 @@ async fn open(url: &str, folder: &Path) -> Result<(Inside, Ready)> {
     let holder = Holder::restore(TlsPolicy::modern(), clock.clone(), journal)?;
     let feed = Feed::new();
     let register = holder.register().clone();
-    feed.connect(holder);
+    feed.connect(holder.clone());
     let refresh = RefreshLive::new(store.clone(), vaults.clone(), feed, clock.clone(), None, 0);
     let publish_crls = Activation::new("publish_crls");
     let enforce: Arc<dyn Enforce> = refresh.clone();
@@ -110,6 +117,13 @@ async fn open(url: &str, folder: &Path) -> Result<(Inside, Ready)> {
     );
     ca.init("Bench", clock.now()).await?;
     tokio::spawn(refresh.run());
+    let limit = NonZeroU32::new(1_000_000).context("a limit")?;
+    let limits = OcspLimits { per_source: limit, in_all: limit };
+    holder.ocsp().connect(Arc::new(OcspDesk::new(ca.clone(), clock.clone(), limits)));
+    let settings = EdgeSettings { http: vec!["127.0.0.1:0".parse()?], ..EdgeSettings::default() };
+    let metrics = Arc::new(EdgeMetrics::default());
+    let entropy = Arc::new(SystemEntropy);
+    let edge = Edge::bind(settings, holder, clock.clone(), entropy, None, metrics).await?;
     let person = administrator(&store, &ca, clock.now()).await?;
     let act = store.begin_act(Actor::System("bench"), "token.make", None, None, clock.now()).await?;
     let lasts = Duration::from_secs(86_400);
@@ -157,7 +171,8 @@ async fn open(url: &str, folder: &Path) -> Result<(Inside, Ready)> {
     let token = token.expose().clone();
     let ready = Ready { port, root, token };
     let marks = Arc::default();
-    Ok((Inside { store, ca, person, folder: folder.to_owned(), publish_crls, marks }, ready))
+    let folder = folder.to_owned();
+    Ok((Inside { store, ca, person, folder, publish_crls, marks, edge: Arc::new(edge) }, ready))
 }
 
 async fn administrator(store: &Store, ca: &Ca, now: UtcTime) -> Result<PersonId> {
@@ -201,6 +216,7 @@ async fn obey(inside: &Inside, command: &str) -> Result<Value> {
         }
         Some("fill") => json!(fill::inventory(inside, number(1)?).await?),
         Some("revoke") => serde_json::to_value(revoke(inside, number(1)?, number(2)?).await?)?,
+        Some("issued") => serde_json::to_value(issued(inside, number(1)?).await?)?,
         Some("crl") => json!(crl(inside).await?),
         other => bail!("{other:?} is no command"),
     })
@@ -271,6 +287,18 @@ async fn revoke(inside: &Inside, from: usize, count: usize) -> Result<Sample> {
     let sample = load::run(count, workers).await;
     publishing.abort();
     Ok(sample)
+}
+
+/// Some of what was issued.
+async fn issued(inside: &Inside, count: usize) -> Result<ocsp::Issued> {
+    let (filter, now) = (CertificateFilter::default(), SystemClock.now());
+    let certificates = inside.store.certificates(&filter, u64::try_from(count)?, now).await?;
+    let issuer = inside.store.signing_authority(AuthorityKind::Issuing).await?.context("an authority")?;
+    Ok(ocsp::Issued {
+        edge: inside.edge.http_addresses().first().context("a listener")?.port(),
+        issuer: issuer.certificate.context("its certificate")?,
+        serials: certificates.iter().map(|one| one.serial.to_string()).collect(),
+    })
 }
 
 /// How long a list takes, from the rows to its publication, in milliseconds.
