@@ -16,6 +16,9 @@ use zeroize::Zeroize;
 use super::{encode, keygen, oid};
 use crate::domain::{Entropy, Secret};
 
+#[cfg(all(fuzzing, not(debug_assertions)))]
+compile_error!("cfg(fuzzing) weakens keys: it is for fuzz targets, which are built with debug assertions");
+
 /// Rounds of PBKDF2: about a quarter of a second, once a ceremony.
 const ITERATIONS: NonZeroU32 = NonZeroU32::new(if cfg!(fuzzing) { 2 } else { 600_000 }).unwrap();
 /// A file that asks for more rounds is refused rather than waited for.

@@ -1,5 +1,6 @@
 //! An authority with one person, over a fresh database, in memory keys and an edge that only listens.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -12,8 +13,9 @@ use wicketgate::domain::{Actor, PersonId, Role, Secret, Serial, UtcTime};
 use wicketgate::edge::{Edge, EdgeSettings};
 use wicketgate::jobs::refresh_live::RefreshLive;
 use wicketgate::keys::{Kek, Purpose, SystemEntropy, Vault, Vaults};
-use wicketgate::live::{Feed, Holder, TlsPolicy};
+use wicketgate::live::{Feed, Holder, OcspAnswer, OcspRefusal, OcspResponder, TlsPolicy};
 use wicketgate::pki::keygen;
+use wicketgate::pki::ocsp::OcspRequest;
 use wicketgate::store::Store;
 use wicketgate::store::people::Person;
 use wicketgate::telemetry::metrics::EdgeMetrics;
@@ -28,6 +30,26 @@ pub(crate) struct World {
     pub(crate) anna: PersonId,
     /// Serves `/pki/` on loopback, if somebody must reach it.
     _edge: Option<Edge>,
+    _ring: Ring,
+}
+
+/// The authority tells its edge of changes, and the edge asks the authority for OCSP answers. Without this
+/// neither ever ends, and a test with thousands of worlds runs out of files.
+struct Ring(Arc<Holder>);
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.0.ocsp().connect(Arc::new(Nobody));
+    }
+}
+
+struct Nobody;
+
+#[async_trait::async_trait]
+impl OcspResponder for Nobody {
+    async fn answer(&self, _: &OcspRequest, _: IpAddr) -> Result<OcspAnswer, OcspRefusal> {
+        Err(OcspRefusal::Unauthorized)
+    }
 }
 
 /// Vaults under one key, so that a second process can have the same.
@@ -99,7 +121,8 @@ impl World {
         let limit = NonZeroU32::new(1_000_000).unwrap();
         let limits = OcspLimits { per_source: limit, in_all: limit };
         holder.ocsp().connect(Arc::new(OcspDesk::new(ca.clone(), shared, limits)));
-        Self { store, ca, holder, clock, anna: PersonId::new(), _edge: edge }
+        let ring = Ring(holder.clone());
+        Self { store, ca, holder, clock, anna: PersonId::new(), _edge: edge, _ring: ring }
     }
 
     /// With its authorities and its person.

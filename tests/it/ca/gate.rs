@@ -6,6 +6,8 @@ use rustls_pki_types::CertificateDer;
 use wicketgate::ca::{DeviceChoice, GateError, IssueError, IssueRequest, RevokeError};
 use wicketgate::domain::{Actor, DeviceId, RevocationReason, UtcTime};
 use wicketgate::live::{Cause, Classified, classify};
+use wicketgate::pki::profile::Rule;
+use wicketgate::store::Store;
 use wicketgate::store::audit::AuditFilter;
 use wicketgate::store::certificates::CertificateFilter;
 
@@ -77,6 +79,37 @@ on_both_databases! {
         world.clock.advance(Duration::from_secs(91 * 86_400));
         let act = world.act("certificate.renew").await;
         assert!(matches!(world.ca.renew(first.serial, &csr(), &act, world.now()).await, Err(IssueError::Expired)));
+    }
+
+    async fn what_is_kept_of_person_and_profile_gives_way_to_what_another_replica_wrote(database) {
+        let world = world(database).await;
+        world.issue("kept").await;
+        let other = Store::open(&database.url(), 2).await.unwrap();
+        let mut anna = other.person(world.anna).await.unwrap().unwrap();
+        anna.email = "anna.other@example.com".to_owned();
+        let transaction = other.begin().await.unwrap();
+        transaction.update_person(&anna).await.unwrap();
+        transaction.commit().await.unwrap();
+        assert_eq!(world.issue("renamed").await.certificate.email.as_deref(), Some("anna.other@example.com"));
+
+        let mut profile = other.profile(&"device".parse().unwrap()).await.unwrap().unwrap();
+        profile.rules.groups = ["admins".parse().unwrap()].into();
+        profile.version += 1;
+        let transaction = other.begin().await.unwrap();
+        transaction.update_profile(&profile, &Actor::System("test"), world.now()).await.unwrap();
+        transaction.commit().await.unwrap();
+        let refused = world.try_issue(DeviceChoice::New { name: "refused".to_owned() }).await;
+        let Err(IssueError::Gate(GateError::Policy { ruling, .. })) = refused else { panic!("not refused") };
+        assert_eq!(ruling.rule, Rule::Group);
+
+        let mut anna = other.person(world.anna).await.unwrap().unwrap();
+        anna.disabled = true;
+        let transaction = other.begin().await.unwrap();
+        transaction.update_person(&anna).await.unwrap();
+        transaction.commit().await.unwrap();
+        let refused = world.try_issue(DeviceChoice::New { name: "refused".to_owned() }).await;
+        assert!(matches!(refused, Err(IssueError::PersonDisabled)));
+        assert!(world.store.unresolved_intents(UtcTime::MAX).await.unwrap().is_empty());
     }
 
     async fn a_device_of_somebody_else_or_of_nobody_gets_nothing(database) {
