@@ -155,7 +155,7 @@ async fn serve<E: Endpoint<Output = Response>>(
         Err(error) => (surface.refuse)(Problem::from_poem(error)),
     };
     let committed = call.act.as_ref().is_some_and(OpenAct::is_closed);
-    close_act(services, &call, response.status()).await;
+    close_act(services, &call, response.status()).await?;
     Ok(match replay {
         Some(claim) => claim.finish(services, operation, committed, response).await,
         None => response,
@@ -356,17 +356,23 @@ async fn open_act(
     Ok(Some(OpenAct::new(act)))
 }
 
-async fn close_act(services: &Services, call: &Call, status: StatusCode) {
-    let Some(open) = call.act.as_ref().filter(|open| !open.is_closed()) else { return };
+/// Closes the act, if that was not done with its effect. An error means that nothing of it is on record:
+/// then nothing was done, and nothing may be answered but that.
+async fn close_act(services: &Services, call: &Call, status: StatusCode) -> Outcome<()> {
+    let Some(open) = call.act.as_ref().filter(|open| !open.is_closed()) else { return Ok(()) };
     let (outcome, detail) = match status.is_success() {
         true => (ActOutcome::Succeeded, open.note()),
         false => (ActOutcome::Failed, Some(format!("answered {}", status.as_u16()))),
     };
     let closed = services.store().finish_act(open.act(), outcome, detail.as_deref(), services.now()).await;
     if let Err(error) = closed {
+        if open.act().owes_start().is_some() {
+            return Err(Problem::unavailable(&error));
+        }
         // A job will close it as unknown.
         tracing::error!(error = %error, act = %open.act().started, "An act could not be closed");
     }
+    Ok(())
 }
 
 impl Entrance {

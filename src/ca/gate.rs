@@ -340,6 +340,7 @@ fn refused_of(refused: NotStored, certificate: &Certificate) -> GateError {
         NotStored::BlockedKey => GateError::BlockedKey,
         NotStored::IntentClosed => GateError::IntentClosed,
         NotStored::InvitationUsed => GateError::InvitationUsed,
+        NotStored::Outdated => GateError::Outdated,
     }
 }
 

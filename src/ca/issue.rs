@@ -1,6 +1,7 @@
 //! Who gets a certificate: the checks before the gate, the same for a first certificate and a renewal.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::Ca;
 use super::gate::{GateError, Order, Passed};
@@ -11,6 +12,7 @@ use crate::pki::{KeyPolicy, Profile, SigningRequest, chain};
 use crate::store::StoreError;
 use crate::store::authorities::Authority;
 use crate::store::certificates::Certificate;
+use crate::store::issuance::Standing;
 use crate::store::people::{Device, Person};
 
 /// Which device a certificate is for.
@@ -104,6 +106,14 @@ impl From<StoreError> for IssueError {
     }
 }
 
+impl IssueError {
+    /// Whether it was found before what was kept of the rows was compared with them, or because it was
+    /// old: nothing is on record yet, and with what the rows say now something else may come first.
+    fn is_before_comparison(&self) -> bool {
+        matches!(self, Self::Csr(_) | Self::NoDevice | Self::Gate(GateError::Outdated))
+    }
+}
+
 impl Ca {
     pub(super) async fn issue_first(
         &self,
@@ -112,9 +122,10 @@ impl Ca {
         act: &Act,
         now: UtcTime,
     ) -> Result<Issued, IssueError> {
-        match self.try_first(request, invitation, act, now).await {
-            // What was kept of the rows was old; by now it is forgotten.
-            Err(IssueError::Gate(GateError::Outdated)) => self.try_first(request, invitation, act, now).await,
+        match self.try_first(request, invitation, act, now, false).await {
+            Err(error) if error.is_before_comparison() => {
+                self.try_first(request, invitation, act, now, true).await
+            }
             done => done,
         }
     }
@@ -125,8 +136,9 @@ impl Ca {
         invitation: Option<InvitationId>,
         act: &Act,
         now: UtcTime,
+        afresh: bool,
     ) -> Result<Issued, IssueError> {
-        let standing = self.0.store.standing(request.person, &request.profile).await?;
+        let standing = self.0.store.standing(request.person, &request.profile, afresh).await?;
         let person = in_good_standing(standing.person.as_ref())?;
         let (device, device_is_new) = match &request.device {
             DeviceChoice::Existing(id) => {
@@ -140,9 +152,7 @@ impl Ca {
         let authority = standing.authority.as_ref();
         let subject =
             Subject { person, device, device_is_new, invitation, predecessor: None, profile, authority };
-        let issued = self.check_and_pass(&subject, &request.csr_pem, &request.dns_names, act, now).await?;
-        self.0.store.keep_standing(&standing);
-        Ok(issued)
+        self.check_and_pass(&subject, &standing, &request.csr_pem, &request.dns_names, act, now).await
     }
 
     pub(super) async fn issue_successor(
@@ -152,8 +162,10 @@ impl Ca {
         act: &Act,
         now: UtcTime,
     ) -> Result<Issued, IssueError> {
-        match self.try_successor(serial, csr_pem, act, now).await {
-            Err(IssueError::Gate(GateError::Outdated)) => self.try_successor(serial, csr_pem, act, now).await,
+        match self.try_successor(serial, csr_pem, act, now, false).await {
+            Err(error) if error.is_before_comparison() => {
+                self.try_successor(serial, csr_pem, act, now, true).await
+            }
             done => done,
         }
     }
@@ -164,6 +176,7 @@ impl Ca {
         csr_pem: &str,
         act: &Act,
         now: UtcTime,
+        afresh: bool,
     ) -> Result<Issued, IssueError> {
         let old = self.0.store.certificate(serial).await?.ok_or(IssueError::NoCertificate)?;
         if old.revoked.is_some() {
@@ -172,7 +185,7 @@ impl Ca {
         if now > old.not_after {
             return Err(IssueError::Expired);
         }
-        let standing = self.0.store.standing(old.person, &old.profile).await?;
+        let standing = self.0.store.standing(old.person, &old.profile, afresh).await?;
         let person = in_good_standing(standing.person.as_ref())?;
         let device = self.0.store.device(old.device).await?.ok_or(IssueError::NoDevice)?;
         let profile = standing.profile.as_ref().ok_or_else(|| IssueError::NoProfile(old.profile.clone()))?;
@@ -186,14 +199,13 @@ impl Ca {
             profile,
             authority,
         };
-        let issued = self.check_and_pass(&subject, csr_pem, &dns_names, act, now).await?;
-        self.0.store.keep_standing(&standing);
-        Ok(issued)
+        self.check_and_pass(&subject, &standing, csr_pem, &dns_names, act, now).await
     }
 
     async fn check_and_pass(
         &self,
         subject: &Subject<'_>,
+        standing: &Arc<Standing>,
         csr_pem: &str,
         dns_names: &BTreeSet<Hostname>,
         act: &Act,
@@ -215,6 +227,7 @@ impl Ca {
             dns_names,
         };
         let Passed { certificate, chain, is_capped } = self.pass_gate(&order, act, now).await?;
+        self.0.store.keep_standing(standing);
         tracing::info!(
             cert.serial = %certificate.serial, cert.ends = %certificate.not_after,
             person.id = %certificate.person, device.id = %certificate.device, "Issued a client certificate"

@@ -7,7 +7,7 @@ use entity::{authority, blocked_key, certificate, intent, person, profile, seria
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use sea_orm::sea_query::{Expr, UnionType};
+use sea_orm::sea_query::{CaseStatement, Expr, UnionType};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait, Select,
     SelectGetableTuple, Selector,
@@ -90,6 +90,8 @@ pub enum NotStored {
     IntentClosed,
     /// The invitation gave its certificate already, was taken back, or has expired.
     InvitationUsed,
+    /// The person's groups or the profile were changed, or another lineage got a certificate for its key.
+    Outdated,
 }
 
 /// What became of a request.
@@ -120,12 +122,20 @@ impl Store {
     /// Person, profile and the authority that issues: as [`Self::keep_standing`] has kept them, or read
     /// once for all who ask at the same moment.
     ///
+    /// * `afresh` — not from what was kept, which was [`Judged::Outdated`].
+    ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn standing(&self, person: PersonId, profile: &Slug) -> Result<Arc<Standing>, StoreError> {
+    pub async fn standing(
+        &self,
+        person: PersonId,
+        profile: &Slug,
+        afresh: bool,
+    ) -> Result<Arc<Standing>, StoreError> {
         let key = (person, profile.clone());
-        if let Some(kept) = self.standing.kept.lock().get(&key) {
-            return Ok(kept.clone());
+        let kept = self.standing.kept.lock().get(&key).cloned();
+        if let Some(kept) = kept.filter(|_| !afresh) {
+            return Ok(kept);
         }
         Ok(Arc::new(self.standing.read.join(key, |keys| self.standings(keys).boxed()).await?))
     }
@@ -138,7 +148,7 @@ impl Store {
         if kept.len() >= MOST_KEPT {
             kept.clear();
         }
-        kept.entry((person.id, profile.name.clone())).or_insert_with(|| standing.clone());
+        kept.insert((person.id, profile.name.clone()), standing.clone());
     }
 
     async fn standings(&self, keys: Vec<(PersonId, Slug)>) -> Result<Vec<Standing>, StoreError> {
@@ -237,12 +247,14 @@ impl Rows for Asked {
         transaction: &'t Transaction,
     ) -> BoxFuture<'t, Result<Vec<Self::Answer>, StoreError>> {
         Box::pin(async move {
-            let current = Current::read(transaction, all).await?;
+            // Locks people, and may wait for who changes them: what is read behind it is what is so then.
             let mut devices = devices_on_record(transaction, all).await?;
+            let current = Current::read(transaction, all).await?;
+            let issuers = issuers(all);
             let (mut requests, mut admitted, mut answers) = (Vec::new(), Vec::new(), Vec::new());
             let mut starts = Vec::new();
             for one in all {
-                if !current.agrees_with(one) {
+                if !current.agrees_with(one, &issuers) {
                     answers.push(Judged::Outdated);
                     continue;
                 }
@@ -302,9 +314,9 @@ struct Current {
     people: HashMap<String, u64>,
     /// The versions of the profiles.
     profiles: HashMap<String, u64>,
-    /// The newest authority that issues: when it was made, its name, and whether its certificate is one
-    /// that was read.
-    authority: Option<(i64, String, bool)>,
+    /// The newest authority that issues: when it was made, its name, and which of the issuers that were
+    /// read is its certificate.
+    authority: Option<(i64, String, Option<usize>)>,
 }
 
 impl Current {
@@ -315,7 +327,10 @@ impl Current {
             match kind {
                 PERSON => drop(current.people.insert(id, version)),
                 PROFILE => drop(current.profiles.insert(id, version)),
-                AUTHORITY => current.authority = current.authority.max(Some((number, id, text.is_some()))),
+                AUTHORITY => {
+                    let issuer = text.and_then(|place| place.parse().ok());
+                    current.authority = current.authority.max(Some((number, id, issuer)));
+                }
                 BLOCKED => drop(current.blocked.insert(id)),
                 _ => drop(current.keys.insert((id, text.unwrap_or_default()))),
             }
@@ -324,42 +339,39 @@ impl Current {
     }
 
     /// Whether a request was made from what is so still.
-    fn agrees_with(&self, asked: &Asked) -> bool {
+    fn agrees_with(&self, asked: &Asked, issuers: &[&[u8]]) -> bool {
+        let signs = |(_, name, issuer): &(i64, String, Option<usize>)| {
+            let issuer = issuer.and_then(|place| issuers.get(place));
+            issuer.is_some_and(|issuer| *issuer == asked.issuer) && *name == asked.authority.as_str()
+        };
         self.people.get(&asked.person.to_string()) == Some(&asked.person_version)
             && self.profiles.get(asked.profile.name.as_str()) == Some(&asked.profile.version)
-            && self
-                .authority
-                .as_ref()
-                .is_some_and(|(_, name, read)| *read && *name == asked.authority.as_str())
+            && self.authority.as_ref().is_some_and(signs)
     }
+}
+
+/// The certificates of authorities that were read, each once.
+fn issuers(all: &[Asked]) -> Vec<&[u8]> {
+    let issuers: BTreeSet<_> = all.iter().map(|one| one.issuer.as_slice()).collect();
+    issuers.into_iter().collect()
 }
 
 /// Everything that [`Current`] is made of, in one trip.
 fn current_rows(all: &[Asked]) -> Selector<SelectGetableTuple<Fact>> {
-    use certificate::Column;
     let keys: HashSet<_> = all.iter().map(|one| one.key.as_str()).collect();
-    let (no_number, no_text) = (Expr::val(0_i64), Expr::val(None::<String>));
-    let mut query = certificate::Entity::find()
-        .select_only()
-        .expr(Expr::val(KEY))
-        .column(Column::SpkiSha256)
-        .expr(no_number)
-        .column(Column::Lineage)
-        .filter(Column::SpkiSha256.is_in(keys.iter().copied()));
+    let no_text = Expr::val(None::<String>);
+    let mut query = certified_among(&keys);
     let people = people_in_good_standing(all.iter().map(|one| one.person));
-    let profiles: HashSet<_> = all.iter().map(|one| one.profile.name.as_str()).collect();
-    let profiles = profile::Entity::find()
-        .select_only()
-        .expr(Expr::val(PROFILE))
-        .columns([profile::Column::Name, profile::Column::Version])
-        .expr(no_text.clone())
-        .filter(profile::Column::Name.is_in(profiles));
-    let issuers: HashSet<_> = all.iter().map(|one| one.issuer.clone()).collect();
+    let profiles = profiles_among(all.iter().map(|one| one.profile.name.as_str()).collect());
+    // Which of them is in the row, by its place.
+    let which = issuers(all).into_iter().enumerate().fold(CaseStatement::new(), |which, (place, issuer)| {
+        which.case(authority::Column::Certificate.eq(issuer), place.to_string())
+    });
     let authorities = authority::Entity::find()
         .select_only()
         .expr(Expr::val(AUTHORITY))
         .columns([authority::Column::Name, authority::Column::CreatedAt])
-        .expr(Expr::case(authority::Column::Certificate.is_in(issuers), "as read").finally(no_text))
+        .expr(which.finally(no_text))
         .filter(authority::Column::Kind.eq(AuthorityKind::Issuing.name()))
         .filter(authority::Column::State.eq(AuthorityState::Issuing.name()));
     QueryTrait::query(&mut query)
@@ -433,6 +445,10 @@ struct Present {
     blocked: HashSet<String>,
     /// The certificates to be replaced that are not revoked.
     standing: HashSet<String>,
+    /// The versions of the profiles.
+    profiles: HashMap<String, u64>,
+    /// Their keys that were certified, and in which lineage.
+    keys: HashSet<(String, String)>,
 }
 
 impl Present {
@@ -442,6 +458,8 @@ impl Present {
             in_force: HashSet::new(),
             blocked: HashSet::new(),
             standing: HashSet::new(),
+            profiles: HashMap::new(),
+            keys: HashSet::new(),
         };
         let mut changed = HashSet::new();
         let rows = present_rows(all).all(transaction.connection()).await?;
@@ -463,6 +481,8 @@ impl Present {
                     }
                 }
                 BLOCKED => drop(present.blocked.insert(id)),
+                PROFILE => drop(present.profiles.insert(id, u64::try_from(version).unwrap_or(0))),
+                KEY => drop(present.keys.insert((id, state.unwrap_or_default()))),
                 _ => drop(present.standing.insert(id)),
             }
         }
@@ -474,6 +494,19 @@ impl Present {
             }
         }
         Ok(present)
+    }
+}
+
+impl Present {
+    /// Whether what it was judged by is no longer so: the person's groups, the profile, or that nobody
+    /// else has its key.
+    fn has_outrun(&self, one: &Issuance) -> bool {
+        let Certificate { person, profile, profile_version, spki_sha256, lineage, .. } = &one.certificate;
+        let groups = self.people.get(&person.to_string()).map(|person| &person.groups);
+        let lineage = lineage.to_string();
+        groups != Some(&one.person.groups)
+            || self.profiles.get(profile.as_str()) != Some(profile_version)
+            || self.keys.iter().any(|(key, other)| key == spki_sha256 && *other != lineage)
     }
 }
 
@@ -504,6 +537,26 @@ fn people_in_good_standing(ids: impl Iterator<Item = PersonId>) -> Select<person
         .filter(person::Column::Disabled.eq(false))
 }
 
+fn profiles_among(names: HashSet<&str>) -> Select<profile::Entity> {
+    profile::Entity::find()
+        .select_only()
+        .expr(Expr::val(PROFILE))
+        .columns([profile::Column::Name, profile::Column::Version])
+        .expr(Expr::val(None::<String>))
+        .filter(profile::Column::Name.is_in(names))
+}
+
+fn certified_among(keys: &HashSet<&str>) -> Select<certificate::Entity> {
+    use certificate::Column;
+    certificate::Entity::find()
+        .select_only()
+        .expr(Expr::val(KEY))
+        .column(Column::SpkiSha256)
+        .expr(Expr::val(0_i64))
+        .column(Column::Lineage)
+        .filter(Column::SpkiSha256.is_in(keys.iter().copied()))
+}
+
 fn blocked_among(keys: HashSet<&str>) -> Select<blocked_key::Entity> {
     blocked_key::Entity::find()
         .select_only()
@@ -524,11 +577,14 @@ fn present_rows(all: &[Issuance]) -> Selector<SelectGetableTuple<Fact>> {
         .expr(Expr::val(0_i64))
         .column(authority::Column::State)
         .filter(authority::Column::Name.is_in(authorities));
-    let keys = all.iter().map(|one| one.certificate.spki_sha256.as_str()).collect();
+    let keys: HashSet<_> = all.iter().map(|one| one.certificate.spki_sha256.as_str()).collect();
+    let profiles = all.iter().map(|one| one.certificate.profile.as_str()).collect();
     let mut query = people_in_good_standing(all.iter().map(|one| one.certificate.person));
     let parts = QueryTrait::query(&mut query);
     parts
         .union(UnionType::All, authorities.into_query())
+        .union(UnionType::All, profiles_among(profiles).into_query())
+        .union(UnionType::All, certified_among(&keys).into_query())
         .union(UnionType::All, blocked_among(keys).into_query());
     let replaced: HashSet<_> =
         all.iter().filter_map(|one| one.certificate.replaces).map(|old| old.to_string()).collect();
@@ -548,14 +604,16 @@ fn present_rows(all: &[Issuance]) -> Selector<SelectGetableTuple<Fact>> {
 }
 
 /// What stands against each.
-async fn refusals(
+async fn refusals<'a>(
     transaction: &Transaction,
-    all: &[Issuance],
+    all: &'a [Issuance],
     present: &Present,
 ) -> Result<Vec<Option<NotStored>>, StoreError> {
     let invited: Vec<_> = all.iter().filter_map(|one| Some((one.invitation?, one.now))).collect();
     let mut giving = transaction.giving_invitations(&invited).await?;
-    let refusal = |one: &Issuance| {
+    // Of several with one key the first has it.
+    let mut keys = HashSet::new();
+    let refusal = |one: &'a Issuance| {
         let Certificate { person, replaces, spki_sha256, authority, .. } = &one.certificate;
         if !present.in_force.contains(authority.as_str()) {
             Some(NotStored::AuthorityLeft)
@@ -565,6 +623,8 @@ async fn refusals(
             Some(NotStored::BlockedKey)
         } else if !present.people.contains_key(&person.to_string()) {
             Some(NotStored::PersonDisabled)
+        } else if present.has_outrun(one) || !keys.insert(spki_sha256) {
+            Some(NotStored::Outdated)
         } else if one.invitation.is_some_and(|invitation| !giving.remove(&invitation)) {
             // Of several in one transaction the first has it.
             Some(NotStored::InvitationUsed)
@@ -602,7 +662,14 @@ async fn store_all(
     }
     let mut script = Script::on(transaction);
     script.insert(stored.iter().filter_map(|one| one.device.as_ref()).map(device_row));
-    script.insert(stored.iter().map(|one| certificate_row(&one.certificate)));
+    script.insert(stored.iter().enumerate().map(|(place, one)| {
+        let mut row = certificate_row(&one.certificate);
+        // Of several successors at the same moment the last one stays, as if they had come one by one.
+        let later = stored.iter().skip(place + 1);
+        let mut later = later.filter(|later| later.certificate.lineage == one.certificate.lineage);
+        row.supersede_at = Set(later.find_map(|later| later.supersede_at).map(UtcTime::as_unix));
+        row
+    }));
     // Edges must know the person before the certificate.
     let ids: HashSet<_> = stored.iter().map(|one| one.certificate.person.to_string()).collect();
     let people = present.people.iter().filter(|(id, _)| ids.contains(*id));

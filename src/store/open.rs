@@ -30,7 +30,7 @@ const OTHERS: u32 = 3;
 /// one of them may hold hundreds.
 const PREPARED: usize = 512;
 /// The same on SQLite.
-const PREPARED_ON_SQLITE: usize = 128;
+const PREPARED_ON_SQLITE: usize = 64;
 /// A connection that was idle for this long is tried before it is used.
 const TRY_AFTER: Duration = Duration::from_secs(5);
 /// How long a query waits for a connection before it fails as unavailable.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, TransactionTrait};
+use sea_orm::{DatabaseConnection, DbErr, TransactionTrait};
 use tokio::sync::oneshot;
 
 use super::{StoreError, Transaction};
@@ -151,11 +151,14 @@ impl Serving {
 
     async fn serve(mut self) {
         while self.is_wanted() {
+            #[cfg(feature = "test-util")]
+            if crash::is_database_away() {
+                // For those who ask under this plan; the next to come asks under their own.
+                refuse(self.leave(), &StoreError::lost());
+                return;
+            }
             // The connection first: whoever comes while we wait for it joins this commit.
-            let begun = match is_away() {
-                false => self.shared.database.begin().await,
-                true => Err(DbErr::Conn(RuntimeErr::Internal("taken away by a test".to_owned()))),
-            };
+            let begun = self.shared.database.begin().await;
             self.gather().await;
             let taken = self.take();
             match begun {
@@ -237,6 +240,16 @@ impl Serving {
         }
     }
 
+    /// Takes everything, and gives the right back.
+    #[cfg(feature = "test-util")]
+    fn leave(&mut self) -> VecDeque<Box<dyn Group>> {
+        let mut queue = self.shared.queue.lock();
+        queue.taking -= usize::from(std::mem::take(&mut self.is_taking));
+        queue.serving -= 1;
+        self.is_over = true;
+        std::mem::take(&mut queue.groups)
+    }
+
     fn take(&mut self) -> VecDeque<Box<dyn Group>> {
         let mut queue = self.shared.queue.lock();
         queue.taking -= usize::from(std::mem::take(&mut self.is_taking));
@@ -254,17 +267,6 @@ impl Serving {
     }
 }
 
-/// Whether a test has taken the database away.
-#[cfg(feature = "test-util")]
-fn is_away() -> bool {
-    crash::is_database_away()
-}
-
-#[cfg(not(feature = "test-util"))]
-const fn is_away() -> bool {
-    false
-}
-
 /// Writes and commits. Returns what there was no time for.
 async fn commit_together(
     transaction: Transaction,
@@ -278,7 +280,9 @@ async fn commit_together(
         match under_savepoint(&transaction, &mut *group).await {
             Ok(true) => standing.push_back(group),
             // One of them is at fault; it is found by trying each alone.
-            Ok(false) if group.len() > 1 => group.split().into_iter().for_each(|one| waiting.push_front(one)),
+            Ok(false) if group.len() > 1 => {
+                group.split().into_iter().rev().for_each(|one| waiting.push_front(one))
+            }
             Ok(false) => refused.push_back(group),
             Err(error) => {
                 // The savepoint is gone, and with it the certainty of what this transaction holds.

@@ -31,6 +31,18 @@ on_both_databases! {
         app.issue(&token, "phone").await.expect(201);
     }
 
+    async fn what_was_refused_is_not_answered_without_a_trace(database) {
+        let app = App::over(database).await;
+        let (_, token) = app.administrator().await;
+        let never = "/api/v1/certificates/0123456789abcdef0123456789abcdef/revocation";
+        let body = json!({ "reason": "superseded" });
+        app.post(never, &body).token(&token).send().await.expect(404);
+        app.store.refuse_audit_events("started").await.unwrap();
+        app.post(never, &body).token(&token).send().await.expect_problem(503, "unavailable");
+        app.store.accept_audit_events().await.unwrap();
+        app.post(never, &body).token(&token).send().await.expect(404);
+    }
+
     async fn without_its_last_audit_event_nothing_is_issued_and_what_was_signed_is_listed(database) {
         let app = App::over(database).await;
         let anna = app.person("Anna Berg", Role::Member).await;

@@ -1,9 +1,11 @@
 //! An act that begins with its first commit: its `started` event stands there or nothing of it does.
 
-use wicketgate::ca::{DeviceChoice, IssueError, IssueRequest, Issued};
+use rustls_pki_types::CertificateDer;
+use wicketgate::ca::{DeviceChoice, IssueError, IssueRequest, Issued, RevokeError};
 use wicketgate::crash::{Blow, Killed, Plan};
-use wicketgate::domain::Actor;
 use wicketgate::domain::audit::{Act, Outcome};
+use wicketgate::domain::{Actor, RevocationReason};
+use wicketgate::live::{Cause, Classified, classify};
 use wicketgate::store::Store;
 use wicketgate::store::audit::AuditFilter;
 
@@ -51,6 +53,10 @@ async fn issue_struck(world: &World, point: &'static str, blow: Blow, act: &Act)
         Err(ended) => assert!(ended.into_panic().is::<Killed>(), "{point}"),
     }
     assert!(plan.has_struck(), "{point} was not reached");
+}
+
+fn verdict(world: &World, der: &[u8]) -> Classified {
+    classify(&[CertificateDer::from(der)], world.now(), world.holder.register())
 }
 
 async fn world(database: &TestDatabase) -> World {
@@ -144,5 +150,32 @@ on_both_databases! {
             let revoked = world.store.certificate(*serial).await.unwrap().unwrap().revoked.is_some();
             assert_eq!((count("started"), count("finished")), (usize::from(revoked), usize::from(revoked)));
         }
+    }
+
+    async fn revocations_of_one_certificate_at_the_same_moment_follow_each_other(database) {
+        let world = world(database).await;
+        let certificate = world.issue("phone").await.certificate;
+        let act = world.act("certificate.renew").await;
+        let serial = certificate.serial;
+        let successor = world.ca.renew(serial, &csr(), &act, world.now()).await.unwrap().certificate.serial;
+        let reasons = ["certificateHold", "superseded", "superseded", "keyCompromise", "superseded"];
+        let asked = reasons.map(async |reason| world.revoke(serial, reason).await);
+        let answers = futures_util::future::join_all(asked).await;
+        assert!(answers[3].is_ok(), "keyCompromise is always taken");
+        let refused = answers.iter().filter_map(|answer| answer.as_ref().err());
+        let in_vain = |error: &RevokeError| matches!(error, RevokeError::AlreadyRevoked(_));
+        assert!(refused.into_iter().all(in_vain));
+        let found = world.store.certificate(serial).await.unwrap().unwrap();
+        assert_eq!(found.revoked.map(|(_, reason)| reason), Some(RevocationReason::KeyCompromise));
+        assert!(world.store.is_key_compromised(&found.spki_sha256).await.unwrap());
+        assert!(world.store.certificate(successor).await.unwrap().unwrap().revoked.is_none(), "another key");
+        // The register has every change once, in one row of numbers.
+        let changes = world.store.changes_after(0, 1_000).await.unwrap();
+        let epochs: Vec<_> = changes.iter().map(|change| change.epoch).collect();
+        assert!(epochs.iter().copied().eq(1..=epochs.len() as u64), "{epochs:?}");
+        assert_eq!(world.store.heads().await.unwrap().0, epochs.len() as u64);
+        let (refused, certificate) = (verdict(&world, &found.der), found);
+        let Classified::Refused(refused) = refused else { panic!("{} passes", certificate.serial) };
+        assert_eq!(refused.cause, Cause::Revoked(RevocationReason::KeyCompromise));
     }
 }

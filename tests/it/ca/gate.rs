@@ -112,6 +112,27 @@ on_both_databases! {
         assert!(world.store.unresolved_intents(UtcTime::MAX).await.unwrap().is_empty());
     }
 
+    async fn what_is_kept_does_not_let_another_refusal_come_first(database) {
+        let world = world(database).await;
+        world.issue("kept").await;
+        let other = Store::open(&database.url(), 2).await.unwrap();
+        let mut anna = other.person(world.anna).await.unwrap().unwrap();
+        anna.disabled = true;
+        let transaction = other.begin().await.unwrap();
+        transaction.update_person(&anna).await.unwrap();
+        transaction.commit().await.unwrap();
+        let request = IssueRequest {
+            person: world.anna,
+            device: DeviceChoice::New { name: "phone".to_owned() },
+            profile: "device".parse().unwrap(),
+            csr_pem: "nonsense".to_owned(),
+            dns_names: Default::default(),
+        };
+        let act = world.act("certificate.issue").await;
+        let refused = world.ca.issue(&request, &act, world.now()).await;
+        assert!(matches!(refused, Err(IssueError::PersonDisabled)));
+    }
+
     async fn a_device_of_somebody_else_or_of_nobody_gets_nothing(database) {
         let world = world(database).await;
         let refused = world.try_issue(DeviceChoice::Existing(DeviceId::new())).await;

@@ -98,6 +98,39 @@ on_both_databases! {
         assert_eq!(open_intents(&world).await, 0);
     }
 
+    async fn of_renewals_at_the_same_moment_one_stays(database) {
+        let world = world(database).await;
+        edit(&world, |rules| rules.renewal.overlap_seconds = Some(7 * 86_400)).await;
+        let old = world.issue("phone").await.certificate;
+        let renewals = (0..6).map(async |_| {
+            let act = world.act("certificate.renew").await;
+            world.ca.renew(old.serial, &csr(), &act, world.now()).await.unwrap().certificate.serial
+        });
+        let mut serials = futures_util::future::join_all(renewals).await;
+        serials.push(old.serial);
+        let mut staying = 0;
+        for serial in serials {
+            let found = world.store.certificate(serial).await.unwrap().unwrap();
+            staying += usize::from(found.supersede_at.is_none());
+        }
+        assert_eq!(staying, 1);
+    }
+
+    async fn of_requests_with_one_key_at_the_same_moment_one_is_served(database) {
+        let world = world(database).await;
+        let key = csr();
+        let tries = (0..6).map(async |number| {
+            let mut request = request(&world, &format!("device {number}"));
+            request.csr_pem = key.clone();
+            ask_as(&world, Actor::System("test"), &request).await
+        });
+        let outcomes = futures_util::future::join_all(tries).await;
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+        for refused in outcomes.into_iter().filter(Result::is_err) {
+            assert_eq!(rule(refused), Rule::KeyReuse);
+        }
+    }
+
     async fn renewal_runs_todays_rules(database) {
         let world = world(database).await;
         let old = world.issue("phone").await.certificate;
