@@ -48,7 +48,14 @@ impl Endpoint for Est {
             Some("simplereenroll") => self.renew(&call, &mut request).await,
             _ => Err(Problem::not_found("operation")),
         };
-        Ok(answered.unwrap_or_else(Problem::into_text))
+        match answered {
+            Ok(response) => Ok(response),
+            Err(problem) => {
+                // Clients take an answer that comes while they are sending for a broken connection.
+                body::discard(request.take_body()).await;
+                Ok(problem.into_text())
+            }
+        }
     }
 }
 

@@ -62,24 +62,35 @@ async fn a_body_that_does_not_come_and_silence_after_an_answer_are_closed() {
 
 #[tokio::test]
 async fn who_is_refused_while_sending_sends_to_the_end_and_learns_why() {
+    refused_while_sending("api/v1/tokens", "application/json\r\nAuthorization: Bearer nobodys", b'}').await;
+}
+
+#[tokio::test]
+async fn who_enrols_without_an_invitation_sends_to_the_end_and_learns_why() {
+    refused_while_sending(".well-known/est/simpleenroll", "application/pkcs10", b'\n').await;
+}
+
+/// Sends the head, waits, sends the rest, and reads an answer that ends with `last`.
+async fn refused_while_sending(path: &str, headers: &str, last: u8) {
     let app = App::patient(PATIENT).await;
     let mut sending = app.connect(Way::Door).await;
-    let head = b"POST /api/v1/tokens HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n\
-                 Authorization: Bearer nobodys\r\nContent-Length: 40000\r\n\r\n";
-    sending.write_all(head).await.unwrap();
+    let head = format!(
+        "POST /{path} HTTP/1.1\r\nHost: test\r\nContent-Type: {headers}\r\nContent-Length: 10000\r\n\r\n"
+    );
+    sending.write_all(head.as_bytes()).await.unwrap();
     let mut answer = [0; 12];
     let early = tokio::time::timeout(SHORT, sending.read_exact(&mut answer)).await;
     assert!(early.is_err(), "it is answered while it is still sending");
-    sending.write_all(&[b' '; 40_000]).await.unwrap();
+    sending.write_all(&[b' '; 10_000]).await.unwrap();
     sending.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 401");
     // The rest of the answer, and the connection is as good as before.
     let mut rest = vec![0; 4096];
-    while !rest.ends_with(b"}") {
+    while !rest.ends_with(&[last]) {
         let read = sending.read(&mut rest).await.unwrap();
         rest.truncate(read);
         assert!(read > 0, "it closed");
-        if !rest.ends_with(b"}") {
+        if !rest.ends_with(&[last]) {
             rest.resize(4096, 0);
         }
     }
