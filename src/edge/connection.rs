@@ -141,15 +141,14 @@ impl Visit {
 
     fn classify_again(&self, now: UtcTime) -> Arc<Classified> {
         let register = self.worker.shared.holder.register();
-        // Before classifying: a change in between must not pass for known.
-        let epoch = register.epoch();
         let chain = self.leaf.as_slice();
-        let who = Arc::new(classify(chain, now, register));
-        let identity = match &*who {
-            Classified::Known(identity) => Some(identity),
-            Classified::None | Classified::Refused(_) => None,
-        };
-        self.place.set_identity(identity);
+        let (epoch, who) = settled(
+            || register.epoch(),
+            || classify(chain, now, register),
+            |who| self.place.set_identity(known(who)),
+        );
+        let who = Arc::new(who);
+        let identity = known(&who);
         if identity.is_some() {
             self.was_known.set(true);
         }
@@ -290,4 +289,48 @@ fn result_of(who: &Classified) -> ClientAuthResult {
 /// RFC 8941 §3.3.5.
 fn byte_sequence(der: &[u8]) -> Option<HeaderValue> {
     HeaderValue::try_from(format!(":{}:", STANDARD.encode(der))).ok()
+}
+
+/// Who passes, if anybody does.
+fn known(who: &Classified) -> Option<&Identity> {
+    match who {
+        Classified::Known(identity) => Some(identity),
+        Classified::None | Classified::Refused(_) => None,
+    }
+}
+
+/// Classifies and enters what came out, until no change came in between: one that did was applied after the
+/// classification and asked the index before it knew whom it concerns. Returns the epoch that it holds for.
+fn settled<T>(epoch: impl Fn() -> u64, classify: impl Fn() -> T, enter: impl Fn(&T)) -> (u64, T) {
+    let mut before = epoch();
+    loop {
+        let who = classify();
+        enter(&who);
+        let after = epoch();
+        if after == before {
+            return (before, who);
+        }
+        before = after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_between_the_classification_and_the_index_is_not_missed() {
+        let (epoch, passes) = (Cell::new(7), Cell::new(true));
+        let entered = RefCell::new(Vec::new());
+        let enter = |who: &bool| {
+            if entered.borrow().is_empty() {
+                // The person is disabled at this very moment; the index does not know them yet.
+                passes.set(false);
+                epoch.set(8);
+            }
+            entered.borrow_mut().push(*who);
+        };
+        assert_eq!(settled(|| epoch.get(), || passes.get(), enter), (8, false));
+        assert_eq!(*entered.borrow(), [true, false]);
+    }
 }

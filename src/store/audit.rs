@@ -110,16 +110,21 @@ impl Store {
         Ok(query.order_by_desc(audit_event::Column::Id).limit(limit).all(self.reader()).await?)
     }
 
-    /// Outcome and detail of an act that is finished.
+    /// Outcome and detail of an act that is finished. Where the answer to the commit of its effect was
+    /// lost, whoever waited for it may have called it failed: that it succeeded stands with the effect.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn end_of_act(&self, act: &str) -> Result<Option<(String, String)>, StoreError> {
         let query = audit_event::Entity::find()
             .filter(audit_event::Column::Act.eq(act))
-            .filter(audit_event::Column::Phase.eq("finished"));
-        let found = query.one(self.reader()).await?;
-        Ok(found.map(|row| (row.outcome.unwrap_or_default(), row.detail.unwrap_or_default())))
+            .filter(audit_event::Column::Phase.eq("finished"))
+            .order_by_asc(audit_event::Column::Id);
+        let mut ends = query.all(self.reader()).await?;
+        let succeeded = |row: &audit_event::Model| row.outcome.as_deref() == Some(Outcome::Succeeded.name());
+        let place = ends.iter().position(succeeded).unwrap_or(0);
+        let end = (place < ends.len()).then(|| ends.swap_remove(place));
+        Ok(end.map(|row| (row.outcome.unwrap_or_default(), row.detail.unwrap_or_default())))
     }
 
     /// Closes, as `unknown`, acts that were started before `before` and never finished. Returns how many.

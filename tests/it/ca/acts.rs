@@ -99,6 +99,16 @@ on_both_databases! {
         assert_eq!(phases(&world).await, ["started", "failed"]);
     }
 
+    async fn what_succeeded_is_not_called_failed_where_its_answer_was_lost(database) {
+        let world = world(database).await;
+        let act = act(&world);
+        issue_struck(&world, "ca.before_commit", Blow::AnswerLost, &act).await;
+        world.store.finish_act(&act, Outcome::Failed, Some("answered 503"), world.now()).await.unwrap();
+        let (outcome, detail) = world.store.end_of_act(&act.started.to_string()).await.unwrap().unwrap();
+        assert_eq!(outcome, "succeeded");
+        assert!(wicketgate::domain::audit::issued_serial(&detail).is_some(), "{detail}");
+    }
+
     async fn a_refused_intent_takes_its_start_along(database) {
         let world = world(database).await;
         let serials = world.store.reserved_serials().await.unwrap();
