@@ -197,7 +197,8 @@ filter = "info,wicketgate=debug"
             let ended = self.process.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "{ended:?}: {}", self.log());
             let answer = Wire::plain(self.health, "localhost").ok()?.get("/readyz?verbose").ok()?;
-            (answer.status == 200).then_some(())
+            // An edge is ready with its snapshot, which may be before the last listener is there.
+            (answer.status == 200 && self.path("data/admin.sock").exists()).then_some(())
         });
     }
 
