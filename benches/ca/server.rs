@@ -222,7 +222,8 @@ async fn obey(inside: &Inside, command: &str) -> Result<Value> {
     })
 }
 
-/// Sixteen callers of the authority as a library, each act opened in the audit first.
+/// Sixteen callers of the authority as a library, each act opened in the audit with its intent, as the admin
+/// server does it.
 async fn issue(inside: &Inside, from: usize, count: usize) -> Result<(Sample, Vec<Serial>)> {
     let file = material::requests_file(inside.folder.parent().context("a folder")?);
     let requests: Vec<String> = serde_json::from_slice(&std::fs::read(file)?)?;

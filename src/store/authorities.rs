@@ -2,7 +2,7 @@
 
 use entity::{authority, serial, signing_key};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
 use super::{Store, StoreError, Transaction, at, named, parse};
 use crate::domain::{AuthorityKind, AuthorityState, Serial, Slug, UtcTime};
@@ -137,20 +137,6 @@ impl Store {
 }
 
 impl Transaction {
-    /// Where an authority stands, as this transaction sees it.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn authority_state(&self, name: &Slug) -> Result<Option<AuthorityState>, StoreError> {
-        let query = authority::Entity::find_by_id(name.to_string())
-            .select_only()
-            .column(authority::Column::State)
-            .into_tuple::<String>();
-        let found = query.one(self.connection()).await?;
-        let read = |name: String| named("an authority's state", &name, AuthorityState::from_name(&name));
-        found.map(read).transpose()
-    }
-
     /// Takes a serial for `purpose`; from here on it is never handed out again, used or not.
     ///
     /// # Errors

@@ -376,15 +376,6 @@ impl Transaction {
         self.count_list_change(serial).await
     }
 
-    /// Whether the certificate with this serial is revoked, as this transaction sees it.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn is_revoked(&self, serial: Serial) -> Result<bool, StoreError> {
-        let row = certificate::Entity::find_by_id(serial.to_string()).one(self.connection()).await?;
-        Ok(row.is_none_or(|row| row.revoked_at.is_some()))
-    }
-
     /// Whether this key is in a certificate of another lineage than `lineage`.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! Callers queue; a task takes everything that is waiting, writes it in one transaction and commits
 //! once. Each write stands or falls alone, and nobody is answered before the commit: what was
 //! acknowledged is durable, and a failed commit is everyone's error. Rows of one kind ([`Rows`]) are
-//! written with one statement for all of them. Where everything can be written anew, it is first tried
+//! written together. Where everything can be written anew, it is first tried
 //! as a whole; if that fails, everything gets a savepoint of its own and rows are tried one by one, so
 //! that the one at fault is the only one refused. A write that was begun is finished though its caller
 //! has gone.
@@ -26,7 +26,7 @@ use group::{Alike, Group, Own, gone};
 
 pub(crate) use group::Rows;
 
-/// Rows of a kind that are written with one statement, and groups in one commit, at most.
+/// Rows of a kind that are written together, and groups in one commit, at most.
 const MOST: usize = 64;
 /// How often others are let run before a commit, while more and more of them write.
 const MOST_TURNS: usize = 32;
