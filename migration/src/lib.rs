@@ -14,6 +14,7 @@ mod m0007_est;
 mod m0008_rollover;
 mod m0010_inventory;
 mod m0011_prove;
+mod m0012_speed;
 mod table;
 
 /// Every step, oldest first.
@@ -33,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_rollover::Migration),
             Box::new(m0010_inventory::Migration),
             Box::new(m0011_prove::Migration),
+            Box::new(m0012_speed::Migration),
         ]
     }
 }

@@ -19,6 +19,7 @@ use super::error::{Outcome, Problem, sentence};
 use super::fields;
 use super::services::Services;
 use crate::ca::{DeviceChoice, GateError, IssueError, IssueRequest, Issued};
+use crate::domain::hex::hex;
 use crate::domain::{AuthorityKind, PersonId};
 use crate::pki::{KeyPolicy, SigningRequest, cms, continuity, csr, pem, transfer};
 use crate::store::certificates::Certificate;
@@ -170,7 +171,7 @@ async fn read_request(request: &mut Request) -> Outcome<Wanted> {
     let der = transfer::decode(&body).map_err(|error| refused(&error.to_string()))?;
     let request = SigningRequest::from_der(&der, &KeyPolicy::ANY);
     let request = request.map_err(|error| refused(&error.to_string()))?;
-    let spki_sha256 = request.public_key().sha256().iter().map(|octet| format!("{octet:02x}")).collect();
+    let spki_sha256 = hex(&request.public_key().sha256());
     Ok(Wanted { pem: pem::block("CERTIFICATE REQUEST", &der), der, spki_sha256 })
 }
 

@@ -102,6 +102,12 @@ pub fn find(table: &'static [Operation], method: &Method, path: &str) -> Found {
 
 /// `Some` when `path` fits `template`, with the value of the template's only parameter.
 fn matches(template: &str, path: &str) -> Option<Option<String>> {
+    // Most of the table is passed over here.
+    match template.find('{') {
+        None => return (template == path).then_some(None),
+        Some(at) if path.as_bytes().get(..at) != Some(&template.as_bytes()[..at]) => return None,
+        Some(_) => {}
+    }
     let mut parameter = None;
     let (mut wanted, mut given) = (template.split('/'), path.split('/'));
     loop {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::gate::{hex, parse_issuer};
+use super::gate::parse_issuer;
 use super::{Ca, SignerError, generation_name};
 use crate::crash;
 use crate::domain::audit::{Act, Outcome};
+use crate::domain::hex::hex;
 use crate::domain::{Actor, AuthorityKind, AuthorityRecord, AuthorityState, Delta, Serial, Slug, UtcTime};
 use crate::keys::{KeyFault, KeyId};
 use crate::pki::issuer::{AuthorityTemplate, PrepareError, prepare_authority, prepare_root};

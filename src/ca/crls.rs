@@ -31,6 +31,9 @@ pub enum CrlError {
     /// The bytes did not pass the rules.
     #[error("the revocation list was refused before it was signed")]
     Prepare(#[from] PrepareError),
+    /// It was broken off: the program ends, or it panicked.
+    #[error("the making of the revocation list was broken off")]
+    Ended,
     /// The key could not sign.
     #[error("the authority could not sign its revocation list")]
     Sign(#[from] SignerError),
@@ -110,23 +113,24 @@ impl Ca {
         crash::reach("crl.after_number");
         // Before the revocations themselves, so that they hold at least what is counted here.
         let CrlHead { changes, .. } = store.crl_head(&authority.name).await?;
-        let entries: Vec<_> = store
-            .revocations(&authority.name, keep_after_end)
-            .await?
-            .into_iter()
-            .map(|entry| RevokedEntry {
+        let revocations = store.revocations(&authority.name, keep_after_end).await?;
+        let entries = revocations.len();
+        let next_update = now.plus(LIFETIME).min(issuer.not_after());
+        // A root's list names no place: its own certificate has no distribution point to match, and
+        // OpenSSL's -crl_check_all checks the root against it too.
+        let url = (authority.kind == AuthorityKind::Issuing).then(|| self.crl_url(&authority.name));
+        // Of a hundred thousand entries that is a while, in which others want to go on.
+        let prepare = move || {
+            let entries = revocations.into_iter().map(|entry| RevokedEntry {
                 serial: entry.serial,
                 // Another replica's clock may run ahead of ours.
                 revoked_at: entry.at.min(now),
                 reason: entry.reason,
                 invalid_since: entry.invalid_since,
-            })
-            .collect();
-        let next_update = now.plus(LIFETIME).min(issuer.not_after());
-        // A root's list names no place: its own certificate has no distribution point to match, and
-        // OpenSSL's -crl_check_all checks the root against it too.
-        let url = (authority.kind == AuthorityKind::Issuing).then(|| self.crl_url(&authority.name));
-        let prepared = prepare_crl(&issuer, number, now, next_update, &entries, url.as_deref())?;
+            });
+            prepare_crl(&issuer, number, now, next_update, &entries.collect::<Vec<_>>(), url.as_deref())
+        };
+        let prepared = tokio::task::spawn_blocking(prepare).await.map_err(|_| CrlError::Ended)??;
         let mut list =
             Crl { authority: authority.name.clone(), number, this_update: now, next_update, der: Vec::new() };
         store.record_crl(&list, prepared.tbs()).await?;
@@ -144,7 +148,6 @@ impl Ca {
         transaction.commit().await?;
         crash::reach("crl.after_commit");
         self.count_published(&list);
-        let entries = entries.len();
         tracing::info!(authority = %authority.name, crl.number = number, entries, "Published a revocation list");
         Ok(CrlOutcome::Published { number, entries })
     }

@@ -14,6 +14,7 @@ use super::policy::Question;
 use super::{Ca, SignerError};
 use crate::crash;
 use crate::domain::audit::Act;
+use crate::domain::hex::hex;
 use crate::domain::{Hostname, InvitationId, LineageId, Serial, Slug, UtcTime};
 use crate::keys::Signer;
 use crate::pki::issuer::{ClientLeaf, PrepareError, prepare_client};
@@ -349,9 +350,4 @@ pub(super) fn parse_issuer(authority: &Authority) -> Result<AuthorityCertificate
     let corrupt = |detail: String| StoreError::Corrupt { what: "an authority's certificate", detail };
     let der = authority.certificate.as_deref().ok_or_else(|| corrupt("it was never signed".to_owned()))?;
     AuthorityCertificate::from_der(der).map_err(|error| corrupt(error.to_string()))
-}
-
-/// Lower-case hexadecimal.
-pub(super) fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }

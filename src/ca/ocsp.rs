@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 
-use super::gate::{GateError, hex, parse_issuer};
+use super::gate::{GateError, parse_issuer};
 use super::{Ca, SignerError};
 use crate::domain::audit::{Act, Outcome};
+use crate::domain::hex::hex;
 use crate::domain::{Actor, AuthorityKind, Serial, Slug, UtcTime};
 use crate::keys::{KeyFault, KeyId, Signer};
 use crate::pki::issuer::PrepareError;

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::gate::{GateError, hex};
+use super::gate::GateError;
 use crate::domain::audit::Act;
+use crate::domain::hex::hex;
 use crate::domain::{Actor, Hostname, LineageId, PersonId, UtcTime};
 use crate::pki::profile::{Facts, Requester, Rule, Ruling};
 use crate::pki::{Profile, PublicKey};

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::gate::hex;
+use crate::domain::hex::hex;
 use crate::keys::{KeyId, SignError, Signer};
 use crate::store::Store;
 

@@ -7,6 +7,7 @@ pub mod audit_chain;
 pub mod authority;
 pub mod entropy;
 pub mod fingerprint;
+pub mod hex;
 pub mod hostname;
 pub mod id;
 pub mod register;

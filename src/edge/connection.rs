@@ -19,6 +19,7 @@ use super::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::host::Named;
 use super::index::{Ending, Place, Signal, ends_at};
 use super::io::Activity;
+use super::ongoing;
 use super::tunnel::Tunnel;
 use super::worker::Worker;
 use crate::domain::{Fingerprint, UtcTime};
@@ -39,6 +40,7 @@ pub(super) struct Visit {
     is_tracked: Cell<Option<bool>>,
     last_word: Cell<bool>,
     tunnel: RefCell<Option<Tunnel>>,
+    pub(super) ongoing: ongoing::Register,
     memo: RefCell<Memo>,
 }
 
@@ -114,6 +116,7 @@ impl Visit {
             is_tracked: Cell::new(None),
             last_word: Cell::new(false),
             tunnel: RefCell::new(None),
+            ongoing: ongoing::Register::default(),
             memo: RefCell::default(),
             worker,
         };
@@ -122,17 +125,24 @@ impl Visit {
         visit
     }
 
-    /// Who is behind the connection at `now`. Cheap unless the register moved or time made a difference.
+    /// Who is behind the connection at `now`. Cheap unless a change concerned this certificate, its person
+    /// or its authority, or time made a difference.
     pub(super) fn who(&self, now: UtcTime) -> Arc<Classified> {
         let register = self.worker.shared.holder.register();
+        // Before anything is looked up; see `classify`.
+        let epoch = register.epoch();
         {
-            let standing = self.standing.borrow();
+            let mut standing = self.standing.borrow_mut();
+            let has_moved = standing.epoch != epoch;
             let still = match &*standing.who {
                 Classified::None => true,
-                Classified::Known(identity) => now <= ends_at(identity),
-                Classified::Refused(refusal) => refusal.cause != Cause::NotYetValid,
+                Classified::Known(identity) => {
+                    now <= ends_at(identity) && (!has_moved || identity.is_current(now, register))
+                }
+                Classified::Refused(refusal) => !has_moved && refusal.cause != Cause::NotYetValid,
             };
-            if still && standing.epoch == register.epoch() {
+            if still {
+                standing.epoch = epoch;
                 return standing.who.clone();
             }
         }

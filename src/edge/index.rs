@@ -5,6 +5,7 @@
 //! looks at the epoch once more afterwards; a change raises the epoch *before* it asks the index.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
@@ -44,7 +45,7 @@ impl Signal {
         self.wake.notify_one();
     }
 
-    /// Whether the identity may have changed since this was last asked.
+    /// Whether the identity or the policy may have changed since this was last asked.
     pub(super) fn take_doubt(&self) -> bool {
         self.doubt.swap(false, Ordering::AcqRel)
     }
@@ -76,9 +77,40 @@ pub(super) struct Index(Mutex<Table>);
 struct Table {
     next: u64,
     open: HashMap<u64, Row>,
-    by_fingerprint: HashMap<Fingerprint, HashSet<u64>>,
+    by_fingerprint: Groups<Fingerprint>,
+    by_person: Groups<PersonId>,
+    by_authority: Groups<Slug>,
     /// Known identities by the second after which they stop passing.
     ends: BTreeSet<(UtcTime, u64)>,
+}
+
+/// The connections that have something in common.
+#[derive(Debug)]
+struct Groups<K>(HashMap<K, HashSet<u64>>);
+
+impl<K> Default for Groups<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Hash + Eq> Groups<K> {
+    fn insert(&mut self, key: K, id: u64) {
+        self.0.entry(key).or_default().insert(id);
+    }
+
+    fn remove(&mut self, key: &K, id: u64) {
+        if let Some(ids) = self.0.get_mut(key) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.0.remove(key);
+            }
+        }
+    }
+
+    fn of(&self, key: &K) -> impl Iterator<Item = &u64> {
+        self.0.get(key).into_iter().flatten()
+    }
 }
 
 #[derive(Debug)]
@@ -88,7 +120,7 @@ struct Row {
     known: Option<Known>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Known {
     person: PersonId,
     authority: Slug,
@@ -138,7 +170,7 @@ impl Index {
         let id = table.next;
         table.next += 1;
         if let Some(fingerprint) = fingerprint {
-            table.by_fingerprint.entry(fingerprint).or_default().insert(id);
+            table.by_fingerprint.insert(fingerprint, id);
         }
         table.open.insert(id, Row { signal: signal.clone(), fingerprint, known: None });
         Place { index: self.clone(), id, signal }
@@ -146,17 +178,32 @@ impl Index {
 
     /// Raises doubt on every connection that one of these changes concerns.
     pub(super) fn changed(&self, changes: &[&Change]) {
-        let table = self.0.lock();
-        for change in changes {
-            match &change.delta {
-                Delta::Revoked { fingerprint, .. } | Delta::Released { fingerprint } => {
-                    table.doubt_certificate(fingerprint);
+        let mut doubted = Vec::new();
+        {
+            let table = self.0.lock();
+            for change in changes {
+                match &change.delta {
+                    Delta::Revoked { fingerprint, .. } | Delta::Released { fingerprint } => {
+                        table.signals(table.by_fingerprint.of(fingerprint), &mut doubted);
+                    }
+                    Delta::Certificate(record) => {
+                        table.signals(table.by_fingerprint.of(&record.fingerprint), &mut doubted);
+                    }
+                    Delta::Person(record) => table.signals(table.by_person.of(&record.id), &mut doubted),
+                    Delta::Authority(record) => {
+                        table.signals(table.by_authority.of(&record.name), &mut doubted);
+                    }
                 }
-                Delta::Certificate(record) => table.doubt_certificate(&record.fingerprint),
-                Delta::Person(record) => table.doubt(|known| known.person == record.id),
-                Delta::Authority(record) => table.doubt(|known| known.authority == record.name),
             }
         }
+        // Outside the lock: every new connection waits for it.
+        doubted.iter().for_each(|signal| signal.raise_doubt());
+    }
+
+    /// Raises doubt on every connection: the policy has changed.
+    pub(super) fn doubt_all(&self) {
+        let all: Vec<_> = self.0.lock().open.values().map(|row| row.signal.clone()).collect();
+        all.iter().for_each(|signal| signal.raise_doubt());
     }
 
     /// Raises doubt on every connection whose certificate has ended before `now`.
@@ -182,34 +229,33 @@ impl Index {
 }
 
 impl Table {
-    fn doubt_certificate(&self, fingerprint: &Fingerprint) {
-        let ids = self.by_fingerprint.get(fingerprint).into_iter().flatten();
-        ids.filter_map(|id| self.open.get(id)).for_each(|row| row.signal.raise_doubt());
-    }
-
-    fn doubt(&self, concerns: impl Fn(&Known) -> bool) {
-        let rows = self.open.values().filter(|row| row.known.as_ref().is_some_and(&concerns));
-        rows.for_each(|row| row.signal.raise_doubt());
+    fn signals<'a>(&self, ids: impl Iterator<Item = &'a u64>, to: &mut Vec<Arc<Signal>>) {
+        to.extend(ids.filter_map(|id| self.open.get(id)).map(|row| row.signal.clone()));
     }
 
     fn set_known(&mut self, id: u64, known: Option<Known>) {
         let Some(row) = self.open.get_mut(&id) else { return };
+        if row.known == known {
+            // It may have been taken out while the clock ran ahead.
+            self.ends.extend(row.known.as_ref().map(|known| (known.ends, id)));
+            return;
+        }
         if let Some(old) = std::mem::replace(&mut row.known, known) {
             self.ends.remove(&(old.ends, id));
+            self.by_person.remove(&old.person, id);
+            self.by_authority.remove(&old.authority, id);
         }
         if let Some(new) = &row.known {
             self.ends.insert((new.ends, id));
+            self.by_person.insert(new.person, id);
+            self.by_authority.insert(new.authority.clone(), id);
         }
     }
 
     fn remove(&mut self, id: u64) {
         self.set_known(id, None);
-        let Some(fingerprint) = self.open.remove(&id).and_then(|row| row.fingerprint) else { return };
-        if let Some(ids) = self.by_fingerprint.get_mut(&fingerprint) {
-            ids.remove(&id);
-            if ids.is_empty() {
-                self.by_fingerprint.remove(&fingerprint);
-            }
+        if let Some(fingerprint) = self.open.remove(&id).and_then(|row| row.fingerprint) {
+            self.by_fingerprint.remove(&fingerprint, id);
         }
     }
 }
@@ -217,7 +263,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::RevocationReason;
+    use crate::domain::{PersonRecord, RevocationReason};
 
     fn revoked(n: u8) -> Change {
         Change {
@@ -241,11 +287,68 @@ mod tests {
         assert!(!other.signal().take_doubt() && !nobody.signal().take_doubt());
     }
 
+    fn known(person: PersonId, authority: &str) -> Option<Known> {
+        Some(Known { person, authority: authority.parse().unwrap(), ends: UtcTime::from_unix(9) })
+    }
+
+    #[test]
+    fn a_person_s_change_touches_their_connections_and_no_other() {
+        let index = Arc::new(Index::default());
+        let (anna, ben) = (PersonId::new(), PersonId::new());
+        let places: Vec<_> = (0..5_000).map(|_| index.enter(None)).collect();
+        for place in &places {
+            let person = if place.id % 1_000 == 7 { anna } else { ben };
+            index.0.lock().set_known(place.id, known(person, if place.id < 10 { "old" } else { "new" }));
+        }
+        let doubted = || places.iter().filter(|place| place.signal.take_doubt()).map(|place| place.id);
+        let change = |delta| index.changed(&[&Change { epoch: 1, delta }]);
+        let record = PersonRecord {
+            id: anna,
+            email: String::new(),
+            name: String::new(),
+            groups: Default::default(),
+            disabled: true,
+        };
+        change(Delta::Person(record));
+        assert_eq!(doubted().collect::<Vec<_>>(), [7, 1_007, 2_007, 3_007, 4_007]);
+        assert_eq!(index.0.lock().by_authority.of(&"old".parse().unwrap()).count(), 10);
+        drop(places);
+        assert!(index.0.lock().is_empty());
+    }
+
     #[test]
     fn nothing_is_left_of_a_closed_connection() {
         let index = Arc::new(Index::default());
-        drop(index.enter(Some(Fingerprint([1; 32]))));
-        let table = index.0.lock();
-        assert!(table.open.is_empty() && table.by_fingerprint.is_empty() && table.ends.is_empty());
+        let place = index.enter(Some(Fingerprint([1; 32])));
+        for who in
+            [known(PersonId::new(), "a"), known(PersonId::new(), "b"), None, known(PersonId::new(), "a")]
+        {
+            index.0.lock().set_known(place.id, who);
+        }
+        drop(place);
+        assert!(index.0.lock().is_empty());
+    }
+
+    #[test]
+    fn an_end_that_passed_by_a_wrong_clock_is_looked_for_again() {
+        let index = Arc::new(Index::default());
+        let (place, anna) = (index.enter(None), PersonId::new());
+        index.0.lock().set_known(place.id, known(anna, "a"));
+        index.expire(UtcTime::from_unix(10));
+        assert!(place.signal.take_doubt());
+        // The clock was set back, and it passes again.
+        index.0.lock().set_known(place.id, known(anna, "a"));
+        index.expire(UtcTime::from_unix(10));
+        assert!(place.signal.take_doubt());
+    }
+
+    impl Table {
+        fn is_empty(&self) -> bool {
+            self.open.is_empty()
+                && self.ends.is_empty()
+                && self.by_fingerprint.0.is_empty()
+                && self.by_person.0.is_empty()
+                && self.by_authority.0.is_empty()
+        }
     }
 }

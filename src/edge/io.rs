@@ -60,12 +60,17 @@ impl Activity {
     pub(super) fn begin(self: &Rc<Self>) -> InFlight {
         self.head_since.set(None);
         self.in_flight.set(self.in_flight.get() + 1);
-        InFlight { activity: self.clone(), delivery: self.entered.borrow().clone() }
+        InFlight { activity: self.clone(), delivery: self.stream() }
     }
 
     /// Exchanges that begin from here on belong to this stream.
     pub(super) fn enter(&self, stream: Option<Rc<Delivery>>) {
         *self.entered.borrow_mut() = stream;
+    }
+
+    /// The stream that is being moved on right now (HTTP/2).
+    pub(super) fn stream(&self) -> Option<Rc<Delivery>> {
+        self.entered.borrow().clone()
     }
 
     /// Octets that moved, either way, since the beginning.

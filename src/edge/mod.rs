@@ -20,6 +20,7 @@ mod io;
 mod limits;
 mod listener;
 pub mod ocsp;
+mod ongoing;
 pub mod permit;
 mod plain;
 mod protocol;
@@ -116,9 +117,17 @@ impl Edge {
             .unwrap_or(443);
         let index = Arc::new(Index::default());
         let watcher: Weak<Index> = Arc::downgrade(&index);
-        holder.on_change(move |changes| {
+        holder.on_change({
+            let watcher = watcher.clone();
+            move |changes| {
+                if let Some(index) = watcher.upgrade() {
+                    index.changed(changes);
+                }
+            }
+        });
+        holder.on_publish(move || {
             if let Some(index) = watcher.upgrade() {
-                index.changed(changes);
+                index.doubt_all();
             }
         });
         let shared = Arc::new(Shared {

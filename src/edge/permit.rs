@@ -2,9 +2,10 @@
 //! is the only place that makes one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::domain::{AccessPolicy, AccessRules};
-use crate::live::{Classified, Identity, Refusal, Route};
+use crate::domain::{AccessPolicy, AccessRules, UtcTime};
+use crate::live::{Classified, Identity, Refusal, Register, Route};
 
 /// Whether the register can still be believed (design, decision 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,13 @@ pub enum Freshness {
     Fresh,
     /// Not confirmed for too long: nobody is known.
     Stale,
+}
+
+impl Freshness {
+    /// How fresh `register` is at `now`.
+    pub fn of(register: &Register, now: UtcTime, max_stale: Duration) -> Self {
+        if register.is_fresh(now, max_stale) { Self::Fresh } else { Self::Stale }
+    }
 }
 
 /// Proof that the policy was asked. Consumed by `forward`.

@@ -21,6 +21,7 @@ use super::answer::AnswerBody;
 use super::connection::Visit;
 use super::index::Ending;
 use super::io::{Overdue, Watched};
+use super::ongoing;
 use super::request;
 use super::settings::EdgeSettings;
 use super::stream::Local;
@@ -221,9 +222,13 @@ impl Course {
             Ending::Drain => self.leave(connection),
             Ending::Not => {}
         }
-        if visit.signal().take_doubt() && self.leave_at.is_none() && visit.has_lost_identity() {
+        let is_in_doubt = visit.signal().take_doubt();
+        if is_in_doubt && self.leave_at.is_none() && visit.has_lost_identity() {
             self.leave_at = Some(now + REFUSE_FOR);
             self.cut_by(now + CUT_AFTER);
+        }
+        if is_in_doubt {
+            ongoing::ask_again(visit);
         }
         if visit.has_said_last_word() && !self.leaving {
             self.leave(connection);

@@ -14,6 +14,7 @@ use super::connection::Visit;
 use super::forward::{self, forward};
 use super::host;
 use super::io::InFlight;
+use super::ongoing::Permitted;
 use super::permit::{Freshness, permit};
 use super::respond::{self, Code, Problem};
 use super::route_table;
@@ -26,13 +27,13 @@ use crate::telemetry::metrics::RefusalCode;
 /// Answers one request.
 pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Response<AnswerBody> {
     let shared = visit.worker.shared.clone();
-    let exchange = Exchange::begin(&visit);
+    let mut exchange = Exchange::begin(&visit);
     let trace = trace::of(request.headers(), &visit.worker.ids);
     let mut entry = Entry::new(request.method().clone(), request.uri().clone(), trace.trace_id);
     let (version, wants_page) = (request.version(), respond::wants_page(request.headers()));
     let snapshot = shared.holder.snapshot();
     let outcome = match &snapshot {
-        Some(snapshot) => walk(&visit, snapshot, request, &mut entry, trace).await,
+        Some(snapshot) => walk(&mut exchange, snapshot, request, &mut entry, trace).await,
         // Handshakes need a configuration, and configurations are never taken away.
         None => Err(Problem::new(Code::Overloaded)),
     };
@@ -59,12 +60,13 @@ pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Respo
 
 /// From the named host to the upstream's answer.
 async fn walk(
-    visit: &Rc<Visit>,
+    exchange: &mut Exchange,
     snapshot: &Snapshot,
     request: Request<Incoming>,
     entry: &mut Entry,
     trace: TraceContext,
 ) -> Result<Response<AnswerBody>, Problem> {
+    let visit = exchange.visit.clone();
     let shared = &visit.worker.shared;
     let named = host::named(request.version(), request.uri(), request.headers())?;
     let site =
@@ -96,29 +98,40 @@ async fn walk(
         Classified::Refused(refusal) => entry.serial = refusal.serial,
         Classified::None => {}
     }
-    let freshness = match snapshot.register.is_fresh(now, shared.settings.max_stale) {
-        true => Freshness::Fresh,
-        false => Freshness::Stale,
-    };
+    let freshness = Freshness::of(&snapshot.register, now, shared.settings.max_stale);
     let permit = permit(route, &who, freshness)?;
+    let permitted =
+        exchange.permitted.insert(Permitted::begin(&visit, named.host.clone(), request.uri().clone()));
     let derived = visit.worker.derived(&snapshot.configuration);
-    let context =
-        forward::Context { visit, derived: &derived, named: &named, trace, started: entry.started, now };
+    let context = forward::Context {
+        visit: &visit,
+        derived: &derived,
+        named: &named,
+        trace,
+        started: entry.started,
+        now,
+    };
     let (mut parts, body) = request.into_parts();
     parts.headers.remove(HOST);
-    forward(context, permit, parts, body).await
+    let answer = permitted.over(forward(context, permit, parts, body)).await;
+    match &answer {
+        Ok(_) => permitted.answers(),
+        Err(_) => exchange.permitted = None,
+    }
+    answer
 }
 
 /// A request between its head and the end of its answer.
 pub(super) struct Exchange {
     visit: Rc<Visit>,
+    permitted: Option<Permitted>,
     in_flight: InFlight,
 }
 
 impl Exchange {
     fn begin(visit: &Rc<Visit>) -> Self {
         visit.worker.shared.metrics.http.active.rise();
-        Self { visit: visit.clone(), in_flight: visit.activity.begin() }
+        Self { visit: visit.clone(), permitted: None, in_flight: visit.activity.begin() }
     }
 
     /// How its stream takes the answer (HTTP/2).

@@ -214,9 +214,11 @@ impl Problem {
 
     /// Whether the connection must end with this answer: after a certificate refusal, because a
     /// browser that has just imported its certificate would go on anonymously; after a broken
-    /// request, because what follows it cannot be told apart from it.
+    /// request, because what follows it cannot be told apart from it. Not where somebody known may not
+    /// have this one thing: whatever else they do on the connection goes on.
     pub fn ends_connection(&self) -> bool {
-        self.code.status() == StatusCode::FORBIDDEN
+        let is_by_certificate = self.code != Code::AccessDenied || self.refusal.is_some();
+        (self.code.status() == StatusCode::FORBIDDEN && is_by_certificate)
             || matches!(self.code, Code::RequestTimeout | Code::PayloadTooLarge | Code::BadRequest)
     }
 }

@@ -1,11 +1,11 @@
 //! The HTTP/2 streams of one connection, each a task. hyper does not ask a body for more while the
 //! visitor gives no window for what it has, so the wait for the visitor has its deadline here.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
@@ -19,6 +19,8 @@ pub(super) struct Delivery {
     pieces: Cell<u64>,
     holds: Cell<bool>,
     given_up: Cell<bool>,
+    ended: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
 }
 
 impl Delivery {
@@ -33,7 +35,15 @@ impl Delivery {
         self.holds.set(true);
     }
 
-    /// Whether the visitor took too long over a piece.
+    /// Resets the stream, whatever it waits for.
+    pub(super) fn end(&self) {
+        self.ended.set(true);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether it was ended before its end, by us or because the visitor took too long over a piece.
     pub(super) fn is_given_up(&self) -> bool {
         self.given_up.get()
     }
@@ -67,6 +77,11 @@ async fn bounded(activity: Rc<Activity>, timeout: Duration, stream: impl Future<
         if polled.is_ready() {
             return Poll::Ready(());
         }
+        if delivery.ended.get() {
+            delivery.given_up.set(true);
+            return Poll::Ready(());
+        }
+        delivery.waker.borrow_mut().get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
         if !delivery.holds.get() || delivery.pieces.get() != seen {
             seen = delivery.pieces.get();
             stall.moved();

@@ -5,7 +5,6 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -15,8 +14,7 @@ use tokio::time::Instant;
 
 use super::connection::Visit;
 use super::index::{Ending, Signal};
-use super::permit::{self, Freshness};
-use super::route_table;
+use super::ongoing;
 use super::upstream::Wire;
 use crate::domain::Hostname;
 
@@ -52,7 +50,7 @@ where
         signal: visit.signal(),
         idle_timeout: settings.idle_timeout,
         moved: &|| visit.activity.moved(),
-        may_go_on: &|| may_go_on(visit, &host, &path),
+        may_go_on: &|| ongoing::ask(visit, &host, &path).is_ok(),
     };
     let opening = async {
         let (mut upstream, answered) = wire.into_tunnel().await;
@@ -120,21 +118,6 @@ enum Woke<T> {
     Done(T),
     Signal,
     Timer,
-}
-
-/// Asks the same questions as a request would, of the configuration and register in force now.
-fn may_go_on(visit: &Rc<Visit>, host: &Hostname, path: &str) -> bool {
-    let shared = &visit.worker.shared;
-    let Some(snapshot) = shared.holder.snapshot() else { return false };
-    let Some(site) = snapshot.configuration.site(host.as_str()) else { return false };
-    let Ok(Some(route)) = route_table::select(site, path) else { return false };
-    let now = shared.clock.now();
-    let freshness = match snapshot.register.is_fresh(now, shared.settings.max_stale) {
-        true => Freshness::Fresh,
-        false => Freshness::Stale,
-    };
-    let route = Arc::clone(route);
-    site.handshake_class() == visit.class && permit::permit(&route, &visit.who(now), freshness).is_ok()
 }
 
 #[cfg(test)]

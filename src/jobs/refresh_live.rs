@@ -27,6 +27,7 @@ use crate::pki::pem;
 use crate::store::acme::{Challenge, ChallengeKind};
 use crate::store::authorities::SigningKey;
 use crate::store::configuration::{self as rows, CertificateSource, ServerCertificate};
+use crate::store::register::Marks;
 use crate::store::settings::INSTALLATION_ID;
 use crate::store::{Store, StoreError};
 use crate::telemetry::TraceContext;
@@ -141,8 +142,11 @@ impl RefreshLive {
         let mut enforced;
         loop {
             let now = self.clock.now();
-            let (head, version) = self.store.heads().await?;
-            let changes = self.store.changes_after(state.epoch, BATCH).await?;
+            let Marks { epoch: head, version, lists } = self.store.marks().await?;
+            let changes = match head > state.epoch {
+                true => self.store.changes_after(state.epoch, BATCH).await?,
+                false => Vec::new(),
+            };
             let last = changes.last().map_or(state.epoch, |change| change.epoch);
             // The head may be ahead of the last row: it was raised above what edges know.
             let complete = (changes.len() as u64) < BATCH;
@@ -159,7 +163,7 @@ impl RefreshLive {
                 None => None,
             };
             let documents = match complete.then_some(()) {
-                Some(()) => self.documents(state).await.unwrap_or_else(|error| {
+                Some(()) => self.documents(state, lists).await.unwrap_or_else(|error| {
                     failure = failure.take().or(Some(error));
                     None
                 }),
@@ -275,8 +279,11 @@ impl RefreshLive {
     }
 
     /// Authority certificates, revocation lists and the keys of assertions, if any of them is new.
-    async fn documents(&self, state: &mut State) -> Result<Option<Arc<Documents>>, RefreshError> {
-        let published = self.store.published_crl_numbers().await?;
+    async fn documents(
+        &self,
+        state: &mut State,
+        published: Vec<(Slug, Option<u64>)>,
+    ) -> Result<Option<Arc<Documents>>, RefreshError> {
         if state.documents.as_ref() == Some(&published) {
             return Ok(None);
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 
-use super::register::Register;
+use super::register::{Register, Standing};
 use crate::domain::{
     AuthorityKind, AuthorityRecord, DeviceId, Fingerprint, PersonRecord, RevocationReason, Serial, Slug,
     UtcTime,
@@ -56,6 +56,23 @@ impl Identity {
     /// The last second at which it passes.
     pub fn not_after(&self) -> UtcTime {
         self.not_after
+    }
+
+    /// Whether [`classify`] would make the same of it now, so that all that was made from it still holds.
+    /// The same questions as there, without reading the certificate again. As there, whoever calls has
+    /// read `register.epoch()` before.
+    pub fn is_current(&self, now: UtcTime, register: &Register) -> bool {
+        let Some(standing) = register.look_up(&self.fingerprint) else { return false };
+        match judge(self.fingerprint, standing, now) {
+            Classified::Known(again) => {
+                Arc::ptr_eq(&again.person, &self.person)
+                    && Arc::ptr_eq(&again.authority, &self.authority)
+                    && (again.serial, again.device, again.not_after)
+                        == (self.serial, self.device, self.not_after)
+                    && again.profile == self.profile
+            }
+            Classified::None | Classified::Refused(_) => false,
+        }
     }
 }
 
@@ -151,9 +168,14 @@ impl fmt::Display for Cause {
 pub fn classify(chain: &[CertificateDer<'_>], now: UtcTime, register: &Register) -> Classified {
     let Some(leaf) = chain.first() else { return Classified::None };
     let fingerprint = Fingerprint::of(leaf);
-    let Some(standing) = register.look_up(&fingerprint) else {
-        return Classified::Refused(name_cause(leaf, now, register));
-    };
+    match register.look_up(&fingerprint) {
+        Some(standing) => judge(fingerprint, standing, now),
+        None => Classified::Refused(name_cause(leaf, now, register)),
+    }
+}
+
+/// What a certificate on record is at `now`.
+fn judge(fingerprint: Fingerprint, standing: Standing, now: UtcTime) -> Classified {
     let refuse = |cause| Classified::Refused(Refusal { cause, serial: Some(standing.serial) });
     // Revocation first: it is what the visitor must hear, whatever else is wrong.
     if let Some((_, reason)) = standing.revoked {

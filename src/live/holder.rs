@@ -28,6 +28,7 @@ pub struct Holder {
     tls: TlsPolicy,
     clock: SharedClock,
     listeners: RwLock<Vec<Listener>>,
+    publications: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
     writer: tokio::sync::Mutex<Writer>,
 }
 
@@ -67,6 +68,7 @@ impl Holder {
             tls,
             clock,
             listeners: RwLock::default(),
+            publications: RwLock::default(),
             writer: tokio::sync::Mutex::new(Writer { journal, data: None }),
         }
     }
@@ -113,6 +115,11 @@ impl Holder {
         self.listeners.write().push(Box::new(listener));
     }
 
+    /// Calls `listener` whenever a configuration was published, before it is acknowledged.
+    pub fn on_publish(&self, listener: impl Fn() + Send + Sync + 'static) {
+        self.publications.write().push(Box::new(listener));
+    }
+
     fn context<'a>(&'a self, previous: Option<&'a Configuration>) -> BuildContext<'a> {
         BuildContext { tls: &self.tls, register: &self.register, clock: &self.clock, previous }
     }
@@ -122,6 +129,7 @@ impl Holder {
         let previous = self.configuration.load_full();
         let built = Configuration::build(data, &self.context(previous.as_deref()))?;
         self.configuration.store(Some(Arc::new(built)));
+        self.publications.read().iter().for_each(|listener| listener());
         Ok(())
     }
 }

@@ -218,11 +218,9 @@ impl State {
         match delta {
             Delta::Authority(record) => {
                 let number = self.names.number(&record.name);
-                self.authorities.insert(number, Arc::new(record.clone()));
+                put(&mut self.authorities, number, record);
             }
-            Delta::Person(record) => {
-                self.people.insert(record.id, Arc::new(record.clone()));
-            }
+            Delta::Person(record) => put(&mut self.people, record.id, record),
             Delta::Certificate(record) => self.insert(record),
             Delta::Revoked { fingerprint, at, reason } => {
                 let at = seconds(*at);
@@ -285,6 +283,14 @@ impl State {
         if let Some(at) = found {
             change(&mut records[*at as usize]);
         }
+    }
+}
+
+/// Puts a record in its place. One that says what the one before says leaves that one there: whoever holds
+/// it sees that nothing has changed.
+fn put<K: std::hash::Hash + Eq, R: PartialEq + Clone>(records: &mut HashMap<K, Arc<R>>, key: K, new: &R) {
+    if records.get(&key).is_none_or(|known| **known != *new) {
+        records.insert(key, Arc::new(new.clone()));
     }
 }
 

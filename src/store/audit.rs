@@ -278,7 +278,7 @@ pub(in crate::store) fn add_events(
     rows: impl IntoIterator<Item = audit_event::ActiveModel>,
 ) {
     let there = OnConflict::column(audit_event::Column::Id).do_nothing().to_owned();
-    script.insert_unless(Some(&there), rows);
+    script.insert_plain(Some(&there), rows);
 }
 
 /// The events with which an act ends: the `finished` one, and before it the `started` one if it is owed.

@@ -330,6 +330,10 @@ impl Transaction {
         outcome: IntentOutcome,
         now: UtcTime,
     ) -> Result<bool, StoreError> {
+        if outcome == IntentOutcome::Abandoned {
+            // An intent that was found open behind this lock stays open for whoever has it.
+            self.lock_register().await?;
+        }
         let update = intent::Entity::update_many()
             .col_expr(intent::Column::ResolvedAt, Expr::value(now.as_unix()))
             .col_expr(intent::Column::Outcome, Expr::value(outcome.name()))

@@ -3,9 +3,7 @@
 
 use entity::{authority, certificate, crl, crl_head, intent, internal_certificate};
 use sea_orm::sea_query::{Expr, OnConflict};
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::certificates::IntentOutcome;
 use super::{Store, StoreError, Transaction, at, named, parse};
@@ -153,30 +151,6 @@ impl Store {
         Ok(())
     }
 
-    /// Every authority with the number of its newest published list: changes whenever there is something
-    /// new to publish to edges.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn published_crl_numbers(&self) -> Result<Vec<(Slug, Option<u64>)>, StoreError> {
-        let mut query = authority::Entity::find()
-            .select_only()
-            .column(authority::Column::Name)
-            .column(crl_head::Column::Published)
-            .filter(authority::Column::Certificate.is_not_null())
-            .order_by_asc(authority::Column::Name);
-        let of_authority = Expr::col((crl_head::Entity, crl_head::Column::Authority))
-            .equals((authority::Entity, authority::Column::Name));
-        QueryTrait::query(&mut query).left_join(crl_head::Entity, of_authority);
-        let rows = query.into_tuple::<(String, Option<i64>)>().all(self.reader()).await?;
-        rows.into_iter()
-            .map(|(name, published)| {
-                let published = published.map(unsigned).filter(|number| *number > 0);
-                Ok((parse("an authority's name", &name)?, published))
-            })
-            .collect()
-    }
-
     /// The newest published list of `authority`, with its bytes.
     ///
     /// # Errors
@@ -292,7 +266,7 @@ fn revocation(
     })
 }
 
-fn unsigned(value: i64) -> u64 {
+pub(super) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 

@@ -27,7 +27,7 @@ pub(in crate::store) fn search_key(text: &str) -> String {
 /// What a listing is sorted by. Equals come by serial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SortBy {
-    /// The serial, which is random: a stable order without meaning.
+    /// The serial.
     Serial,
     /// When it was issued.
     IssuedAt,

@@ -216,11 +216,14 @@ impl Rows for Intent {
 
 /// Takes the serials and records the intents.
 fn add_intents<'a>(script: &mut Script<'_>, intents: impl Iterator<Item = &'a Intent> + Clone) {
-    script.insert(intents.clone().map(|intent| serial::ActiveModel {
-        serial: Set(intent.serial.to_string()),
-        purpose: Set(intent.purpose.name().to_owned()),
-        reserved_at: Set(intent.created_at.as_unix()),
-    }));
+    script.insert_plain(
+        None,
+        intents.clone().map(|intent| serial::ActiveModel {
+            serial: Set(intent.serial.to_string()),
+            purpose: Set(intent.purpose.name().to_owned()),
+            reserved_at: Set(intent.created_at.as_unix()),
+        }),
+    );
     script.insert(intents.map(intent_row));
 }
 
@@ -275,7 +278,7 @@ impl Rows for Asked {
             }
             let mut script = Script::on(transaction);
             add_events(&mut script, starts);
-            script.insert(requests);
+            script.insert_plain(None, requests);
             add_intents(&mut script, admitted.into_iter());
             run_with_serials(script).await?;
             Ok(answers)
@@ -332,8 +335,7 @@ impl Rows for Issuance {
     ) -> BoxFuture<'t, Result<Vec<Self::Answer>, StoreError>> {
         Box::pin(async move {
             // From here to the commit nobody is disabled and nothing is revoked behind our back.
-            let epoch = transaction.lock_register().await?;
-            let present = Present::read(transaction, all).await?;
+            let (epoch, present) = Present::read(transaction, all).await?;
             let refusals = refusals(transaction, all, &present).await?;
             let stored: Vec<&Self> = all
                 .iter()
@@ -343,12 +345,6 @@ impl Rows for Issuance {
                 .collect();
             if stored.is_empty() {
                 return Ok(refusals.into_iter().map(|refusal| refusal.map_or(Ok(()), Err)).collect());
-            }
-            match close_intents(transaction, &stored).await? {
-                closed if closed == stored.len() as u64 => {}
-                // One of several was closed by others: each is tried alone.
-                _ if all.len() > 1 => return Err(StoreError::Conflict { what: "an intent" }),
-                _ => return Ok(vec![Err(NotStored::IntentClosed)]),
             }
             store_all(transaction, &stored, &present, epoch).await?;
             crash::reach("ca.before_commit");
@@ -368,7 +364,7 @@ async fn refusals<'a>(
     // Of several with one key the first has it.
     let mut keys = HashSet::new();
     let refusal = |one: &'a Issuance| {
-        let Certificate { person, replaces, spki_sha256, authority, .. } = &one.certificate;
+        let Certificate { serial, person, replaces, spki_sha256, authority, .. } = &one.certificate;
         if !present.in_force.contains(authority.as_str()) {
             Some(NotStored::AuthorityLeft)
         } else if replaces.is_some_and(|old| !present.standing.contains(&old.to_string())) {
@@ -379,6 +375,8 @@ async fn refusals<'a>(
             Some(NotStored::PersonDisabled)
         } else if present.has_outrun(one) || !keys.insert(spki_sha256) {
             Some(NotStored::Outdated)
+        } else if !present.open.contains(&serial.to_string()) {
+            Some(NotStored::IntentClosed)
         } else if one.invitation.is_some_and(|invitation| !giving.remove(&invitation)) {
             // Of several in one transaction the first has it.
             Some(NotStored::InvitationUsed)
@@ -389,15 +387,15 @@ async fn refusals<'a>(
     Ok(all.iter().map(refusal).collect())
 }
 
-/// Closes the open ones among the intents. Returns how many were open.
-async fn close_intents(transaction: &Transaction, stored: &[&Issuance]) -> Result<u64, StoreError> {
+/// Closes the intents, which were found open under the register's lock.
+fn close_intents(script: &mut Script<'_>, stored: &[&Issuance]) {
     let now = stored.iter().map(|one| one.now.as_unix()).max().unwrap_or(0);
     let update = intent::Entity::update_many()
         .col_expr(intent::Column::ResolvedAt, Expr::value(now))
         .col_expr(intent::Column::Outcome, Expr::value(IntentOutcome::Issued.name()))
         .filter(intent::Column::Serial.is_in(stored.iter().map(|one| one.certificate.serial.to_string())))
         .filter(intent::Column::ResolvedAt.is_null());
-    Ok(update.exec(transaction.connection()).await?.rows_affected)
+    script.update(update);
 }
 
 async fn store_all(
@@ -415,6 +413,7 @@ async fn store_all(
         }
     }
     let mut script = Script::on(transaction);
+    close_intents(&mut script, stored);
     script.insert(stored.iter().filter_map(|one| one.device.as_ref()).map(device_row));
     script.insert(stored.iter().enumerate().map(|(place, one)| {
         let mut row = certificate_row(&one.certificate);

@@ -18,9 +18,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITER_CACHE: &str = "-65536";
 /// The same for each connection that reads.
 const READER_CACHE: &str = "-16384";
-/// The pages of a write-ahead log (16 MiB) after which they are copied into the database. The last pages of
-/// tables and indexes are written with every commit, and copied once a time.
-const CHECKPOINT_PAGES: &str = "4096";
+/// The pages of a write-ahead log (64 MiB) after which a commit itself copies them into the database, where
+/// the writer has not had it done before.
+const CHECKPOINT_PAGES: &str = "16384";
 /// Shared commits that may be under way at once on PostgreSQL, where one waits for the network and the disk
 /// while another works.
 const COMMITS_AT_ONCE: u32 = 2;
@@ -69,10 +69,10 @@ impl Store {
             return Ok(Self {
                 #[cfg(feature = "test-util")]
                 severed: severed(sqlite(&url, 1, READER_CACHE)).await?,
-                read,
-                writer: Writer::new(write.clone(), 1),
+                writer: Writer::on_sqlite(write.clone(), read.clone()),
                 standing: Arc::default(),
                 bearer: Arc::default(),
+                read,
                 write,
             });
         }

@@ -1,15 +1,40 @@
 //! The register's changes as rows: one order for all replicas, appended in the transaction that makes
 //! them true, read by whoever feeds an edge.
 
-use entity::{configuration_head, register_change, register_head};
-use sea_orm::sea_query::Expr;
+use entity::{authority, configuration_head, crl_head, register_change, register_head};
+use sea_orm::sea_query::{Expr, UpdateStatement};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+    UpdateMany,
 };
 
+use super::crls::unsigned;
 use super::script::Script;
-use super::{Store, StoreError, Transaction, json, to_json};
-use crate::domain::{Change, Delta, UtcTime};
+use super::{Store, StoreError, Transaction, json, parse, to_json};
+use crate::domain::{Change, Delta, Slug, UtcTime};
+
+/// How far everything is that edges must know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// The last epoch of the register.
+    pub epoch: u64,
+    /// The configuration's version.
+    pub version: u64,
+    /// Every authority that has a certificate, with the number of its newest published list.
+    pub lists: Vec<(Slug, Option<u64>)>,
+}
+
+/// Changes nothing, and so locks the head row until commit.
+fn taking_register() -> UpdateMany<register_head::Entity> {
+    register_head::Entity::update_many()
+        .col_expr(register_head::Column::Epoch, Expr::col(register_head::Column::Epoch))
+        .filter(register_head::Column::Id.eq(1))
+}
+
+/// The statement behind [`Transaction::lock_register`].
+pub(super) fn register_lock() -> UpdateStatement {
+    taking_register().into_query()
+}
 
 impl Transaction {
     /// Takes the lock under which register changes are made, until commit. Whoever reads what decides
@@ -18,11 +43,7 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`].
     pub async fn lock_register(&self) -> Result<u64, StoreError> {
-        let heads = register_head::Entity::update_many()
-            .col_expr(register_head::Column::Epoch, Expr::col(register_head::Column::Epoch))
-            .filter(register_head::Column::Id.eq(1))
-            .exec_with_returning(self.connection())
-            .await?;
+        let heads = taking_register().exec_with_returning(self.connection()).await?;
         let head = heads.first().ok_or(StoreError::Missing { what: "head of the register" })?;
         Ok(u64::try_from(head.epoch).unwrap_or(0))
     }
@@ -112,7 +133,7 @@ pub(in crate::store) fn add_changes(
         .col_expr(register_head::Column::Epoch, Expr::value(last))
         .filter(register_head::Column::Id.eq(1));
     script.update(head);
-    script.insert(rows);
+    script.insert_plain(None, rows);
     Ok(())
 }
 
@@ -150,5 +171,40 @@ impl Store {
         let found = heads.into_tuple::<(i64, Option<i64>)>().one(self.reader()).await?;
         let (epoch, version) = found.unwrap_or_default();
         Ok((u64::try_from(epoch).unwrap_or(0), u64::try_from(version.unwrap_or(0)).unwrap_or(0)))
+    }
+
+    /// What a look for news begins with, in one trip: [`Self::heads`], and every authority that has a
+    /// certificate with the number of its newest published list.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn marks(&self) -> Result<Marks, StoreError> {
+        let mut query = register_head::Entity::find_by_id(1)
+            .select_only()
+            .column(register_head::Column::Epoch)
+            .column(configuration_head::Column::Version)
+            .column(authority::Column::Name)
+            .column(crl_head::Column::Published)
+            .order_by_asc(authority::Column::Name);
+        let first = Expr::col((configuration_head::Entity, configuration_head::Column::Id)).eq(1);
+        let certified = Expr::col((authority::Entity, authority::Column::Certificate)).is_not_null();
+        let of_authority = Expr::col((crl_head::Entity, crl_head::Column::Authority))
+            .equals((authority::Entity, authority::Column::Name));
+        QueryTrait::query(&mut query)
+            .left_join(configuration_head::Entity, first)
+            .left_join(authority::Entity, certified)
+            .left_join(crl_head::Entity, of_authority);
+        type Row = (i64, Option<i64>, Option<String>, Option<i64>);
+        let rows = query.into_tuple::<Row>().all(self.reader()).await?;
+        let mut marks = Marks::default();
+        for (epoch, version, authority, published) in rows {
+            marks.epoch = u64::try_from(epoch).unwrap_or(0);
+            marks.version = u64::try_from(version.unwrap_or(0)).unwrap_or(0);
+            if let Some(name) = authority {
+                let published = published.map(unsigned).filter(|number| *number > 0);
+                marks.lists.push((parse("an authority's name", &name)?, published));
+            }
+        }
+        Ok(marks)
     }
 }

@@ -7,6 +7,7 @@ use std::future::Future;
 use tracing::Span;
 
 use crate::domain::Entropy;
+use crate::domain::hex::Hex;
 
 tokio::task_local! {
     static CURRENT: TraceContext;
@@ -112,7 +113,7 @@ impl TraceContext {
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(f, &self.0)
+        Hex(&self.0).fmt(f)
     }
 }
 
@@ -124,7 +125,7 @@ impl fmt::Debug for TraceId {
 
 impl fmt::Display for SpanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(f, &self.0)
+        Hex(&self.0).fmt(f)
     }
 }
 
@@ -142,15 +143,6 @@ fn random<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
         bytes[N - 1] = 1;
     }
     bytes
-}
-
-/// Lower-case hex in one piece: the edge writes these for every request.
-fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    const DIGITS: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    let text: String = digits.map(|digit| DIGITS[usize::from(digit)]).collect();
-    f.write_str(&text)
 }
 
 /// Exactly N bytes in lower-case hex; upper case is not allowed in the header.

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
+use crate::domain::hex::hex;
+
 /// A row longer than this is none of ours. In bytes.
 const LONGEST_ROW: u64 = 64 * 1024 * 1024;
 
@@ -71,8 +73,4 @@ impl Reader {
     pub(super) fn sha256(self) -> String {
         hex(self.digest.finish().as_ref())
     }
-}
-
-pub(super) fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }

@@ -11,11 +11,12 @@ use migration::{Migrator, MigratorTrait};
 use sea_orm::sea_query::{Alias, Query};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement, TransactionTrait};
 
-use super::part::{Reader, hex};
+use super::part::Reader;
 use super::{
     FORMAT, MANIFEST, Manifest, Part, SEAL, SEAL_PLACE, catalogue, known_steps, part_file, rows, swap,
 };
 use crate::crash;
+use crate::domain::hex::hex;
 use crate::domain::{Seal, UtcTime};
 use crate::keys::{KeyFault, Purpose, Vaults, WrappedKey};
 use crate::store::settings::INSTALLATION_ID;

@@ -12,8 +12,9 @@ use futures_util::TryStreamExt;
 use sea_orm::{AccessMode, DatabaseTransaction, EntityTrait, IsolationLevel, StreamTrait, TransactionTrait};
 
 use super::catalogue::{self, Table};
-use super::part::{Writer, hex};
+use super::part::Writer;
 use super::{FORMAT, LEFT_OUT, MANIFEST, Manifest, Part, SEAL, SEAL_PLACE, known_steps, part_file, rows};
+use crate::domain::hex::hex;
 use crate::domain::{Seal, UtcTime};
 use crate::store::settings::INSTALLATION_ID;
 use crate::store::{Store, StoreError};

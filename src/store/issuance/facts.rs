@@ -3,16 +3,19 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use entity::{authority, blocked_key, certificate, person, profile};
-use sea_orm::sea_query::{CaseStatement, Expr, UnionType};
+use entity::{authority, blocked_key, certificate, intent, person, profile, register_head};
+use sea_orm::sea_query::{CaseStatement, Expr, Query, UnionType};
 use sea_orm::{
-    ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait, Select, SelectGetableTuple, Selector,
+    ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
+    Select, SelectGetableTuple, Selector, TryGetableMany,
 };
 
 use super::{Asked, Issuance};
 use crate::domain::{AuthorityKind, AuthorityState, PersonId};
 use crate::store::certificates::Certificate;
 use crate::store::people::{Person, read_person};
+use crate::store::register::register_lock;
+use crate::store::script::joined;
 use crate::store::{StoreError, Transaction, named};
 
 /// What requests are judged by, as the transaction that records them sees it.
@@ -108,6 +111,8 @@ pub(super) struct Present {
     pub(super) blocked: HashSet<String>,
     /// The certificates to be replaced that are not revoked.
     pub(super) standing: HashSet<String>,
+    /// Their intents that are open.
+    pub(super) open: HashSet<String>,
     /// The versions of the profiles.
     profiles: HashMap<String, u64>,
     /// Their keys that were certified, and in which lineage.
@@ -115,21 +120,22 @@ pub(super) struct Present {
 }
 
 impl Present {
-    /// Reads it in one trip.
+    /// Takes the register's lock and reads behind it. Returns the register's last epoch, too.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(super) async fn read(transaction: &Transaction, all: &[Issuance]) -> Result<Self, StoreError> {
+    pub(super) async fn read(transaction: &Transaction, all: &[Issuance]) -> Result<(u64, Self), StoreError> {
+        let (epoch, rows) = rows_behind_lock(transaction, all).await?;
         let mut present = Self {
             people: HashMap::new(),
             in_force: HashSet::new(),
             blocked: HashSet::new(),
             standing: HashSet::new(),
+            open: HashSet::new(),
             profiles: HashMap::new(),
             keys: HashSet::new(),
         };
         let mut changed = HashSet::new();
-        let rows = present_rows(all).all(transaction.connection()).await?;
         for (kind, id, version, state) in rows {
             match kind {
                 PERSON => {
@@ -150,6 +156,7 @@ impl Present {
                 BLOCKED => drop(present.blocked.insert(id)),
                 PROFILE => drop(present.profiles.insert(id, u64::try_from(version).unwrap_or(0))),
                 KEY => drop(present.keys.insert((id, state.unwrap_or_default()))),
+                OPEN => drop(present.open.insert(id)),
                 _ => drop(present.standing.insert(id)),
             }
         }
@@ -160,8 +167,41 @@ impl Present {
                 present.people.insert(person.id.to_string(), person);
             }
         }
-        Ok(present)
+        Ok((epoch, present))
     }
+}
+
+/// Takes the register's lock, then reads everything that [`Present`] is made of.
+async fn rows_behind_lock(
+    transaction: &Transaction,
+    all: &[Issuance],
+) -> Result<(u64, Vec<Fact>), StoreError> {
+    let connection = transaction.connection();
+    let rows = present_rows(all);
+    let backend = connection.get_database_backend();
+    if backend != DbBackend::Sqlite {
+        // What a statement reads was so when it began: it must begin when the lock is held.
+        let epoch = transaction.lock_register().await?;
+        return Ok((epoch, rows.all(connection).await?));
+    }
+    // The first write locks the whole file, and what is read behind it is what is so then: one trip.
+    let mut lock = register_lock();
+    lock.returning(Query::returning().exprs([
+        Expr::val(EPOCH),
+        Expr::val(""),
+        Expr::col(register_head::Column::Epoch),
+        Expr::val(None::<String>),
+    ]));
+    let both = joined(backend, [backend.build(&lock), rows.into_statement(backend)].into_iter());
+    let mut facts = Vec::new();
+    let mut epoch = None;
+    for row in connection.query_all_raw(both).await? {
+        match Fact::try_get_many_by_index(&row).map_err(DbErr::from)? {
+            (EPOCH, _, number, _) => epoch = u64::try_from(number).ok(),
+            fact => facts.push(fact),
+        }
+    }
+    Ok((epoch.ok_or(StoreError::Missing { what: "head of the register" })?, facts))
 }
 
 impl Present {
@@ -192,6 +232,10 @@ const STANDING: i32 = 4;
 const PROFILE: i32 = 5;
 /// A key that was certified, and in which lineage.
 const KEY: i32 = 6;
+/// An intent that is open.
+const OPEN: i32 = 7;
+/// The register's last epoch.
+const EPOCH: i32 = 8;
 
 fn people_in_good_standing(ids: impl Iterator<Item = PersonId>) -> Select<person::Entity> {
     let ids: HashSet<_> = ids.map(|id| id.to_string()).collect();
@@ -246,13 +290,22 @@ fn present_rows(all: &[Issuance]) -> Selector<SelectGetableTuple<Fact>> {
         .filter(authority::Column::Name.is_in(authorities));
     let keys: HashSet<_> = all.iter().map(|one| one.certificate.spki_sha256.as_str()).collect();
     let profiles = all.iter().map(|one| one.certificate.profile.as_str()).collect();
+    let open = intent::Entity::find()
+        .select_only()
+        .expr(Expr::val(OPEN))
+        .column(intent::Column::Serial)
+        .expr(Expr::val(0_i64))
+        .expr(Expr::val(None::<String>))
+        .filter(intent::Column::Serial.is_in(all.iter().map(|one| one.certificate.serial.to_string())))
+        .filter(intent::Column::ResolvedAt.is_null());
     let mut query = people_in_good_standing(all.iter().map(|one| one.certificate.person));
     let parts = QueryTrait::query(&mut query);
     parts
         .union(UnionType::All, authorities.into_query())
         .union(UnionType::All, profiles_among(profiles).into_query())
         .union(UnionType::All, certified_among(&keys).into_query())
-        .union(UnionType::All, blocked_among(keys).into_query());
+        .union(UnionType::All, blocked_among(keys).into_query())
+        .union(UnionType::All, open.into_query());
     let replaced: HashSet<_> =
         all.iter().filter_map(|one| one.certificate.replaces).map(|old| old.to_string()).collect();
     let parts = QueryTrait::query(&mut query);

@@ -8,6 +8,7 @@
 //! that the one at fault is the only one refused. A write that was begun is finished though its caller
 //! has gone.
 
+mod copier;
 mod group;
 
 use std::any::Any;
@@ -22,6 +23,7 @@ use tokio::sync::oneshot;
 
 use super::{StoreError, Transaction};
 use crate::crash;
+use copier::Copier;
 use group::{Alike, Group, Own, gone};
 
 pub(crate) use group::Rows;
@@ -43,6 +45,8 @@ struct Shared {
     /// How many commits may be under way at once.
     lanes: usize,
     queue: Mutex<Queue>,
+    /// Where the database has a log that must be copied.
+    copier: Option<Copier>,
 }
 
 #[derive(Default)]
@@ -60,10 +64,29 @@ impl std::fmt::Debug for Queue {
     }
 }
 
+impl Shared {
+    fn copy_if_due(self: &Arc<Self>) {
+        if self.copier.as_ref().is_some_and(Copier::is_due) {
+            let shared = self.clone();
+            tokio::spawn(async move {
+                if let Some(copier) = &shared.copier {
+                    copier.copy().await;
+                }
+            });
+        }
+    }
+}
+
 impl Writer {
     /// A queue whose writes become commits, at most `lanes` of them at once.
     pub(in crate::store) fn new(database: DatabaseConnection, lanes: usize) -> Self {
-        Self(Arc::new(Shared { database, lanes, queue: Mutex::default() }))
+        Self(Arc::new(Shared { database, lanes, queue: Mutex::default(), copier: None }))
+    }
+
+    /// One for SQLite, which has one writer; `reader` has connections to the same file.
+    pub(in crate::store) fn on_sqlite(database: DatabaseConnection, reader: DatabaseConnection) -> Self {
+        let copier = Some(Copier::new(reader));
+        Self(Arc::new(Shared { database, lanes: 1, queue: Mutex::default(), copier }))
     }
 
     /// Closes its connections.
@@ -157,6 +180,9 @@ impl Serving {
                 refuse(self.leave(), &StoreError::lost());
                 return;
             }
+            if let Some(copier) = &self.shared.copier {
+                copier.copy_rest(&self.shared.database).await;
+            }
             // The connection first: whoever comes while we wait for it joins this commit.
             let begun = self.shared.database.begin().await;
             self.gather().await;
@@ -170,6 +196,7 @@ impl Serving {
                         commit_together(transaction, taken).await
                     };
                     self.put_back(left);
+                    self.shared.copy_if_due();
                 }
                 Err(error) => refuse(taken, &error.into()),
             }

@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use serde_json::Value;
 use wicketgate::clock::Clock;
+use wicketgate::domain::Delta;
 
 use super::client::{Answer, Http, connect};
 use super::fixture::{APP, World};
@@ -169,4 +170,26 @@ async fn an_assertion_is_used_for_half_its_life_and_never_for_another_audience()
     assert_ne!(first, assertion(super::fixture::SIBLING).await);
     world.clock.advance(std::time::Duration::from_secs(31));
     assert_ne!(first, assertion(APP).await);
+}
+
+#[tokio::test]
+async fn an_assertion_outlives_changes_that_do_not_concern_its_connection() {
+    let world = World::start().await;
+    let device = world.enrol().await;
+    let mut visitor = connect(&world, APP, Some(&device), Http::One).await;
+    let mut assertion = async || {
+        let answer = visitor.get(APP, "/").await;
+        answer.seen("wicketgate-assertion").remove(0)
+    };
+    let first = assertion().await;
+    // Others come and go, and the same is said of the person again.
+    let other = world.enrol_for(world.anna.id, std::time::Duration::from_secs(60)).await;
+    world.revoke(&other).await;
+    world.apply(vec![Delta::Person(world.anna.clone())]).await;
+    assert_eq!(first, assertion().await);
+
+    let mut renamed = world.anna.clone();
+    renamed.name = "Anna, since this morning".to_owned();
+    world.apply(vec![Delta::Person(renamed)]).await;
+    assert_ne!(first, assertion().await);
 }

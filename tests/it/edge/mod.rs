@@ -10,6 +10,7 @@ mod framing;
 mod hosts;
 mod identity;
 mod ocsp;
+mod ongoing;
 mod plain;
 mod revocation;
 pub mod upstream;

@@ -15,7 +15,7 @@ type Rule = (&'static str, &'static str, &'static [&'static str]);
 
 const RULES: &[Rule] = &[
     (
-        "01 serials are positive, at most 20 octets, of 127 random bits, and never used twice",
+        "01 serials are positive, at most 20 octets, of 80 random bits, and never used twice",
         "RFC 5280 §4.1.2.2",
         &["own_serials_are_positive_and_of_fixed_length", "crash_matrix", "rival_failures"],
     ),

@@ -1,0 +1,129 @@
+//! What was permitted and goes on: asked about again whenever the policy changes, or whoever is behind the
+//! connection. An exchange that would not be permitted now ends, and nothing else of its connection.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use http::Uri;
+use tokio::sync::Notify;
+
+use super::connection::Visit;
+use super::index::Ending;
+use super::permit::{Freshness, permit};
+use super::respond::{Code, Problem};
+use super::route_table;
+use super::stream::Delivery;
+use crate::domain::Hostname;
+
+/// The exchanges of one connection that were permitted.
+#[derive(Debug, Default)]
+pub(super) struct Register(RefCell<Vec<Rc<Ongoing>>>);
+
+/// An exchange that was permitted.
+#[derive(Debug)]
+struct Ongoing {
+    host: Hostname,
+    uri: Uri,
+    /// Whether the head of the upstream's answer has gone out.
+    is_answering: Cell<bool>,
+    is_lost: Cell<bool>,
+    lost: Notify,
+    /// Its stream (HTTP/2); HTTP/1 has no other exchange on its connection.
+    stream: Option<Rc<Delivery>>,
+}
+
+/// Keeps an exchange among those that are asked about.
+pub(super) struct Permitted {
+    visit: Rc<Visit>,
+    ongoing: Rc<Ongoing>,
+}
+
+impl Permitted {
+    /// From the permission on. Called without a pause after the policy was asked, so that a change in
+    /// between is seen by [`ask_again`], which runs on the same thread.
+    pub(super) fn begin(visit: &Rc<Visit>, host: Hostname, uri: Uri) -> Self {
+        let ongoing = Rc::new(Ongoing {
+            host,
+            uri,
+            is_answering: Cell::new(false),
+            is_lost: Cell::new(false),
+            lost: Notify::new(),
+            stream: visit.activity.stream(),
+        });
+        visit.ongoing.0.borrow_mut().push(ongoing.clone());
+        Self { visit: visit.clone(), ongoing }
+    }
+
+    /// `exchange`, unless the permission is lost before its answer begins.
+    ///
+    /// # Errors
+    /// Its own, or why it may not go on.
+    pub(super) async fn over<T>(
+        &self,
+        exchange: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        tokio::select! {
+            biased;
+            () = self.ongoing.lost.notified() => {
+                let Ongoing { host, uri, .. } = &*self.ongoing;
+                // It may have come back; this exchange is over all the same.
+                Err(ask(&self.visit, host, uri.path()).err().unwrap_or(Problem::new(Code::AccessDenied)))
+            }
+            answer = exchange => answer,
+        }
+    }
+
+    /// The head of the answer goes out: from now on there is nothing left to say.
+    pub(super) fn answers(&self) {
+        self.ongoing.is_answering.set(true);
+        if self.ongoing.is_lost.get() {
+            self.ongoing.end(&self.visit);
+        }
+    }
+}
+
+impl Drop for Permitted {
+    fn drop(&mut self) {
+        let mut all = self.visit.ongoing.0.borrow_mut();
+        if let Some(at) = all.iter().position(|one| Rc::ptr_eq(one, &self.ongoing)) {
+            all.swap_remove(at);
+        }
+    }
+}
+
+impl Ongoing {
+    fn end(&self, visit: &Visit) {
+        match (self.is_answering.get(), &self.stream) {
+            (false, _) => self.lost.notify_one(),
+            (true, Some(stream)) => stream.end(),
+            (true, None) => visit.signal().end(Ending::Cut),
+        }
+    }
+}
+
+/// Asks again about everything that goes on, and ends what may not.
+pub(super) fn ask_again(visit: &Visit) {
+    for ongoing in visit.ongoing.0.borrow().iter().filter(|ongoing| !ongoing.is_lost.get()) {
+        if ask(visit, &ongoing.host, ongoing.uri.path()).is_err() {
+            ongoing.is_lost.set(true);
+            ongoing.end(visit);
+        }
+    }
+}
+
+/// Asks the same questions as a request would, of the configuration and register in force now.
+///
+/// # Errors
+/// What the visitor would be told.
+pub(super) fn ask(visit: &Visit, host: &Hostname, path: &str) -> Result<(), Problem> {
+    let shared = &visit.worker.shared;
+    let snapshot = shared.holder.snapshot().ok_or(Problem::new(Code::Overloaded))?;
+    let site = snapshot.configuration.site(host.as_str()).ok_or(Problem::new(Code::MisdirectedRequest))?;
+    if site.handshake_class() != visit.class {
+        return Err(Problem::new(Code::MisdirectedRequest));
+    }
+    let route = route_table::select(site, path)?.ok_or(Problem::new(Code::NotFound))?;
+    let now = shared.clock.now();
+    permit(route, &visit.who(now), Freshness::of(&snapshot.register, now, shared.settings.max_stale))?;
+    Ok(())
+}
