@@ -5,7 +5,7 @@
 mod plan;
 
 #[cfg(feature = "test-util")]
-pub use plan::{AtCommit, Blow, Killed, Plan, at_commit, is_database_away};
+pub use plan::{AtCommit, Blow, Killed, Plan, at_commit, is_database_away, number};
 
 /// Does what a test planned for this point.
 ///

@@ -12,8 +12,8 @@ use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::DoorConnection;
 use super::assertion::{Assertion, Signer};
+use super::door;
 use super::handshake;
 use super::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::host::Named;
@@ -23,9 +23,9 @@ use super::ongoing;
 use super::tunnel::Tunnel;
 use super::worker::Worker;
 use crate::domain::{Fingerprint, UtcTime};
-use crate::live::{Cause, Classified, HandshakeClass, Identity, Site, SiteKind, classify};
-use crate::telemetry::metrics::ClientAuthResult;
+use crate::live::{Cause, Classified, HandshakeClass, Identity, Site, classify};
 use crate::telemetry::metrics::instruments::Gauge;
+use crate::telemetry::metrics::{ClientAuthResult, EdgeMetrics};
 
 /// A connection of one visitor, shared by its requests.
 pub(super) struct Visit {
@@ -37,12 +37,15 @@ pub(super) struct Visit {
     place: Place,
     standing: RefCell<Standing>,
     was_known: Cell<bool>,
-    is_tracked: Cell<Option<bool>>,
+    counted: Cell<Option<GaugeOf>>,
     last_word: Cell<bool>,
     tunnel: RefCell<Option<Tunnel>>,
     pub(super) ongoing: ongoing::Register,
     memo: RefCell<Memo>,
 }
+
+/// The gauge among all.
+type GaugeOf = fn(&EdgeMetrics) -> &Gauge;
 
 /// Who is behind the connection, and as of which epoch.
 struct Standing {
@@ -62,12 +65,8 @@ struct Memo {
 
 /// Serves one accepted socket to its end.
 pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let Some((stream, site)) = handshake::shake(&worker, stream, peer).await else { return };
-    let stream = match hand_to_door(&worker, stream, peer, &site) {
-        None => return,
-        Some(stream) => stream,
-    };
-    let visit = Rc::new(Visit::new(worker, peer, &site, &stream));
+    let Some(shaken) = handshake::shake(&worker, stream, peer).await else { return };
+    let Some((visit, stream)) = received(worker, shaken, peer) else { return };
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     match is_h2 {
         true => super::protocol::serve_h2(visit, stream).await,
@@ -75,21 +74,15 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
     }
 }
 
-/// Gives a connection to the door to whoever serves it. Gets it back when nobody does, to say so.
-fn hand_to_door(
-    worker: &Rc<Worker>,
-    stream: TlsStream<TcpStream>,
+/// The visit that begins; none if it is the door's.
+fn received(
+    worker: Rc<Worker>,
+    (stream, site): (TlsStream<TcpStream>, Arc<Site>),
     peer: SocketAddr,
-    site: &Site,
-) -> Option<TlsStream<TcpStream>> {
-    if site.kind != SiteKind::Door {
-        return Some(stream);
-    }
-    let Some(door) = &worker.shared.door else { return Some(stream) };
-    match door.try_send(DoorConnection { stream, peer }) {
-        Ok(()) => None,
-        Err(error) => Some(error.into_inner().stream),
-    }
+) -> Option<(Rc<Visit>, TlsStream<TcpStream>)> {
+    let visit = Rc::new(Visit::new(worker, peer, &site, &stream));
+    let stream = door::hand_over(&visit, stream, peer, &site)?;
+    Some((visit, stream))
 }
 
 impl Visit {
@@ -113,7 +106,7 @@ impl Visit {
             place,
             standing: RefCell::new(Standing { epoch: 0, who: Arc::new(Classified::None) }),
             was_known: Cell::new(false),
-            is_tracked: Cell::new(None),
+            counted: Cell::new(None),
             last_word: Cell::new(false),
             tunnel: RefCell::new(None),
             ongoing: ongoing::Register::default(),
@@ -162,7 +155,11 @@ impl Visit {
         if identity.is_some() {
             self.was_known.set(true);
         }
-        self.count_as(identity.is_some());
+        self.count_as(match &*who {
+            Classified::None => |metrics| &metrics.anonymous_connections,
+            Classified::Refused(_) => |metrics| &metrics.refused_connections,
+            Classified::Known(_) => |metrics| &metrics.tracked_connections,
+        });
         let mut memo = self.memo.borrow_mut();
         memo.chain = None;
         memo.assertions.clear();
@@ -171,17 +168,10 @@ impl Visit {
     }
 
     /// Moves the connection to the gauge it belongs to.
-    fn count_as(&self, is_tracked: bool) {
-        let before = self.is_tracked.replace(Some(is_tracked));
-        if before != Some(is_tracked) {
-            self.gauge(is_tracked).rise();
-            before.inspect(|before| self.gauge(*before).fall());
-        }
-    }
-
-    fn gauge(&self, is_tracked: bool) -> &Gauge {
+    fn count_as(&self, gauge: GaugeOf) {
         let metrics = &self.worker.shared.metrics;
-        if is_tracked { &metrics.tracked_connections } else { &metrics.untracked_connections }
+        gauge(metrics).rise();
+        self.counted.replace(Some(gauge)).inspect(|before| before(metrics).fall());
     }
 
     /// Whether someone known came in over this connection who is not known any more.
@@ -279,7 +269,7 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        self.is_tracked.get().inspect(|is_tracked| self.gauge(*is_tracked).fall());
+        self.counted.get().inspect(|gauge| gauge(&self.worker.shared.metrics).fall());
     }
 }
 

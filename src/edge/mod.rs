@@ -10,6 +10,7 @@ mod access_log;
 mod answer;
 mod assertion;
 mod connection;
+mod door;
 mod drain;
 mod forward;
 mod handshake;
@@ -38,15 +39,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use rustls_pki_types::CertificateDer;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::LocalSet;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use door::{DoorConnection, Guarded};
 pub use drain::Drained;
 pub use listener::BindError;
 pub use settings::EdgeSettings;
@@ -63,23 +63,6 @@ use crate::telemetry::metrics::EdgeMetrics;
 
 /// How often certificates that have ended are looked for, and idle upstream connections closed.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
-
-/// A connection to the door, after its handshake. Its socket is served by an edge thread until the
-/// [`Edge`] is dropped; whoever takes it should be done with it by then.
-pub struct DoorConnection {
-    /// The finished TLS stream.
-    pub stream: TlsStream<TcpStream>,
-    /// Who called.
-    pub peer: SocketAddr,
-}
-
-impl DoorConnection {
-    /// The certificate that the visitor presented, and whose key they hold. Not an identity.
-    pub fn leaf(&self) -> Option<CertificateDer<'static>> {
-        let presented = self.stream.get_ref().1.peer_certificates()?;
-        presented.first().map(|leaf| leaf.clone().into_owned())
-    }
-}
 
 /// A running edge.
 pub struct Edge {

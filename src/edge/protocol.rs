@@ -30,7 +30,7 @@ use super::tunnel;
 /// After a lost identity: time for the refusal of a request that is already on its way.
 const REFUSE_FOR: Duration = Duration::from_millis(600);
 /// After a lost identity: everything ends (design, decision 5: within one second).
-const CUT_AFTER: Duration = Duration::from_millis(900);
+pub(super) const CUT_AFTER: Duration = Duration::from_millis(900);
 /// After a last word, and for an idle peer that was told to go.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 /// Streams of one HTTP/2 connection.

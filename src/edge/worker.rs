@@ -10,8 +10,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::DoorConnection;
 use super::assertion::Signer;
+use super::door::DoorConnection;
 use super::headers::Aliases;
 use super::index::Index;
 use super::settings::EdgeSettings;

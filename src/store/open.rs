@@ -69,7 +69,7 @@ impl Store {
             return Ok(Self {
                 #[cfg(feature = "test-util")]
                 severed: severed(sqlite(&url, 1, READER_CACHE)).await?,
-                writer: Writer::on_sqlite(write.clone(), read.clone()),
+                writer: Writer::on_sqlite(write.clone(), read.clone()).map_err(StoreError::File)?,
                 standing: Arc::default(),
                 bearer: Arc::default(),
                 read,

@@ -10,9 +10,11 @@
 
 mod copier;
 mod group;
+mod lane;
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,7 @@ use super::{StoreError, Transaction};
 use crate::crash;
 use copier::Copier;
 use group::{Alike, Group, Own, gone};
+use lane::Lane;
 
 pub(crate) use group::Rows;
 
@@ -47,6 +50,8 @@ struct Shared {
     queue: Mutex<Queue>,
     /// Where the database has a log that must be copied.
     copier: Option<Copier>,
+    /// Where commits run; among everything else if there is none.
+    lane: Option<Lane>,
 }
 
 #[derive(Default)]
@@ -56,6 +61,9 @@ struct Queue {
     serving: usize,
     /// How many of them are about to take what waits.
     taking: usize,
+    /// Under whose plan the newest of them runs, and whether somebody waits who has another.
+    #[cfg(feature = "test-util")]
+    plan: (usize, bool),
 }
 
 impl std::fmt::Debug for Queue {
@@ -65,6 +73,13 @@ impl std::fmt::Debug for Queue {
 }
 
 impl Shared {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        match &self.lane {
+            Some(lane) => lane.spawn(task),
+            None => drop(tokio::spawn(task)),
+        }
+    }
+
     fn copy_if_due(self: &Arc<Self>) {
         if self.copier.as_ref().is_some_and(Copier::is_due) {
             let shared = self.clone();
@@ -80,13 +95,19 @@ impl Shared {
 impl Writer {
     /// A queue whose writes become commits, at most `lanes` of them at once.
     pub(in crate::store) fn new(database: DatabaseConnection, lanes: usize) -> Self {
-        Self(Arc::new(Shared { database, lanes, queue: Mutex::default(), copier: None }))
+        Self(Arc::new(Shared { database, lanes, queue: Mutex::default(), copier: None, lane: None }))
     }
 
     /// One for SQLite, which has one writer; `reader` has connections to the same file.
-    pub(in crate::store) fn on_sqlite(database: DatabaseConnection, reader: DatabaseConnection) -> Self {
-        let copier = Some(Copier::new(reader));
-        Self(Arc::new(Shared { database, lanes: 1, queue: Mutex::default(), copier }))
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(in crate::store) fn on_sqlite(
+        database: DatabaseConnection,
+        reader: DatabaseConnection,
+    ) -> io::Result<Self> {
+        let (copier, lane) = (Some(Copier::new(reader)), Some(Lane::start()?));
+        Ok(Self(Arc::new(Shared { database, lanes: 1, queue: Mutex::default(), copier, lane })))
     }
 
     /// Closes its connections.
@@ -134,11 +155,19 @@ impl Writer {
     fn enter(&self, push: impl FnOnce(&mut VecDeque<Box<dyn Group>>)) {
         let mut queue = self.0.queue.lock();
         push(&mut queue.groups);
+        #[cfg(feature = "test-util")]
+        {
+            queue.plan.1 |= queue.plan.0 != crash::number();
+        }
         if queue.taking == 0 && queue.serving < self.0.lanes {
             queue.serving += 1;
             queue.taking += 1;
+            #[cfg(feature = "test-util")]
+            {
+                queue.plan = (crash::number(), false);
+            }
             // Not the caller's own task: whoever stops waiting must not take others' writes along.
-            tokio::spawn(crash::carried(Serving::new(self.0.clone()).serve()));
+            self.0.spawn(crash::carried(Serving::new(self.0.clone()).serve()));
         }
     }
 }
@@ -176,8 +205,11 @@ impl Serving {
         while self.is_wanted() {
             #[cfg(feature = "test-util")]
             if crash::is_database_away() {
-                // For those who ask under this plan; the next to come asks under their own.
-                refuse(self.leave(), &StoreError::lost());
+                // For those who ask under this plan; others come as if this had never been.
+                match self.leave() {
+                    Some(waiting) => refuse(waiting, &StoreError::lost()),
+                    None => serve_others(&self.shared),
+                }
                 return;
             }
             if let Some(copier) = &self.shared.copier {
@@ -267,14 +299,20 @@ impl Serving {
         }
     }
 
-    /// Takes everything, and gives the right back.
+    /// Gives the right back, and takes everything along; `None` if others wait, too, and the right goes to
+    /// whoever serves without a plan.
     #[cfg(feature = "test-util")]
-    fn leave(&mut self) -> VecDeque<Box<dyn Group>> {
+    fn leave(&mut self) -> Option<VecDeque<Box<dyn Group>>> {
         let mut queue = self.shared.queue.lock();
-        queue.taking -= usize::from(std::mem::take(&mut self.is_taking));
-        queue.serving -= 1;
         self.is_over = true;
-        std::mem::take(&mut queue.groups)
+        let (taking, others_wait) = (std::mem::take(&mut self.is_taking), queue.plan.1);
+        if others_wait && taking {
+            queue.plan = (0, false);
+            return None;
+        }
+        queue.taking -= usize::from(taking);
+        queue.serving -= 1;
+        Some(std::mem::take(&mut queue.groups))
     }
 
     fn take(&mut self) -> VecDeque<Box<dyn Group>> {
@@ -292,6 +330,12 @@ impl Serving {
             queue.groups.push_front(group);
         }
     }
+}
+
+/// Passes a right on to a task that runs under nobody's plan.
+#[cfg(feature = "test-util")]
+fn serve_others(shared: &Arc<Shared>) {
+    shared.spawn(Serving::new(shared.clone()).serve());
 }
 
 /// Writes and commits. Returns what there was no time for.

@@ -54,9 +54,14 @@ fn edge(meter: &Meter, metrics: &Metrics) {
         .i64_observable_gauge("wicketgate_edge_connections")
         .with_description("Open connections; tracked ones end when their certificate is revoked")
         .with_callback(move |observer| {
-            let (tracked, untracked) = (&connections.tracked_connections, &connections.untracked_connections);
-            observer.observe(tracked.value(), &[KeyValue::new("tracked", "true")]);
-            observer.observe(untracked.value(), &[KeyValue::new("tracked", "false")]);
+            for (gauge, tracked, reason) in [
+                (&connections.tracked_connections, "true", "known"),
+                (&connections.anonymous_connections, "false", "anonymous"),
+                (&connections.refused_connections, "false", "refused"),
+            ] {
+                let labels = [KeyValue::new("tracked", tracked), KeyValue::new("reason", reason)];
+                observer.observe(gauge.value(), &labels);
+            }
         })
         .build();
     let name = "wicketgate_edge_register_epoch";

@@ -131,7 +131,7 @@ mod tests {
             "wicketgate_client_auth_total{result=\"revoked\"} 1",
             "wicketgate_edge_refused_total{code=\"certificate_revoked\"} 1",
             "wicketgate_edge_upstream_faults_total{kind=\"connect\"} 1",
-            "wicketgate_edge_connections{tracked=\"true\"} 1",
+            "wicketgate_edge_connections{reason=\"known\",tracked=\"true\"} 1",
             "wicketgate_ca_certificates_issued_total{act=\"renewal\"} 1",
             "wicketgate_ca_issuance_refused_total{cause=\"key_blocked\"} 1",
             "wicketgate_ca_crls_published_total 0",

@@ -260,8 +260,10 @@ pub struct EdgeMetrics {
     pub upstream_faults: Counters<UpstreamFault>,
     /// Open connections with a known certificate, which end when it is revoked.
     pub tracked_connections: Gauge,
-    /// Open connections without.
-    pub untracked_connections: Gauge,
+    /// Open connections without any certificate: there is nothing to revoke.
+    pub anonymous_connections: Gauge,
+    /// Open connections with a certificate that does not pass.
+    pub refused_connections: Gauge,
     /// Epoch of the register in use.
     pub register_epoch: Gauge,
     /// Certificates in the register.

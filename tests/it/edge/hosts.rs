@@ -87,7 +87,7 @@ async fn the_door_gets_finished_streams_and_a_closed_one_says_so() {
     let device = world.enrol().await;
     let _visitor = connect(&world, DOOR, Some(&device), Http::One).await;
     let handed = world.door.recv().await.unwrap();
-    assert_eq!(handed.stream.get_ref().1.peer_certificates().unwrap()[0], device.chain[0]);
+    assert_eq!(handed.leaf().unwrap(), device.chain[0]);
 
     world.door.close();
     let answer = connect(&world, DOOR, None, Http::Two).await.get(DOOR, "/").await;

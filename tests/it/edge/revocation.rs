@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use wicketgate::live::Delta;
 
 use super::client::{Http, connect, until};
-use super::fixture::{APP, World};
+use super::fixture::{APP, DOOR, World};
 
 /// Design, decision 5, with room for a busy machine.
 const SOON: Duration = Duration::from_millis(1500);
@@ -98,4 +98,27 @@ async fn a_certificate_that_becomes_known_passes_on_the_open_connection() {
     record.person = world.anna.id;
     world.apply(vec![Delta::Certificate(record)]).await;
     assert_eq!(visitor.get(APP, "/").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_idle_connection_to_the_door_ends_as_well() {
+    use tokio::io::AsyncReadExt;
+
+    let mut world = World::start().await;
+    let (device, other) = (world.enrol().await, world.enrol().await);
+    let mut handed = Vec::new();
+    let mut visitors = Vec::new();
+    for device in [&device, &other] {
+        visitors.push(connect(&world, DOOR, Some(device), Http::One).await);
+        handed.push(world.door.recv().await.unwrap().stream);
+    }
+    assert_eq!(world.metrics.tracked_connections.value(), 2);
+    world.revoke(&device).await;
+    let mut nothing = [0];
+    let cut = tokio::time::timeout(SOON, handed[0].read(&mut nothing)).await.expect("an end");
+    assert_eq!(cut.unwrap_err().kind(), std::io::ErrorKind::ConnectionAborted);
+    let other = tokio::time::timeout(Duration::from_millis(100), handed[1].read(&mut nothing)).await;
+    assert!(other.is_err(), "the other device's goes on");
+    drop(handed);
+    until("none is counted", || world.metrics.tracked_connections.value() == 0).await;
 }

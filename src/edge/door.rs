@@ -1,0 +1,144 @@
+//! Connections to the door: shaken here, served by the admin server, and watched here meanwhile, so that
+//! one whose certificate does not pass any more ends within a second like every other.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use rustls_pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
+
+use super::connection::Visit;
+use super::index::Ending;
+use super::protocol::CUT_AFTER;
+use crate::live::{Site, SiteKind};
+
+/// A connection to the door, after its handshake. Its socket is served by an edge thread until the
+/// [`super::Edge`] is dropped; whoever takes it should be done with it by then.
+pub struct DoorConnection {
+    /// The finished TLS stream.
+    pub stream: Guarded,
+    /// Who called.
+    pub peer: SocketAddr,
+}
+
+impl DoorConnection {
+    /// The certificate that the visitor presented, and whose key they hold. Not an identity.
+    pub fn leaf(&self) -> Option<CertificateDer<'static>> {
+        let presented = self.stream.inner.get_ref().1.peer_certificates()?;
+        presented.first().map(|leaf| leaf.clone().into_owned())
+    }
+}
+
+/// A stream that breaks off when its certificate does not pass any more.
+pub struct Guarded {
+    inner: TlsStream<TcpStream>,
+    cut: CancellationToken,
+    cut_later: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Says that the stream has ended.
+    _gone: DropGuard,
+}
+
+impl Guarded {
+    fn broken() -> io::Error {
+        io::Error::new(io::ErrorKind::ConnectionAborted, "the certificate does not pass any more")
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // Whoever serves it always reads, so this is where it wakes.
+        if self.cut_later.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(Self::broken()));
+        }
+        Pin::new(&mut self.inner).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        if self.cut.is_cancelled() {
+            return Poll::Ready(Err(Self::broken()));
+        }
+        Pin::new(&mut self.inner).poll_write(cx, octets)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.cut.is_cancelled() {
+            return Poll::Ready(Err(Self::broken()));
+        }
+        Pin::new(&mut self.inner).poll_write_vectored(cx, pieces)
+    }
+}
+
+/// Gives a connection to the door to whoever serves it. Gets it back when nobody does, to say so.
+pub(super) fn hand_over(
+    visit: &Rc<Visit>,
+    stream: TlsStream<TcpStream>,
+    peer: SocketAddr,
+    site: &Site,
+) -> Option<TlsStream<TcpStream>> {
+    let Some(door) = visit.worker.shared.door.as_ref().filter(|_| site.kind == SiteKind::Door) else {
+        return Some(stream);
+    };
+    let (cut, gone) = (CancellationToken::new(), CancellationToken::new());
+    let stream = Guarded {
+        inner: stream,
+        cut: cut.clone(),
+        cut_later: Box::pin(cut.clone().cancelled_owned()),
+        _gone: gone.clone().drop_guard(),
+    };
+    match door.try_send(DoorConnection { stream, peer }) {
+        Ok(()) => {
+            tokio::task::spawn_local(watch(visit.clone(), cut, gone));
+            None
+        }
+        Err(error) => Some(error.into_inner().stream.inner),
+    }
+}
+
+/// Cuts a connection that has lost who was behind it. A drain leaves it to whoever serves it.
+async fn watch(visit: Rc<Visit>, cut: CancellationToken, gone: CancellationToken) {
+    let signal = visit.signal().clone();
+    let lost = async {
+        loop {
+            match signal.ending() {
+                Ending::Cut => return,
+                Ending::Drain => return std::future::pending().await,
+                Ending::Not if signal.take_doubt() && visit.has_lost_identity() => {
+                    return tokio::time::sleep(CUT_AFTER).await;
+                }
+                Ending::Not => signal.woken().await,
+            }
+        }
+    };
+    tokio::select! {
+        () = gone.cancelled() => {}
+        () = lost => cut.cancel(),
+    }
+}
