@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::entropy::Entropy;
 use super::hex::Hex;
 
-/// Octets of a serial that we make: [`TIME_OCTETS`] that say when, and 80 random bits, more than the 64
+/// Octets of a serial that we make: six that say when, and 80 random bits, more than the 64
 /// that CA/Browser Forum BR 7.1 asks for. The first octet is never zero and its high bit is clear, so
 /// the DER INTEGER is always exactly this long.
 pub const OWN_OCTETS: usize = 16;
