@@ -5,7 +5,7 @@
 mod plan;
 
 #[cfg(feature = "test-util")]
-pub use plan::{AtCommit, Blow, Killed, Plan, at_commit, is_database_away, number};
+pub use plan::{AtCommit, Blow, Killed, Plan, Under, at_commit, is_database_away};
 
 /// Does what a test planned for this point.
 ///
@@ -42,6 +42,20 @@ pub fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
 #[inline(always)]
 pub fn carried<F: Future>(future: F) -> F {
     future
+}
+
+/// There are no plans.
+#[cfg(not(feature = "test-util"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Under;
+
+#[cfg(not(feature = "test-util"))]
+impl Under {
+    /// None.
+    #[inline(always)]
+    pub fn this() -> Self {
+        Self
+    }
 }
 
 /// Does nothing.

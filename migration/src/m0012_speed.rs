@@ -1,6 +1,7 @@
 //! What an issuance writes is kept small: indexes hold only the rows that are looked for by them.
 
 use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::DbBackend;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -18,8 +19,17 @@ impl MigrationTrait for Migration {
              WHERE supersede_at IS NOT NULL",
             // Whoever asks by the end asks for those that are not revoked, which have their own.
             "DROP INDEX certificate_by_end",
+            "CREATE INDEX certificate_unrevoked_by_authority ON certificate (authority, not_after) \
+             WHERE revoked_at IS NULL",
         ] {
             connection.execute_unprepared(sql).await?;
+        }
+        if manager.get_database_backend() == DbBackend::Postgres {
+            // A list of many entries is some megabytes that compress badly and slowly.
+            for column in ["tbs", "der"] {
+                let sql = format!("ALTER TABLE crl ALTER COLUMN {column} SET STORAGE EXTERNAL");
+                connection.execute_unprepared(&sql).await?;
+            }
         }
         Ok(())
     }

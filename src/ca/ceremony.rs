@@ -103,8 +103,8 @@ impl Ca {
         let (root, number, revoked) = match &known {
             Some(root) => {
                 let number = store.next_crl_number(&root.name).await?;
-                let last =
-                    store.latest_crl(&root.name).await?.map_or(UtcTime::EPOCH, |list| list.this_update);
+                let last = store.latest_crl_dates(&root.name).await?;
+                let last = last.map_or(UtcTime::EPOCH, |list| list.this_update);
                 (known_root(root)?, number, store.revocations(&root.name, last).await?)
             }
             None => (self.new_root(&organisation, now).await?, 1, Vec::new()),

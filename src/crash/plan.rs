@@ -111,9 +111,15 @@ pub(super) fn reach(point: &'static str) {
     let _ = PLAN.try_with(|plan| plan.visit(point));
 }
 
-/// Tells plans apart; 0 for a task without one.
-pub fn number() -> usize {
-    PLAN.try_with(|plan| Arc::as_ptr(plan) as usize).unwrap_or(0)
+/// Under which plan something was asked for, if any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Under(usize);
+
+impl Under {
+    /// The plan of this task.
+    pub fn this() -> Self {
+        Self(PLAN.try_with(|plan| Arc::as_ptr(plan) as usize).unwrap_or(0))
+    }
 }
 
 /// Whether this task's plan has taken the database away. Unwinds if it has ended the process.

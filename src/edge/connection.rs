@@ -20,10 +20,11 @@ use super::host::Named;
 use super::index::{Ending, Place, Signal, ends_at};
 use super::io::Activity;
 use super::ongoing;
+use super::respond::{Code, Problem};
 use super::tunnel::Tunnel;
 use super::worker::Worker;
-use crate::domain::{Fingerprint, UtcTime};
-use crate::live::{Cause, Classified, HandshakeClass, Identity, Site, classify};
+use crate::domain::{Fingerprint, Hostname, UtcTime};
+use crate::live::{Cause, Classified, Configuration, HandshakeClass, Identity, Site, SiteKind, classify};
 use crate::telemetry::metrics::instruments::Gauge;
 use crate::telemetry::metrics::{ClientAuthResult, EdgeMetrics};
 
@@ -167,6 +168,26 @@ impl Visit {
         who
     }
 
+    /// The site of this name, as far as this connection may ask it anything.
+    ///
+    /// # Errors
+    /// What the visitor is told.
+    pub(super) fn site<'c>(
+        &self,
+        configuration: &'c Configuration,
+        host: &Hostname,
+    ) -> Result<&'c Arc<Site>, Problem> {
+        let site = configuration.site(host.as_str()).ok_or(Problem::new(Code::MisdirectedRequest))?;
+        // Another class would have been asked another question in the handshake.
+        if site.handshake_class() != self.class {
+            return Err(Problem::new(Code::MisdirectedRequest));
+        }
+        match site.kind {
+            SiteKind::Door => Err(Problem::new(Code::Overloaded)),
+            _ => Ok(site),
+        }
+    }
+
     /// Moves the connection to the gauge it belongs to.
     fn count_as(&self, gauge: GaugeOf) {
         let metrics = &self.worker.shared.metrics;
@@ -178,6 +199,11 @@ impl Visit {
     pub(super) fn has_lost_identity(&self) -> bool {
         let who = self.who(self.worker.shared.clock.now());
         self.was_known.get() && !matches!(*who, Classified::Known(_))
+    }
+
+    /// Somebody else serves the connection from here on.
+    pub(super) fn hand_over(&self) {
+        self.place.hand_over();
     }
 
     /// What the owner of the connection is asked to do.

@@ -14,7 +14,6 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
 use super::connection::Visit;
-use super::index::Ending;
 use super::protocol::CUT_AFTER;
 use crate::live::{Site, SiteKind};
 
@@ -38,15 +37,23 @@ impl DoorConnection {
 /// A stream that breaks off when its certificate does not pass any more.
 pub struct Guarded {
     inner: TlsStream<TcpStream>,
-    cut: CancellationToken,
-    cut_later: Pin<Box<WaitForCancellationFutureOwned>>,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Says that the stream has ended.
     _gone: DropGuard,
 }
 
 impl Guarded {
-    fn broken() -> io::Error {
-        io::Error::new(io::ErrorKind::ConnectionAborted, "the certificate does not pass any more")
+    /// Does something with the stream until it is cut. Wakes whoever waits for it, then, too.
+    fn until_cut<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        work: impl FnOnce(Pin<&mut TlsStream<TcpStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.cut.as_mut().poll(cx).is_ready() {
+            let why = "the certificate does not pass any more";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, why)));
+        }
+        work(Pin::new(&mut self.inner), cx)
     }
 }
 
@@ -56,28 +63,21 @@ impl AsyncRead for Guarded {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // Whoever serves it always reads, so this is where it wakes.
-        if self.cut_later.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(Self::broken()));
-        }
-        Pin::new(&mut self.inner).poll_read(cx, buffer)
+        self.until_cut(cx, |inner, cx| inner.poll_read(cx, buffer))
     }
 }
 
 impl AsyncWrite for Guarded {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        if self.cut.is_cancelled() {
-            return Poll::Ready(Err(Self::broken()));
-        }
-        Pin::new(&mut self.inner).poll_write(cx, octets)
+        self.until_cut(cx, |inner, cx| inner.poll_write(cx, octets))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        self.until_cut(cx, |inner, cx| inner.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        self.until_cut(cx, |inner, cx| inner.poll_shutdown(cx))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -89,10 +89,7 @@ impl AsyncWrite for Guarded {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.cut.is_cancelled() {
-            return Poll::Ready(Err(Self::broken()));
-        }
-        Pin::new(&mut self.inner).poll_write_vectored(cx, pieces)
+        self.until_cut(cx, |inner, cx| inner.poll_write_vectored(cx, pieces))
     }
 }
 
@@ -109,12 +106,12 @@ pub(super) fn hand_over(
     let (cut, gone) = (CancellationToken::new(), CancellationToken::new());
     let stream = Guarded {
         inner: stream,
-        cut: cut.clone(),
-        cut_later: Box::pin(cut.clone().cancelled_owned()),
+        cut: Box::pin(cut.clone().cancelled_owned()),
         _gone: gone.clone().drop_guard(),
     };
     match door.try_send(DoorConnection { stream, peer }) {
         Ok(()) => {
+            visit.hand_over();
             tokio::task::spawn_local(watch(visit.clone(), cut, gone));
             None
         }
@@ -122,20 +119,15 @@ pub(super) fn hand_over(
     }
 }
 
-/// Cuts a connection that has lost who was behind it. A drain leaves it to whoever serves it.
+/// Cuts a connection that has lost who was behind it, who may be the one that has just revoked it: the
+/// answer to that has until then. A drain leaves it to whoever serves it.
 async fn watch(visit: Rc<Visit>, cut: CancellationToken, gone: CancellationToken) {
     let signal = visit.signal().clone();
     let lost = async {
-        loop {
-            match signal.ending() {
-                Ending::Cut => return,
-                Ending::Drain => return std::future::pending().await,
-                Ending::Not if signal.take_doubt() && visit.has_lost_identity() => {
-                    return tokio::time::sleep(CUT_AFTER).await;
-                }
-                Ending::Not => signal.woken().await,
-            }
+        while !(signal.take_doubt() && visit.has_lost_identity()) {
+            signal.woken().await;
         }
+        tokio::time::sleep(CUT_AFTER).await;
     };
     tokio::select! {
         () = gone.cancelled() => {}

@@ -22,12 +22,10 @@ pub struct Drained {
 pub(super) async fn drain(shared: &Shared) -> Drained {
     shared.stop.cancel();
     shared.tasks.close();
-    let open = shared.index.len();
-    shared.index.end_all(Ending::Drain);
+    let open = shared.index.end_all(Ending::Drain);
     let mut cut = 0;
     if tokio::time::timeout(shared.settings.drain_timeout, shared.tasks.wait()).await.is_err() {
-        cut = shared.index.len();
-        shared.index.end_all(Ending::Cut);
+        cut = shared.index.end_all(Ending::Cut);
         let _ = tokio::time::timeout(CUT_WITHIN, shared.tasks.wait()).await;
     }
     info!(open, cut, "edge drained");

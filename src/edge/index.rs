@@ -118,6 +118,8 @@ struct Row {
     signal: Arc<Signal>,
     fingerprint: Option<Fingerprint>,
     known: Option<Known>,
+    /// Whether somebody else serves it and ends it.
+    is_handed_over: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -138,6 +140,13 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn signal(&self) -> &Arc<Signal> {
         &self.signal
+    }
+
+    /// Somebody else serves the connection from here on: it is only watched, and not asked to end.
+    pub(super) fn hand_over(&self) {
+        if let Some(row) = self.index.0.lock().open.get_mut(&self.id) {
+            row.is_handed_over = true;
+        }
     }
 
     /// Notes who the connection turned out to be; `None` when its certificate does not pass.
@@ -172,7 +181,9 @@ impl Index {
         if let Some(fingerprint) = fingerprint {
             table.by_fingerprint.insert(fingerprint, id);
         }
-        table.open.insert(id, Row { signal: signal.clone(), fingerprint, known: None });
+        table
+            .open
+            .insert(id, Row { signal: signal.clone(), fingerprint, known: None, is_handed_over: false });
         Place { index: self.clone(), id, signal }
     }
 
@@ -217,14 +228,11 @@ impl Index {
         }
     }
 
-    /// Asks every connection to end.
-    pub(super) fn end_all(&self, how: Ending) {
-        self.0.lock().open.values().for_each(|row| row.signal.end(how));
-    }
-
-    /// How many connections are open.
-    pub(super) fn len(&self) -> usize {
-        self.0.lock().open.len()
+    /// Asks every connection that is served here to end. Returns how many there are.
+    pub(super) fn end_all(&self, how: Ending) -> usize {
+        let table = self.0.lock();
+        let own = table.open.values().filter(|row| !row.is_handed_over);
+        own.map(|row| row.signal.end(how)).count()
     }
 }
 

@@ -198,12 +198,20 @@ fn run(runtime: &Runtime, shared: Arc<Shared>, ids: Ids, listeners: Listeners, e
             }
         }
         let mut tick = tokio::time::interval(SWEEP_EVERY);
+        let mut was_fresh = true;
         loop {
             tokio::select! {
                 () = end.cancelled() => return,
                 _ = tick.tick() => {
                     worker.pool.sweep();
-                    worker.shared.index.expire(worker.shared.clock.now());
+                    let now = worker.shared.clock.now();
+                    worker.shared.index.expire(now);
+                    let register = worker.shared.holder.register();
+                    let is_fresh = register.is_fresh(now, worker.shared.settings.max_stale);
+                    // What goes on under a register that nobody confirms ends like what is asked for anew.
+                    if std::mem::replace(&mut was_fresh, is_fresh) && !is_fresh {
+                        worker.shared.index.doubt_all();
+                    }
                 }
             }
         }

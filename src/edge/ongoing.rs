@@ -118,10 +118,7 @@ pub(super) fn ask_again(visit: &Visit) {
 pub(super) fn ask(visit: &Visit, host: &Hostname, path: &str) -> Result<(), Problem> {
     let shared = &visit.worker.shared;
     let snapshot = shared.holder.snapshot().ok_or(Problem::new(Code::Overloaded))?;
-    let site = snapshot.configuration.site(host.as_str()).ok_or(Problem::new(Code::MisdirectedRequest))?;
-    if site.handshake_class() != visit.class {
-        return Err(Problem::new(Code::MisdirectedRequest));
-    }
+    let site = visit.site(&snapshot.configuration, host)?;
     let route = route_table::select(site, path)?.ok_or(Problem::new(Code::NotFound))?;
     let now = shared.clock.now();
     permit(route, &visit.who(now), Freshness::of(&snapshot.register, now, shared.settings.max_stale))?;

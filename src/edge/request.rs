@@ -20,7 +20,7 @@ use super::respond::{self, Code, Problem};
 use super::route_table;
 use super::stream::Delivery;
 use super::trace;
-use crate::live::{Classified, SiteKind, Snapshot};
+use crate::live::{Classified, Snapshot};
 use crate::telemetry::TraceContext;
 use crate::telemetry::metrics::RefusalCode;
 
@@ -43,7 +43,7 @@ pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Respo
             let door = snapshot.as_ref().and_then(|snapshot| snapshot.configuration.door_url.as_deref());
             entry.code = Some(problem.code());
             shared.metrics.refused.count(RefusalCode::from_code(problem.code().name()));
-            if problem.ends_connection() {
+            if problem.ends_connection(version) {
                 visit.say_last_word();
             }
             respond::refuse(&problem, version, wants_page, door).map(AnswerBody::page)
@@ -69,16 +69,11 @@ async fn walk(
     let visit = exchange.visit.clone();
     let shared = &visit.worker.shared;
     let named = host::named(request.version(), request.uri(), request.headers())?;
-    let site =
-        snapshot.configuration.site(named.host.as_str()).ok_or(Problem::new(Code::MisdirectedRequest))?;
-    entry.host = Some(named.host.clone());
-    // Another class would have been asked another question in the handshake.
-    if site.handshake_class() != visit.class {
-        return Err(Problem::new(Code::MisdirectedRequest));
+    if snapshot.configuration.site(named.host.as_str()).is_some() {
+        // Only names of ours: visitors may write anything.
+        entry.host = Some(named.host.clone());
     }
-    if site.kind == SiteKind::Door {
-        return Err(Problem::new(Code::Overloaded));
-    }
+    let site = visit.site(&snapshot.configuration, &named.host)?;
     // CONNECT asks for a proxy of another kind, TRACE would show our headers to the visitor.
     if [Method::CONNECT, Method::TRACE].contains(request.method()) {
         return Err(Problem::bad_request("the method is not for here"));

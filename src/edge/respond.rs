@@ -212,14 +212,15 @@ impl Problem {
         self.refusal.as_ref()
     }
 
-    /// Whether the connection must end with this answer: after a certificate refusal, because a
-    /// browser that has just imported its certificate would go on anonymously; after a broken
-    /// request, because what follows it cannot be told apart from it. Not where somebody known may not
-    /// have this one thing: whatever else they do on the connection goes on.
-    pub fn ends_connection(&self) -> bool {
+    /// Whether a connection of this version must end with this answer: after a certificate refusal,
+    /// because a browser that has just imported its certificate would go on anonymously; after a broken
+    /// request of HTTP/1, because what follows it cannot be told apart from it. Not where somebody known
+    /// may not have this one thing: whatever else they do on the connection goes on.
+    pub fn ends_connection(&self, version: Version) -> bool {
         let is_by_certificate = self.code != Code::AccessDenied || self.refusal.is_some();
+        let is_broken = matches!(self.code, Code::RequestTimeout | Code::PayloadTooLarge | Code::BadRequest);
         (self.code.status() == StatusCode::FORBIDDEN && is_by_certificate)
-            || matches!(self.code, Code::RequestTimeout | Code::PayloadTooLarge | Code::BadRequest)
+            || (is_broken && version < Version::HTTP_2)
     }
 }
 
@@ -295,7 +296,7 @@ pub(super) fn refuse(
     if wants_page {
         headers.insert(CONTENT_SECURITY_POLICY, POLICY.clone());
     }
-    if version < Version::HTTP_2 && problem.ends_connection() {
+    if version < Version::HTTP_2 && problem.ends_connection(version) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response

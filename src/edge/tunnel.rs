@@ -50,7 +50,8 @@ where
         signal: visit.signal(),
         idle_timeout: settings.idle_timeout,
         moved: &|| visit.activity.moved(),
-        may_go_on: &|| ongoing::ask(visit, &host, &path).is_ok(),
+        // The identity, too: on a public route nobody asks for it, and its connection ends all the same.
+        may_go_on: &|| !visit.has_lost_identity() && ongoing::ask(visit, &host, &path).is_ok(),
     };
     let opening = async {
         let (mut upstream, answered) = wire.into_tunnel().await;

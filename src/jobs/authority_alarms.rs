@@ -63,7 +63,7 @@ impl AuthorityAlarms {
             alarms.push(cannot_issue(authority, term.filter(|_| signs), &remedy, now));
             let offline = !self.store.signing_key(&authority.key_id).await?.is_here();
             if authority.kind == AuthorityKind::Root && offline {
-                let list = self.store.latest_crl(&authority.name).await?;
+                let list = self.store.latest_crl_dates(&authority.name).await?;
                 let list = list.filter(|_| authority.state.is_in_force());
                 alarms.push(list_ending(authority, list.as_ref(), now));
             }

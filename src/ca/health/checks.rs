@@ -98,7 +98,7 @@ impl HealthCheck for ListsStale {
                 continue;
             }
             let online = self.0.signing_key(&authority.key_id).await?.is_here();
-            let (severity, detail) = match self.0.latest_crl(&authority.name).await? {
+            let (severity, detail) = match self.0.latest_crl_dates(&authority.name).await? {
                 None => (Severity::Critical, "has no revocation list".to_owned()),
                 Some(list) if now > list.next_update => {
                     (Severity::Critical, format!("list {} ended at {}", list.number, list.next_update))

@@ -59,3 +59,22 @@ async fn run(connection: &DatabaseConnection) {
         tracing::debug!(error = &error as &dyn std::error::Error, "The write-ahead log was not copied");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Older ones may lose what was committed while another connection copied (the WAL-reset bug,
+    /// <https://sqlite.org/wal.html#walresetbug>).
+    #[tokio::test]
+    async fn sqlite_is_one_that_copies_beside_commits_without_loss() {
+        let database = sea_orm::Database::connect("sqlite::memory:").await.unwrap();
+        let row = database.query_one_raw(sea_orm::Statement::from_string(
+            sea_orm::DbBackend::Sqlite,
+            "SELECT sqlite_version() AS version",
+        ));
+        let version: String = row.await.unwrap().unwrap().try_get("", "version").unwrap();
+        let numbers: Vec<u32> = version.split('.').map(|number| number.parse().unwrap()).collect();
+        assert!(numbers >= vec![3, 51, 3], "{version}");
+    }
+}

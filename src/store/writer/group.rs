@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use sea_orm::DbErr;
 use tokio::sync::oneshot;
 
+use crate::crash::Under;
 use crate::store::{StoreError, Transaction};
 
 /// Rows of one kind, which different callers write with the same statements.
@@ -38,6 +39,9 @@ pub(super) trait Group: Any + Send {
     /// See [`Rows::RANK`]. A caller's own statements come between the register's and the others.
     fn rank(&self) -> u8;
 
+    /// Under which plan it was asked for.
+    fn plan(&self) -> Under;
+
     /// How many callers wait for it.
     fn len(&self) -> usize;
 
@@ -53,15 +57,15 @@ pub(super) struct Alike<R: Rows> {
     rows: Vec<R>,
     replies: Vec<oneshot::Sender<Result<R::Answer, StoreError>>>,
     outcome: Result<Vec<R::Answer>, StoreError>,
-}
-
-impl<R: Rows> Default for Alike<R> {
-    fn default() -> Self {
-        Self { rows: Vec::new(), replies: Vec::new(), outcome: Ok(Vec::new()) }
-    }
+    plan: Under,
 }
 
 impl<R: Rows> Alike<R> {
+    /// None yet.
+    pub(super) fn under(plan: Under) -> Self {
+        Self { rows: Vec::new(), replies: Vec::new(), outcome: Ok(Vec::new()), plan }
+    }
+
     /// Adds one.
     pub(super) fn push(&mut self, row: R, reply: oneshot::Sender<Result<R::Answer, StoreError>>) {
         self.rows.push(row);
@@ -85,6 +89,10 @@ impl<R: Rows> Group for Alike<R> {
         R::RANK
     }
 
+    fn plan(&self) -> Under {
+        self.plan
+    }
+
     fn len(&self) -> usize {
         self.rows.len()
     }
@@ -92,7 +100,7 @@ impl<R: Rows> Group for Alike<R> {
     fn split(self: Box<Self>) -> Vec<Box<dyn Group>> {
         let each = self.rows.into_iter().zip(self.replies);
         each.map(|(row, reply)| {
-            let mut alone = Self::default();
+            let mut alone = Self::under(self.plan);
             alone.push(row, reply);
             Box::new(alone) as Box<dyn Group>
         })
@@ -128,11 +136,12 @@ pub(super) struct Own<F, T, E> {
     job: Option<F>,
     outcome: Option<Result<T, E>>,
     reply: oneshot::Sender<Result<T, E>>,
+    plan: Under,
 }
 
 impl<F, T, E> Own<F, T, E> {
     pub(super) fn new(job: F, reply: oneshot::Sender<Result<T, E>>) -> Self {
-        Self { job: Some(job), outcome: None, reply }
+        Self { job: Some(job), outcome: None, reply, plan: Under::this() }
     }
 }
 
@@ -159,6 +168,10 @@ where
 
     fn rank(&self) -> u8 {
         1
+    }
+
+    fn plan(&self) -> Under {
+        self.plan
     }
 
     fn len(&self) -> usize {

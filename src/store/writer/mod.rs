@@ -24,7 +24,7 @@ use sea_orm::{DatabaseConnection, DbErr, TransactionTrait};
 use tokio::sync::oneshot;
 
 use super::{StoreError, Transaction};
-use crate::crash;
+use crate::crash::{self, Under};
 use copier::Copier;
 use group::{Alike, Group, Own, gone};
 use lane::Lane;
@@ -61,9 +61,6 @@ struct Queue {
     serving: usize,
     /// How many of them are about to take what waits.
     taking: usize,
-    /// Under whose plan the newest of them runs, and whether somebody waits who has another.
-    #[cfg(feature = "test-util")]
-    plan: (usize, bool),
 }
 
 impl std::fmt::Debug for Queue {
@@ -121,15 +118,16 @@ impl Writer {
     /// [`StoreError`].
     pub(in crate::store) async fn add<R: Rows>(&self, row: R) -> Result<R::Answer, StoreError> {
         let (reply, answer) = oneshot::channel();
+        let plan = Under::this();
         self.enter(|groups| {
             let alike = groups.iter_mut().find_map(|group| {
                 let group: &mut dyn Any = &mut **group;
-                group.downcast_mut::<Alike<R>>().filter(|alike| alike.len() < MOST)
+                group.downcast_mut::<Alike<R>>().filter(|alike| alike.len() < MOST && alike.plan() == plan)
             });
             match alike {
                 Some(alike) => alike.push(row, reply),
                 None => {
-                    let mut alike = Alike::default();
+                    let mut alike = Alike::under(plan);
                     alike.push(row, reply);
                     groups.push_back(Box::new(alike));
                 }
@@ -155,17 +153,9 @@ impl Writer {
     fn enter(&self, push: impl FnOnce(&mut VecDeque<Box<dyn Group>>)) {
         let mut queue = self.0.queue.lock();
         push(&mut queue.groups);
-        #[cfg(feature = "test-util")]
-        {
-            queue.plan.1 |= queue.plan.0 != crash::number();
-        }
         if queue.taking == 0 && queue.serving < self.0.lanes {
             queue.serving += 1;
             queue.taking += 1;
-            #[cfg(feature = "test-util")]
-            {
-                queue.plan = (crash::number(), false);
-            }
             // Not the caller's own task: whoever stops waiting must not take others' writes along.
             self.0.spawn(crash::carried(Serving::new(self.0.clone()).serve()));
         }
@@ -206,11 +196,7 @@ impl Serving {
             #[cfg(feature = "test-util")]
             if crash::is_database_away() {
                 // For those who ask under this plan; others come as if this had never been.
-                match self.leave() {
-                    Some(waiting) => refuse(waiting, &StoreError::lost()),
-                    None => serve_others(&self.shared),
-                }
-                return;
+                return refuse(self.leave(), &StoreError::lost());
             }
             if let Some(copier) = &self.shared.copier {
                 copier.copy_rest(&self.shared.database).await;
@@ -286,7 +272,8 @@ impl Serving {
     }
 
     /// Lets whoever is about to write join: a commit of few costs as much as one of many. Waits for no
-    /// time, only for tasks that are ready to run, and no longer than they come.
+    /// time, only for tasks of the same runtime that are ready to run, and no longer than they come; a
+    /// [`Lane`] has no others, and those of other threads come while it works.
     async fn gather(&self) {
         let mut before = 0;
         for _ in 0..MOST_TURNS {
@@ -299,20 +286,21 @@ impl Serving {
         }
     }
 
-    /// Gives the right back, and takes everything along; `None` if others wait, too, and the right goes to
-    /// whoever serves without a plan.
+    /// Takes what waits under this plan. If anything else does, the right goes to a task without a plan.
     #[cfg(feature = "test-util")]
-    fn leave(&mut self) -> Option<VecDeque<Box<dyn Group>>> {
+    fn leave(&mut self) -> VecDeque<Box<dyn Group>> {
         let mut queue = self.shared.queue.lock();
+        let (mine, others) = queue.groups.drain(..).partition(|group| group.plan() == Under::this());
+        queue.groups = others;
+        // Here and not when it is dropped: whoever is refused may be back before that.
         self.is_over = true;
-        let (taking, others_wait) = (std::mem::take(&mut self.is_taking), queue.plan.1);
-        if others_wait && taking {
-            queue.plan = (0, false);
-            return None;
+        if queue.groups.is_empty() {
+            queue.serving -= 1;
+            queue.taking -= usize::from(self.is_taking);
+        } else {
+            self.shared.spawn(Serving::new(self.shared.clone()).serve());
         }
-        queue.taking -= usize::from(taking);
-        queue.serving -= 1;
-        Some(std::mem::take(&mut queue.groups))
+        mine
     }
 
     fn take(&mut self) -> VecDeque<Box<dyn Group>> {
@@ -330,12 +318,6 @@ impl Serving {
             queue.groups.push_front(group);
         }
     }
-}
-
-/// Passes a right on to a task that runs under nobody's plan.
-#[cfg(feature = "test-util")]
-fn serve_others(shared: &Arc<Shared>) {
-    shared.spawn(Serving::new(shared.clone()).serve());
 }
 
 /// Writes and commits. Returns what there was no time for.
@@ -414,7 +396,7 @@ mod tests {
     /// Somebody who waits, and the right that was counted for them if nobody is about to take.
     fn wait_in(writer: &Writer) -> (oneshot::Receiver<Result<(), StoreError>>, Option<Serving>) {
         let (reply, answer) = oneshot::channel();
-        let mut alike = Alike::default();
+        let mut alike = Alike::under(Under::this());
         alike.push(Nothing, reply);
         let mut queue = writer.0.queue.lock();
         queue.groups.push_back(Box::new(alike));

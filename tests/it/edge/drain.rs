@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use http_body_util::BodyExt;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
-use wicketgate::edge::{BindError, Edge, EdgeSettings};
+use wicketgate::edge::{BindError, Drained, Edge, EdgeSettings};
 
-use super::client::{Http, connect};
-use super::fixture::{APP, Random, World};
+use super::client::{Http, PATIENCE, connect};
+use super::fixture::{APP, DOOR, Random, World};
 
 #[tokio::test]
 async fn a_taken_port_is_an_error_with_the_address() {
@@ -61,4 +62,19 @@ async fn what_does_not_end_by_itself_is_cut() {
     for body in bodies {
         assert!(body.collect().await.is_err());
     }
+}
+
+#[tokio::test]
+async fn a_drain_leaves_the_door_to_whoever_serves_it_and_goes_on_watching() {
+    let mut world = World::start().await;
+    let device = world.enrol().await;
+    let _visitor = connect(&world, DOOR, Some(&device), Http::One).await;
+    let mut handed = world.door.recv().await.unwrap().stream;
+    assert_eq!(world.edge.drain().await, Drained { open: 0, cut: 0 });
+    let mut octet = [0];
+    let read = tokio::time::timeout(Duration::from_millis(100), handed.read(&mut octet)).await;
+    assert!(read.is_err(), "it goes on");
+    world.revoke(&device).await;
+    let cut = tokio::time::timeout(PATIENCE, handed.read(&mut octet)).await.expect("an end");
+    assert_eq!(cut.unwrap_err().kind(), std::io::ErrorKind::ConnectionAborted);
 }

@@ -1,7 +1,10 @@
 //! The name in the handshake and the name in the request.
 
-use rustls::pki_types::ServerName;
 use std::sync::Arc;
+
+use http::Method;
+use http_body_util::BodyExt;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -92,4 +95,18 @@ async fn the_door_gets_finished_streams_and_a_closed_one_says_so() {
     world.door.close();
     let answer = connect(&world, DOOR, None, Http::Two).await.get(DOOR, "/").await;
     assert_eq!((answer.status, answer.code().as_str()), (503, "overloaded"));
+}
+
+#[tokio::test]
+async fn an_unclear_request_costs_nothing_else_on_an_http_2_connection() {
+    let world = World::start().await;
+    let mut visitor = connect(&world, APP, None, Http::Two).await;
+    let request = visitor.request(Method::GET, APP, "/public/drip");
+    let mut running = visitor.send(request).await.unwrap().into_body();
+    let unclear = visitor.get(APP, "/public/%2e%2e/").await;
+    assert_eq!((unclear.status, unclear.code().as_str()), (400, "bad_request"));
+    for _ in 0..3 {
+        assert!(running.frame().await.unwrap().is_ok());
+    }
+    assert_eq!(visitor.get(APP, "/public").await.status, 200);
 }

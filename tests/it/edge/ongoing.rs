@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use http::Method;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::io::AsyncWriteExt;
 use wicketgate::domain::{AccessPolicy, AccessRules, Delta};
 use wicketgate::live::ConfigurationData;
 
-use super::client::{Http, Visitor, connect, read};
+use super::client::{Http, Visitor, connect, read, read_all, shake, tls, until};
 use super::fixture::{APP, Device, World, known, route};
 
 /// Design, decision 5, with room for a busy machine.
@@ -56,7 +57,7 @@ async fn loses_the_route(http: Http, lose: impl AsyncFn(&World), code: &str) {
     let waiting = visitors[2].request(Method::GET, APP, "/team/silent");
     let mut waits = visitors.remove(2);
     let waiting = tokio::spawn(async move { read(waits.send(waiting).await.unwrap()).await });
-    super::client::until("all are under way", || world.metrics.http.active.value() == 3).await;
+    until("all are under way", || world.metrics.http.active.value() == 3).await;
 
     lose(&world).await;
     let began = Instant::now();
@@ -97,15 +98,46 @@ impl Visitor {
     }
 }
 
+async fn leave_the_team(world: &World) {
+    let mut without = world.anna.clone();
+    without.groups.clear();
+    world.apply(vec![Delta::Person(without)]).await;
+}
+
 #[tokio::test]
 async fn a_group_that_is_taken_away() {
-    let leave = async |world: &World| {
-        let mut without = world.anna.clone();
-        without.groups.clear();
-        world.apply(vec![Delta::Person(without)]).await;
-    };
     for http in [Http::One, Http::Two] {
-        loses_the_route(http, &leave, "access_denied").await;
+        loses_the_route(http, leave_the_team, "access_denied").await;
+    }
+}
+
+/// HTTP/1.1 that is still sending when it loses its route is told so.
+#[tokio::test]
+async fn an_upload_under_way() {
+    let world = World::with(|_| {}, with_team_route).await;
+    let device = world.enrol().await;
+    let mut stream = shake(&world, APP, tls(&world, Some(&device), &[b"http/1.1"])).await.unwrap();
+    let head =
+        "POST /team/silent HTTP/1.1\r\nhost: app.test\r\ncontent-length: 1000000\r\n\r\nthe first part";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    until("it is under way", || world.metrics.http.active.value() == 1).await;
+    leave_the_team(&world).await;
+    let answer = read_all(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("access_denied"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_register_that_nobody_confirms_any_more() {
+    for http in [Http::One, Http::Two] {
+        let world = World::start().await;
+        let device = world.enrol().await;
+        let mut visitor = connect(&world, APP, Some(&device), http).await;
+        let running = download(&mut visitor, "/drip").await;
+        let mut other = connect(&world, APP, Some(&device), http).await;
+        let mut public = download(&mut other, "/public/drip").await;
+        world.clock.advance(Duration::from_secs(24 * 3600 + 1));
+        assert!(breaks_off(running).await, "{http:?}");
+        assert!(public.frame().await.unwrap().is_ok(), "{http:?}");
     }
 }
 

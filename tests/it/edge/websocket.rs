@@ -111,3 +111,15 @@ async fn only_websockets_are_upgraded_and_only_with_a_permit() {
     let answer = read_all(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
 }
+
+/// Nobody asks who opens it, and yet it is part of a connection that has lost who was behind it.
+#[tokio::test]
+async fn a_tunnel_of_a_public_route_ends_with_the_certificate() {
+    let world = World::start().await;
+    let (device, other) = (world.enrol().await, world.enrol().await);
+    let mut tunnel = open(&world, &device, "/public/ws").await;
+    let mut other_tunnel = open(&world, &other, "/public/ws").await;
+    world.revoke(&device).await;
+    assert!(ends_soon(&mut tunnel).await);
+    echoes(&mut other_tunnel).await;
+}

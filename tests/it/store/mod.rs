@@ -2,4 +2,5 @@
 
 mod inventory;
 mod issuance;
+mod register;
 mod writer;
