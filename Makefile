@@ -75,6 +75,11 @@ prove-authority: ## Every proof of the authority at full size; one JSON object a
 	packaging/dev/set-up bench
 	PROVE_DIR=$(abspath $(TARGET))/prove packaging/dev/prove tests/it/prove/items.json
 
+.PHONY: prove-edge
+prove-edge: ## Every proof of the edge at full size; one JSON object as the last line
+	packaging/dev/set-up test
+	PROVE_DIR=$(abspath $(TARGET))/prove packaging/dev/prove tests/it/prove/items-edge.json
+
 .PHONY: fuzz
 fuzz: ## Fuzz everything that reads foreign bytes, FUZZ_SECONDS (600) each
 	packaging/dev/fuzz

@@ -12,7 +12,7 @@ use crate::admin::error::{Outcome, Problem};
 use crate::admin::fields::{self, Faults};
 use crate::admin::page::Page;
 use crate::admin::services::Services;
-use crate::admin::values::{Role, When};
+use crate::admin::values::{Enforced, Role, When};
 use crate::ca::EditPersonError;
 use crate::domain::audit::Outcome as ActOutcome;
 use crate::domain::{PersonId, Secret};
@@ -23,6 +23,7 @@ pub struct Api(pub Services);
 
 /// A human or service account.
 #[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 struct Person {
     id: String,
     /// Unique, in lower case; may change, and is never an identity.
@@ -37,6 +38,8 @@ struct Person {
     created_at: When,
     /// Counts edits: the ETag.
     version: u64,
+    /// After a change: how far it has reached.
+    enforced: Option<Enforced>,
 }
 
 /// A page of people.
@@ -160,10 +163,11 @@ impl Api {
             disabled: body.disabled.unwrap_or(person.disabled),
             ..person.clone()
         };
-        let (stored, _) = self.0.ca().update_person(&edited, call.act()?, call.now).await?;
+        let (stored, enforced) = self.0.ca().update_person(&edited, call.act()?, call.now).await?;
         call.closed();
         let version = stored.version;
-        Ok(Shown::new(Person::from(stored)).version(version))
+        let shown = Person { enforced: Some(enforced.into()), ..Person::from(stored) };
+        Ok(Shown::new(shown).version(version))
     }
 
     /// Sets your own password
@@ -273,6 +277,7 @@ impl From<rows::Person> for Person {
             has_password: row.has_password,
             created_at: row.created_at.into(),
             version: row.version,
+            enforced: None,
         }
     }
 }

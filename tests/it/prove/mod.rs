@@ -1,10 +1,13 @@
-//! The proofs of the authority. Each is an ordinary test: small with every run of the tests, at full size
-//! under `make prove-authority` (`PROVE=full`, times `PROVE_SCALE`), which collects what each measured.
+//! The proofs. Each is an ordinary test: small with every run of the tests, at full size under
+//! `make prove-authority` and `make prove-edge` (`PROVE=full`, times `PROVE_SCALE`), which collect what
+//! each measured.
 //!
-//! An item of `items.json` is proved by the one test below `prove::` whose own name is the item's.
+//! An item of `items.json` or `items-edge.json` is proved by the one test below `prove::` whose own name is
+//! the item's.
 
 mod bad_profiles;
 mod crash;
+mod edge;
 mod gate;
 mod health;
 mod idempotency;
@@ -27,7 +30,7 @@ use serde_json::{Value, json};
 
 /// Between two lines that say how far a proof is.
 const SPEAK_EVERY: Duration = Duration::from_secs(10);
-/// What the whole may take on two cores, in minutes.
+/// What each table may take on two cores, in minutes.
 const MINUTES: u64 = 50;
 
 /// A line of the table.
@@ -38,8 +41,10 @@ struct Item {
     required: String,
 }
 
-fn items() -> Vec<Item> {
-    serde_json::from_str(include_str!("items.json")).unwrap()
+/// The tables: the authority's and the edge's.
+fn tables() -> [Vec<Item>; 2] {
+    [include_str!("items.json"), include_str!("items-edge.json")]
+        .map(|table| serde_json::from_str(table).unwrap())
 }
 
 /// One item while it is being proved.
@@ -59,8 +64,8 @@ pub(crate) fn is_full() -> bool {
 impl Proof {
     /// Begins the item of this name.
     pub(crate) fn of(name: &'static str) -> Self {
-        let item = items().into_iter().find(|item| item.name == name);
-        let required = item.unwrap_or_else(|| panic!("{name} is not in items.json")).required;
+        let item = tables().into_iter().flatten().find(|item| item.name == name);
+        let required = item.unwrap_or_else(|| panic!("{name} is in no table")).required;
         let now = Instant::now();
         Self { name, required, started: now, spoke: Mutex::new(now), aims_missed: Vec::new() }
     }
@@ -108,11 +113,13 @@ impl Proof {
 }
 
 #[test]
-fn the_table_of_items_fits_in_its_time_and_names_each_once() {
-    let items = items();
-    assert!(items.iter().map(|item| item.minutes).sum::<u64>() <= MINUTES);
-    let names: std::collections::BTreeSet<_> = items.iter().map(|item| &item.name).collect();
-    assert_eq!(names.len(), items.len());
+fn each_table_fits_in_its_time_and_every_proof_has_one_name() {
+    for items in tables() {
+        assert!(items.iter().map(|item| item.minutes).sum::<u64>() <= MINUTES);
+    }
+    let proofs: Vec<_> = tables().into_iter().flatten().filter(|item| item.name != "bench").collect();
+    let names: std::collections::BTreeSet<_> = proofs.iter().map(|item| &item.name).collect();
+    assert_eq!(names.len(), proofs.len());
     let mut proof = Proof::of("bench");
     proof.miss("ten thousand a second");
     let report = proof.report(7, true, "fine");

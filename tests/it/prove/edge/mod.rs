@@ -1,0 +1,4 @@
+//! The proofs of the edge.
+
+mod crowd;
+mod revocation;
