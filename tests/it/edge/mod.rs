@@ -2,7 +2,7 @@
 
 mod access;
 mod challenges;
-mod client;
+pub mod client;
 mod deadlines;
 mod drain;
 pub mod fixture;
