@@ -137,7 +137,9 @@ impl Ca {
         crash::reach("crl.after_record");
         let signature =
             self.signer(&authority.key_id).await?.sign(prepared.tbs()).await.map_err(SignerError::from)?;
-        list.der = prepared.assemble(&signature)?.der().to_vec();
+        let assemble = move || prepared.assemble(&signature);
+        let assembled = tokio::task::spawn_blocking(assemble).await.map_err(|_| CrlError::Ended)??;
+        list.der = assembled.into_der();
         crash::reach("crl.after_signing");
         let transaction = store.begin().await?;
         if !transaction.publish_crl(&list, changes).await? {

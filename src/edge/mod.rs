@@ -198,7 +198,8 @@ fn run(runtime: &Runtime, shared: Arc<Shared>, ids: Ids, listeners: Listeners, e
             }
         }
         let mut tick = tokio::time::interval(SWEEP_EVERY);
-        let mut was_fresh = true;
+        // The last confirmation that was found too old.
+        let mut stale_since = None;
         loop {
             tokio::select! {
                 () = end.cancelled() => return,
@@ -207,9 +208,10 @@ fn run(runtime: &Runtime, shared: Arc<Shared>, ids: Ids, listeners: Listeners, e
                     let now = worker.shared.clock.now();
                     worker.shared.index.expire(now);
                     let register = worker.shared.holder.register();
-                    let is_fresh = register.is_fresh(now, worker.shared.settings.max_stale);
+                    let as_of = Some(register.as_of());
                     // What goes on under a register that nobody confirms ends like what is asked for anew.
-                    if std::mem::replace(&mut was_fresh, is_fresh) && !is_fresh {
+                    if !register.is_fresh(now, worker.shared.settings.max_stale) && stale_since != as_of {
+                        stale_since = as_of;
                         worker.shared.index.doubt_all();
                     }
                 }

@@ -2,8 +2,8 @@
 //!
 //! Policies hang on path prefixes, so a path that a backend could read differently from us is a way
 //! around a policy. Such paths are refused ([`BadPath`]); the rest is compared segment by segment,
-//! percent-decoded, and has to select the same route with path parameters (`;x`) cut off or kept, and
-//! with letter case told apart or not.
+//! percent-decoded, and has to select the same route with path parameters (`;x`) cut off or kept, with
+//! needless escapes (`%61`) undone or not, and with letter case told apart or not.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -33,20 +33,24 @@ pub enum BadPath {
     /// A `%` that encodes nothing, or octets that are not UTF-8.
     #[error("the path is badly encoded")]
     Encoding,
-    /// Readers who cut parameters, or do not tell letter case apart, arrive at another route.
+    /// Readers who cut parameters, keep needless escapes, or do not tell letter case apart, arrive at another
+    /// route.
     #[error("the path can be read as another route's")]
     Ambiguous,
 }
 
-/// How a reader takes path parameters (`;x`). Backends differ; see [`select`].
+/// How a reader takes path parameters (`;x`) and escapes. Backends differ; see [`select`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Parameters {
-    /// Cut off, encoded (`%3b`) or not: the strictest reading, which also finds hidden dots.
+enum Reading {
+    /// Parameters cut off, encoded (`%3b`) or not: the strictest reading, which also finds hidden dots.
     Cut,
-    /// Cut off before decoding, so `%3b` is part of a name.
+    /// Parameters cut off before decoding, so `%3b` is part of a name.
     CutPlain,
-    /// Part of the name.
+    /// Parameters are part of the name.
     Kept,
+    /// Escapes are part of the name, where it could be written without them: many a router compares what
+    /// came with what a link would say, although both mean the same (RFC 3986 §6.2.2.2).
+    Undecoded,
 }
 
 /// The segments of a path in their plainest reading, without the leading empty one.
@@ -55,24 +59,28 @@ enum Parameters {
 /// # Errors
 /// As [`BadPath`] says.
 pub fn segments(path: &str) -> Result<Vec<Cow<'_, str>>, BadPath> {
-    read(path, Parameters::Cut)
+    read(path, Reading::Cut)
 }
 
-fn read(path: &str, parameters: Parameters) -> Result<Vec<Cow<'_, str>>, BadPath> {
+fn read(path: &str, reading: Reading) -> Result<Vec<Cow<'_, str>>, BadPath> {
     let rest = path.strip_prefix('/').ok_or(BadPath::NotAbsolute)?;
     let count = rest.split('/').count();
-    rest.split('/').enumerate().map(|(at, raw)| segment(raw, at + 1 == count, parameters)).collect()
+    rest.split('/').enumerate().map(|(at, raw)| segment(raw, at + 1 == count, reading)).collect()
 }
 
-fn segment(raw: &str, is_last: bool, parameters: Parameters) -> Result<Cow<'_, str>, BadPath> {
+fn segment(raw: &str, is_last: bool, reading: Reading) -> Result<Cow<'_, str>, BadPath> {
     if raw.is_empty() && !is_last {
         return Err(BadPath::EmptySegment);
     }
-    let cut = match parameters {
-        Parameters::CutPlain => raw.find(';').map_or(raw, |at| &raw[..at]),
-        Parameters::Cut | Parameters::Kept => raw,
+    let cut = match reading {
+        Reading::CutPlain => raw.find(';').map_or(raw, |at| &raw[..at]),
+        Reading::Cut | Reading::Kept | Reading::Undecoded => raw,
     };
-    let plain = if cut.contains('%') { decode(cut)? } else { Cow::Borrowed(cut) };
+    let plain = match reading {
+        _ if !cut.contains('%') => Cow::Borrowed(cut),
+        Reading::Undecoded => decode(&keep_needless(cut))?.into_owned().into(),
+        Reading::Cut | Reading::CutPlain | Reading::Kept => decode(cut)?,
+    };
     if plain.contains(['/', '\\']) {
         return Err(BadPath::HiddenSeparator);
     }
@@ -80,7 +88,7 @@ fn segment(raw: &str, is_last: bool, parameters: Parameters) -> Result<Cow<'_, s
         return Err(BadPath::Control);
     }
     // Servlet containers cut parameters before they resolve dots: `/a/..;x/b` is `/b` to them.
-    let name = match plain.find(';').filter(|_| parameters == Parameters::Cut) {
+    let name = match plain.find(';').filter(|_| reading == Reading::Cut) {
         None => plain,
         Some(at) => match plain {
             Cow::Borrowed(text) => Cow::Borrowed(&text[..at]),
@@ -95,6 +103,24 @@ fn segment(raw: &str, is_last: bool, parameters: Parameters) -> Result<Cow<'_, s
         "" if !raw.is_empty() => Err(BadPath::EmptySegment), // `/;x/` is `//` after the cut
         _ => Ok(name),
     }
+}
+
+/// Escapes the percent sign of escapes that nobody has to write, so that they outlive [`decode`].
+fn keep_needless(raw: &str) -> String {
+    let mut kept = String::with_capacity(raw.len() + 8);
+    for (at, part) in raw.split('%').enumerate() {
+        if at > 0 {
+            let octet = part.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+            kept.push_str(if octet.is_some_and(may_be_plain) { "%25" } else { "%" });
+        }
+        kept.push_str(part);
+    }
+    kept
+}
+
+/// RFC 3986 §3.3: what a segment holds as it is, apart from escapes.
+fn may_be_plain(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&octet)
 }
 
 fn decode(raw: &str) -> Result<Cow<'_, str>, BadPath> {
@@ -115,8 +141,8 @@ pub fn select<'a>(site: &'a Site, path: &str) -> Result<Option<&'a Arc<Route>>, 
     unanimous(&site.routes, |route| &route.path_prefix, path)
 }
 
-/// The route that every reading of the path selects: parameters cut off or kept, letter case told
-/// apart or not. The path goes on as it came, so where readings differ, a backend could serve under
+/// The route that every reading of the path selects: parameters cut off or kept, needless escapes undone
+/// or not, letter case told apart or not. The path goes on as it came, so where readings differ, a backend could serve under
 /// one route's policy what belongs to another.
 fn unanimous<'a, T>(
     routes: &'a [T],
@@ -140,8 +166,8 @@ fn unanimous<'a, T>(
         return Err(BadPath::Ambiguous);
     }
     if path.contains([';', '%']) {
-        for parameters in [Parameters::CutPlain, Parameters::Kept] {
-            let segments = read(path, parameters)?;
+        for reading in [Reading::CutPlain, Reading::Kept, Reading::Undecoded] {
+            let segments = read(path, reading)?;
             if exactly(&segments) != chosen || has_rival(&segments) {
                 return Err(BadPath::Ambiguous);
             }
@@ -227,7 +253,8 @@ mod tests {
 
     #[test]
     fn paths_that_other_readers_route_elsewhere_are_refused() {
-        let prefixes = ["/public/admin", "/public", "/Mixed", "/twin", "/TWIN", "/a;b", "/"];
+        let prefixes =
+            ["/public/admin", "/public", "/Mixed", "/a%20b", "/%C3%a9", "/twin", "/TWIN", "/a;b", "/"];
         let select = |path| unanimous(&prefixes, |prefix| prefix, path).map(Option::<&&str>::copied);
         for (path, expected) in [
             ("/public/x", Some("/public")),
@@ -236,6 +263,9 @@ mod tests {
             ("/Other;x/PUBLIC", Some("/")),
             ("/Mixed/x", Some("/Mixed")),
             ("/public/administration", Some("/public")),
+            ("/public/%78%2d", Some("/public")),
+            ("/a%20b", Some("/a%20b")),
+            ("/%c3%A9/x", Some("/%C3%a9")),
         ] {
             assert_eq!(select(path), Ok(expected), "{path}");
         }
@@ -253,6 +283,9 @@ mod tests {
             "/public;x/admin",
             "/a;b/c",
             "/a%3bb;c",
+            "/pub%6cic/x",
+            "/%61%20b",
+            "/public/%61dmin",
         ] {
             assert_eq!(select(path), Err(BadPath::Ambiguous), "{path}");
         }
@@ -280,7 +313,7 @@ mod tests {
             names.join("/")
         };
         let decoded = |path: &str| path.replace("%3b", ";");
-        let readings = [cut(&decoded(path)), decoded(&cut(path)), decoded(path)];
+        let readings = [cut(&decoded(path)), decoded(&cut(path)), decoded(path), path.to_owned()];
         let answers: Vec<_> = readings
             .iter()
             .flat_map(|reading| [false, true].map(|folds| longest(prefixes, reading, folds)))

@@ -50,13 +50,18 @@ pub struct RefreshLive {
     /// How many have asked to be brought up to date so far.
     asked: AtomicU64,
     state: Mutex<State>,
+    /// What the published documents were made of.
+    documents: Mutex<Option<Lists>>,
 }
+
+/// Authorities, and the number of the newest list of each.
+type Lists = Vec<(Slug, Option<u64>)>;
 
 struct State {
     epoch: u64,
     version: Option<u64>,
-    /// Which authorities and lists the published documents were made of.
-    documents: Option<Vec<(Slug, Option<u64>)>>,
+    /// As of the last look.
+    lists: Lists,
     /// How many had asked when the last refresh began, and what came of it.
     served: Option<(u64, Enforced)>,
 }
@@ -93,7 +98,8 @@ impl RefreshLive {
             door_url,
             activation: Activation::new("refresh_live"),
             asked: AtomicU64::new(0),
-            state: Mutex::new(State { epoch, version: None, documents: None, served: None }),
+            state: Mutex::new(State { epoch, version: None, lists: Lists::new(), served: None }),
+            documents: Mutex::default(),
         })
     }
 
@@ -120,8 +126,13 @@ impl RefreshLive {
     /// # Errors
     /// As [`RefreshError`] says. Register changes reach the edges even if the configuration is refused.
     pub async fn refresh(&self) -> Result<Enforced, RefreshError> {
-        let mut state = self.state.lock().await;
-        self.look_and_serve(&mut state).await
+        let (result, lists) = {
+            let mut state = self.state.lock().await;
+            (self.look_and_serve(&mut state).await, state.lists.clone())
+        };
+        let mut published = self.documents.lock().await;
+        let documents = self.publish_documents(&mut published, lists).await;
+        result.and_then(|enforced| documents.map(|()| enforced))
     }
 
     /// Refreshes, and answers with it whoever had asked when it began.
@@ -162,17 +173,11 @@ impl RefreshLive {
                 },
                 None => None,
             };
-            let documents = match complete.then_some(()) {
-                Some(()) => self.documents(state, lists).await.unwrap_or_else(|error| {
-                    failure = failure.take().or(Some(error));
-                    None
-                }),
-                None => None,
-            };
+            state.lists = lists;
             let tried = configuration.is_some();
             // The register is complete whatever became of the configuration: one never gates the other.
             let as_of = complete.then_some(now);
-            let update = Update { configuration, changes: changes.into(), documents, as_of };
+            let update = Update { configuration, changes: changes.into(), documents: None, as_of };
             let refusal;
             (enforced, refusal) = self.feed.publish(&update).await;
             state.epoch = if complete { last.max(head) } else { last };
@@ -278,14 +283,15 @@ impl RefreshLive {
         Ok(Some(AssertionKeyData { kid, key: KeyData(key) }))
     }
 
-    /// Authority certificates, revocation lists and the keys of assertions, if any of them is new.
-    async fn documents(
+    /// Authority certificates, revocation lists and the keys of assertions, if any of them is new. Lists may
+    /// be long: nobody waits for them who wants a change of the register to be in force.
+    async fn publish_documents(
         &self,
-        state: &mut State,
-        published: Vec<(Slug, Option<u64>)>,
-    ) -> Result<Option<Arc<Documents>>, RefreshError> {
-        if state.documents.as_ref() == Some(&published) {
-            return Ok(None);
+        published: &mut Option<Lists>,
+        lists: Lists,
+    ) -> Result<(), RefreshError> {
+        if published.as_ref() == Some(&lists) {
+            return Ok(());
         }
         let mut documents = Documents::new();
         for authority in self.store.authorities().await? {
@@ -310,8 +316,10 @@ impl RefreshLive {
                 Document { content_type: "application/jwk-set+json", body: jwks },
             );
         }
-        state.documents = Some(published);
-        Ok(Some(Arc::new(documents)))
+        let update = Update { documents: Some(Arc::new(documents)), ..Update::default() };
+        let (_, refusal) = self.feed.publish(&update).await;
+        *published = Some(lists);
+        refusal.map_or(Ok(()), |error| Err(RefreshError::Refused(error)))
     }
 
     /// RFC 7517: the public half of the assertion key.
@@ -336,17 +344,25 @@ impl Enforce for RefreshLive {
     /// Callers of the same moment share a refresh: what they committed was there when it began.
     async fn bring_up_to_date(&self) -> Enforced {
         let turn = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut state = self.state.lock().await;
-        if let Some((_, enforced)) = state.served.filter(|(asked, _)| *asked >= turn) {
-            return enforced;
-        }
-        match self.look_and_serve(&mut state).await {
-            Ok(enforced) => enforced,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "Edges are not up to date");
-                self.activation.wake();
-                self.nobody()
+        let (mut result, lists) = {
+            let mut state = self.state.lock().await;
+            if let Some((_, enforced)) = state.served.filter(|(asked, _)| *asked >= turn) {
+                return enforced;
             }
+            (self.look_and_serve(&mut state).await, state.lists.clone())
+        };
+        match self.documents.try_lock() {
+            Ok(mut published) => {
+                let documents = self.publish_documents(&mut published, lists).await;
+                result = result.and_then(|enforced| documents.map(|()| enforced));
+            }
+            // Somebody is at it, perhaps with an older look.
+            Err(_busy) => self.activation.wake(),
         }
+        result.unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "Edges are not up to date");
+            self.activation.wake();
+            self.nobody()
+        })
     }
 }

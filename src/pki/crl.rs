@@ -127,6 +127,11 @@ impl Crl {
         &self.der
     }
 
+    /// DER, which may be long, given away.
+    pub fn into_der(self) -> Vec<u8> {
+        self.der
+    }
+
     /// PEM.
     pub fn pem(&self) -> String {
         pem::block("X509 CRL", &self.der)

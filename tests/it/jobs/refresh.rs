@@ -32,7 +32,8 @@ impl EdgeLink for Edge {
     async fn apply(&self, update: &Update) -> Result<Ack, EdgeError> {
         self.begun.fetch_add(1, Ordering::SeqCst);
         self.may.acquire().await.unwrap().forget();
-        self.updates.fetch_add(1, Ordering::SeqCst);
+        // The documents come by themselves.
+        self.updates.fetch_add(u64::from(update.documents.is_none()), Ordering::SeqCst);
         let epoch = update.changes.last().map_or(0, |change| change.epoch);
         self.epoch.fetch_max(epoch, Ordering::SeqCst);
         Ok(Ack { version: 0, epoch })

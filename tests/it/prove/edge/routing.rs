@@ -100,7 +100,7 @@ const READERS: [Reader; 9] = [
     Reader { name: "late cutter", cuts: Some(Cut::After), resolves: true, ..PLAIN },
     Reader { name: "windows", backslash_is_slash: true, resolves: true, ignores_case: true, ..PLAIN },
     Reader { name: "c", ends_at_zero: true, resolves: true, ..PLAIN },
-    Reader { name: "undecoded windows", decodes: false, ..PLAIN },
+    Reader { name: "undecoded express", decodes: false, ignores_case: true, ..PLAIN },
 ];
 
 impl Reader {
@@ -143,7 +143,9 @@ impl Reader {
             false => one == other,
         };
         let covers = |route: &&RouteData| {
-            let prefix = decoded(&route.path_prefix).unwrap();
+            // Who does not undo escapes looks for what a link says.
+            let prefix = &route.path_prefix;
+            let prefix = if self.decodes { decoded(prefix).unwrap() } else { prefix.clone() };
             let wanted: Vec<_> = prefix.split('/').skip(1).filter(|part| !part.is_empty()).collect();
             wanted.len() <= segments.len()
                 && wanted.iter().zip(&segments).all(|(one, other)| same(one, other))
@@ -309,7 +311,7 @@ async fn routing_property() {
     let sockets = through_sockets(&world, &model, &device, sent, &mut seed, &proof).await;
     let wrong: Vec<_> = table.wrong.iter().chain(&sockets.wrong).collect();
     // Nothing is shown where nothing passes.
-    let ok = wrong.is_empty() && table.passed > cases / 100 && sockets.passed > sent / 100;
+    let ok = wrong.is_empty() && table.passed > cases / 200 && sockets.passed > sent / 200;
     let measured = format!(
         "{cases} cases in the table, {} passed on; {sent} through sockets ({} in one-octet records, {} with a \
          hello of 16 KiB and a post-quantum share), {} passed on; {} under a policy that does not rule{}",
@@ -395,11 +397,14 @@ async fn through_sockets(
             Some(raw) => raw,
             None => {
                 let tls = tls(world, is_known.then_some(device), &[b"http/1.1"]);
-                let (crumbled, is_large) = (seed.below(8) == 0, seed.below(8) == 0);
+                // Not both: records that are mostly heads may be refused beyond 64 KiB.
+                let (crumbled, is_large) =
+                    [(true, false), (false, true), (false, false), (false, false)][seed.below(4) as usize];
                 found.crumbled += u64::from(crumbled);
                 found.large += u64::from(is_large);
                 let tls = if is_large { large(tls) } else { tls };
-                Raw::connect(port, sni, tls, crumbled).await.unwrap()
+                let raw = Raw::connect(port, sni, tls, crumbled).await;
+                raw.unwrap_or_else(|error| panic!("{sni}, crumbled {crumbled}, large {is_large}: {error}"))
             }
         };
         let before = world.backend.requests();
