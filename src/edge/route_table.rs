@@ -114,7 +114,8 @@ fn names(raw: &str) -> Result<Vec<String>, BadPath> {
     // Every step shortens, so that it ends.
     while let Some(name) = names.get(at).cloned() {
         check(&name)?;
-        if matches!(name.trim_end_matches([' ', '.']), "") && name.contains('.') {
+        // What is left of `. ` is nothing, and of `.. ` a way up.
+        if !name.is_empty() && name.trim_end_matches([' ', '.']).is_empty() {
             return Err(BadPath::DotSegment);
         }
         let steps = [
@@ -180,11 +181,14 @@ fn unanimous<'a, T>(
     let table = Table { routes, prefix: &prefix };
     let chosen = table.choose(&plainest, &readings)?;
     // ASP.NET takes `(S(…))` out of a path before anybody else sees it.
-    let is_dropped = |name: &Cow<'_, str>| name.starts_with('(') && name.ends_with(')');
-    if !is_plain && plainest.iter().any(is_dropped) {
-        let kept = |at: &usize| !is_dropped(&plainest[*at]);
-        let (names, others): (Vec<_>, Vec<_>) =
-            (0..plainest.len()).filter(kept).map(|at| (plainest[at].clone(), readings[at].clone())).unzip();
+    let is_dropped =
+        |at: &usize| readings[*at].iter().any(|name| name.starts_with('(') && name.ends_with(')'));
+    let places = 0..readings.len();
+    if places.clone().any(|at| is_dropped(&at)) {
+        let (names, others): (Vec<_>, Vec<_>) = places
+            .filter(|at| !is_dropped(at))
+            .map(|at| (plainest[at].clone(), readings[at].clone()))
+            .unzip();
         if table.choose(&names, &others)? != chosen {
             return Err(BadPath::Ambiguous);
         }
