@@ -44,4 +44,10 @@ pub trait Enforce: Send + Sync {
     /// Returns how many edges are connected and how many have taken everything over. Never fails:
     /// an edge that cannot be told is one that did not acknowledge, and will be told again.
     async fn bring_up_to_date(&self) -> crate::domain::Enforced;
+
+    /// Gives every edge the authority certificates and revocation lists that are new, and waits for their
+    /// acknowledgements. They follow by themselves; this is for whoever says that they are there.
+    ///
+    /// Nothing where there are no edges.
+    async fn publish_documents(&self) {}
 }

@@ -31,22 +31,9 @@ pub fn reach(point: &'static str) {
     }
 }
 
-/// `future`, for a task of its own, under the plan of the task that starts it.
-#[cfg(feature = "test-util")]
-pub fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    plan::carried(future)
-}
-
-/// `future` as it is.
-#[cfg(not(feature = "test-util"))]
-#[inline(always)]
-pub fn carried<F: Future>(future: F) -> F {
-    future
-}
-
 /// There are no plans.
 #[cfg(not(feature = "test-util"))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct Under;
 
 #[cfg(not(feature = "test-util"))]
@@ -55,6 +42,12 @@ impl Under {
     #[inline(always)]
     pub fn this() -> Self {
         Self
+    }
+
+    /// `future` as it is.
+    #[inline(always)]
+    pub fn carry<F: Future>(self, future: F) -> F {
+        future
     }
 }
 

@@ -18,8 +18,9 @@ use wicketgate::telemetry::TraceContext;
 static ALIASES: LazyLock<Aliases> =
     LazyLock::new(|| Aliases::of(&BTreeSet::from(["X-WebAuth-User".to_owned()])));
 
-const FAMILIES: [&str; 3] = ["CLIENT_CERT", "WICKETGATE_", "X_FORWARDED"];
-const NAMES: [&str; 4] = ["FORWARDED", "X_CLIENT_CERT", "X_REAL_IP", "X_WEBAUTH_USER"];
+const FAMILIES: [&str; 5] = ["CLIENT_CERT", "WICKETGATE_", "X_FORWARDED", "X_ORIGINAL_", "X_REWRITE_"];
+const NAMES: [&str; 6] =
+    ["FORWARDED", "X_CLIENT_CERT", "X_REAL_IP", "X_WEBAUTH_USER", "SCRIPT_NAME", "PATH_INFO"];
 
 fuzz_target!(|bytes: &[u8]| {
     let mut lines = [httparse::EMPTY_HEADER; 64];

@@ -78,7 +78,7 @@ impl Ca {
             }
         }
         if published > 0 {
-            self.0.enforce.bring_up_to_date().await;
+            self.0.enforce.publish_documents().await;
         }
         failure.map_or(Ok(published), Err)
     }

@@ -97,28 +97,34 @@ impl Plan {
     }
 }
 
-pub(super) fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    let plan = PLAN.try_with(Arc::clone).ok();
-    async move {
-        match plan {
-            Some(plan) => plan.run(future).await,
-            None => future.await,
-        }
-    }
-}
-
 pub(super) fn reach(point: &'static str) {
     let _ = PLAN.try_with(|plan| plan.visit(point));
 }
 
 /// Under which plan something was asked for, if any.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Under(usize);
+#[derive(Clone)]
+pub struct Under(Option<Arc<Plan>>);
 
 impl Under {
     /// The plan of this task.
     pub fn this() -> Self {
-        Self(PLAN.try_with(|plan| Arc::as_ptr(plan) as usize).unwrap_or(0))
+        Self(PLAN.try_with(Arc::clone).ok())
+    }
+
+    /// `future`, for a task of its own, under this plan.
+    pub fn carry<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        async move {
+            match self.0 {
+                Some(plan) => plan.run(future).await,
+                None => future.await,
+            }
+        }
+    }
+}
+
+impl PartialEq for Under {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_ref().map(Arc::as_ptr) == other.0.as_ref().map(Arc::as_ptr)
     }
 }
 

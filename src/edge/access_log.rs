@@ -7,8 +7,10 @@ use http::{Method, StatusCode, Uri};
 use tokio::time::Instant;
 use tracing::info;
 
+use super::handshake::HandshakeFailure;
 use super::respond::Code;
 use crate::domain::{Hostname, PersonId, RouteId, Serial};
+use crate::live::Refusal;
 use crate::telemetry::trace::TraceId;
 
 /// What is known of a request so far.
@@ -20,6 +22,8 @@ pub(super) struct Entry {
     pub(super) host: Option<Hostname>,
     pub(super) status: StatusCode,
     pub(super) code: Option<Code>,
+    /// Why it was refused, where the code leaves that open.
+    pub(super) cause: Option<&'static str>,
     pub(super) serial: Option<Serial>,
     pub(super) person: Option<PersonId>,
     pub(super) route: Option<RouteId>,
@@ -38,6 +42,7 @@ impl Entry {
             host: None,
             status: StatusCode::OK,
             code: None,
+            cause: None,
             serial: None,
             person: None,
             route: None,
@@ -58,6 +63,7 @@ impl Drop for Entry {
             path = self.uri.path(),
             status = self.status.as_u16(),
             code = self.code.map(Code::name),
+            cause = self.cause,
             duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
             bytes = self.bytes,
             whole = self.whole,
@@ -71,12 +77,29 @@ impl Drop for Entry {
 }
 
 /// Writes down why a handshake failed. `name` is a normalised host name or nothing.
-pub(super) fn handshake_failed(peer: SocketAddr, name: Option<&Hostname>, cause: &dyn std::fmt::Display) {
+pub(super) fn handshake_failed(peer: SocketAddr, name: Option<&Hostname>, failure: &HandshakeFailure) {
+    let refusal = failure.refusal();
     info!(
         target: "handshake",
         peer = %peer.ip(),
         host = name.map_or("", Hostname::as_str),
-        cause = %cause,
+        cause = failure.cause(),
+        detail = failure.detail().map(tracing::field::display),
+        issuer = refusal.and_then(|refusal| refusal.issuer.as_ref()).map(tracing::field::display),
+        serial = refusal.and_then(|refusal| refusal.serial).map(tracing::field::display),
         "handshake failed"
+    );
+}
+
+/// Writes down that a certificate does not pass, once for a connection whose requests are told.
+pub(super) fn certificate_refused(peer: SocketAddr, host: &Hostname, refusal: &Refusal) {
+    info!(
+        target: "handshake",
+        peer = %peer.ip(),
+        host = host.as_str(),
+        cause = refusal.cause.name(),
+        issuer = refusal.issuer.as_ref().map(tracing::field::display),
+        serial = refusal.serial.map(tracing::field::display),
+        "client certificate refused"
     );
 }

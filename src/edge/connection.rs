@@ -12,6 +12,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use super::access_log;
 use super::assertion::{Assertion, Signer};
 use super::door;
 use super::handshake;
@@ -116,6 +117,9 @@ impl Visit {
         };
         let who = visit.classify_again(visit.worker.shared.clock.now());
         visit.worker.shared.metrics.client_auth.count(result_of(&who));
+        if let Classified::Refused(refusal) = &*who {
+            access_log::certificate_refused(peer, &site.host, refusal);
+        }
         visit
     }
 
@@ -304,11 +308,24 @@ fn result_of(who: &Classified) -> ClientAuthResult {
     match who {
         Classified::None => ClientAuthResult::None,
         Classified::Known(_) => ClientAuthResult::Known,
-        Classified::Refused(refusal) => match refusal.cause {
-            Cause::Expired | Cause::NotYetValid => ClientAuthResult::Expired,
-            Cause::Revoked(_) => ClientAuthResult::Revoked,
-            _ => ClientAuthResult::Untrusted,
-        },
+        Classified::Refused(refusal) => refusal.cause.into(),
+    }
+}
+
+impl From<Cause> for ClientAuthResult {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Expired => Self::Expired,
+            Cause::NotYetValid => Self::NotYetValid,
+            Cause::Revoked(_) => Self::Revoked,
+            Cause::PersonDisabled => Self::PersonDisabled,
+            Cause::AuthorityRetired => Self::AuthorityRetired,
+            Cause::NotOnRecord => Self::NotOnRecord,
+            Cause::WrongUsage => Self::WrongEku,
+            Cause::BadSignature => Self::BadSignature,
+            Cause::UnknownAuthority => Self::UnknownAuthority,
+            Cause::Unreadable => Self::Unreadable,
+        }
     }
 }
 

@@ -37,19 +37,24 @@ impl DoorConnection {
 /// A stream that breaks off when its certificate does not pass any more.
 pub struct Guarded {
     inner: TlsStream<TcpStream>,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// For whoever reads and whoever writes: each may be another task.
+    cut: [Pin<Box<WaitForCancellationFutureOwned>>; 2],
     /// Says that the stream has ended.
     _gone: DropGuard,
 }
 
+const READ: usize = 0;
+const WRITE: usize = 1;
+
 impl Guarded {
-    /// Does something with the stream until it is cut. Wakes whoever waits for it, then, too.
+    /// Does something with the stream until it is cut. Wakes whoever waits on this side, then, too.
     fn until_cut<T>(
         &mut self,
+        side: usize,
         cx: &mut Context<'_>,
         work: impl FnOnce(Pin<&mut TlsStream<TcpStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if self.cut.as_mut().poll(cx).is_ready() {
+        if self.cut[side].as_mut().poll(cx).is_ready() {
             let why = "the certificate does not pass any more";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, why)));
         }
@@ -63,21 +68,21 @@ impl AsyncRead for Guarded {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.until_cut(cx, |inner, cx| inner.poll_read(cx, buffer))
+        self.until_cut(READ, cx, |inner, cx| inner.poll_read(cx, buffer))
     }
 }
 
 impl AsyncWrite for Guarded {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        self.until_cut(cx, |inner, cx| inner.poll_write(cx, octets))
+        self.until_cut(WRITE, cx, |inner, cx| inner.poll_write(cx, octets))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.until_cut(cx, |inner, cx| inner.poll_flush(cx))
+        self.until_cut(WRITE, cx, |inner, cx| inner.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.until_cut(cx, |inner, cx| inner.poll_shutdown(cx))
+        self.until_cut(WRITE, cx, |inner, cx| inner.poll_shutdown(cx))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -89,7 +94,7 @@ impl AsyncWrite for Guarded {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.until_cut(cx, |inner, cx| inner.poll_write_vectored(cx, pieces))
+        self.until_cut(WRITE, cx, |inner, cx| inner.poll_write_vectored(cx, pieces))
     }
 }
 
@@ -106,7 +111,7 @@ pub(super) fn hand_over(
     let (cut, gone) = (CancellationToken::new(), CancellationToken::new());
     let stream = Guarded {
         inner: stream,
-        cut: Box::pin(cut.clone().cancelled_owned()),
+        cut: [(); 2].map(|()| Box::pin(cut.clone().cancelled_owned())),
         _gone: gone.clone().drop_guard(),
     };
     match door.try_send(DoorConnection { stream, peer }) {

@@ -13,7 +13,7 @@ const CUT_WITHIN: Duration = Duration::from_secs(1);
 /// How a drain went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
-    /// Connections that were open when it began.
+    /// Connections that were open when it began, but for the door's.
     pub open: usize,
     /// Those that had to be cut.
     pub cut: usize,

@@ -16,36 +16,96 @@ use tokio_rustls::server::TlsStream;
 use super::access_log;
 use super::worker::Worker;
 use crate::domain::Hostname;
-use crate::live::Site;
-use crate::telemetry::metrics::Handshake;
+use crate::live::tls::with_refusal;
+use crate::live::{Cause, Refusal, Site};
+use crate::telemetry::metrics::{ClientAuthResult, Handshake};
 
 /// RFC 8446 §6: a fatal alert in the clear, `unrecognized_name` (RFC 6066 §3).
 const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
 
 /// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-enum HandshakeFailure {
+#[derive(Debug)]
+pub(super) enum HandshakeFailure {
     /// It took too long, ClientHello included.
-    #[error("timeout")]
     Timeout,
     /// The edge stops.
-    #[error("draining")]
     Draining,
     /// The edge has no configuration yet.
-    #[error("no_configuration")]
     NoConfiguration,
     /// The ClientHello names no host.
-    #[error("no_server_name")]
     NoName,
     /// The ClientHello names a host that is not a site.
-    #[error("unknown_server_name")]
     UnknownName,
     /// TLS-ALPN-01 without an open challenge.
-    #[error("no_open_challenge")]
     NoChallenge,
-    /// The peer is not speaking TLS with us, or left.
-    #[error("{0}")]
-    Tls(#[from] io::Error),
+    /// The site lets nobody in without a certificate, and none was presented.
+    NoCertificate,
+    /// The site lets nobody in whose certificate does not pass.
+    Refused(Refusal),
+    /// The peer could not show that the certificate's key is theirs.
+    BadProof,
+    /// The peer does not speak TLS as we do.
+    Protocol(rustls::Error),
+    /// The peer left.
+    Closed(io::Error),
+}
+
+impl From<io::Error> for HandshakeFailure {
+    fn from(error: io::Error) -> Self {
+        use rustls::{CertificateError, Error};
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+            None => Self::Closed(error),
+            Some(Error::NoCertificatesPresented) => Self::NoCertificate,
+            Some(Error::InvalidCertificate(CertificateError::BadSignature)) => Self::BadProof,
+            Some(Error::InvalidCertificate(CertificateError::BadEncoding)) => {
+                Self::Refused(Refusal { cause: Cause::Unreadable, serial: None, issuer: None })
+            }
+            Some(other) => Self::Protocol(other.clone()),
+        }
+    }
+}
+
+impl HandshakeFailure {
+    /// How it is counted.
+    fn label(&self) -> Handshake {
+        match self {
+            Self::Timeout => Handshake::TimedOut,
+            Self::Draining => Handshake::Draining,
+            Self::NoConfiguration => Handshake::NoConfiguration,
+            Self::NoName => Handshake::NoServerName,
+            Self::UnknownName => Handshake::UnknownServerName,
+            Self::NoChallenge => Handshake::NoOpenChallenge,
+            Self::NoCertificate => Handshake::NoCertificate,
+            Self::Refused(_) => Handshake::Refused,
+            Self::BadProof => Handshake::BadProof,
+            Self::Protocol(_) => Handshake::Protocol,
+            Self::Closed(_) => Handshake::Closed,
+        }
+    }
+
+    /// The word in the log: the certificate's fault, or the one that is counted.
+    pub(super) fn cause(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.cause.name(),
+            other => other.label().word(),
+        }
+    }
+
+    /// What else can be said of it.
+    pub(super) fn detail(&self) -> Option<&dyn std::fmt::Display> {
+        match self {
+            Self::Protocol(error) => Some(error),
+            Self::Closed(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
 }
 
 /// Shakes hands. `None` when there is nothing left to serve: it failed, or it was a challenge.
@@ -74,7 +134,12 @@ pub(super) async fn shake(
             None
         }
         Err(failure) => {
-            shared.metrics.handshakes.count(result_of(&failure));
+            shared.metrics.handshakes.count(failure.label());
+            match &failure {
+                HandshakeFailure::NoCertificate => shared.metrics.client_auth.count(ClientAuthResult::None),
+                HandshakeFailure::Refused(refusal) => shared.metrics.client_auth.count(refusal.cause.into()),
+                _ => {}
+            }
             access_log::handshake_failed(peer, name.as_ref(), &failure);
             None
         }
@@ -109,23 +174,12 @@ async fn negotiate(
     let Some(site) = configuration.site(host.as_str()).cloned() else {
         return Err(refuse(&mut start.io, HandshakeFailure::UnknownName).await);
     };
-    let stream = start.into_stream(site.server_config.clone()).await?;
-    Ok(Some((stream, site)))
-}
-
-fn result_of(failure: &HandshakeFailure) -> Handshake {
-    match failure {
-        HandshakeFailure::Timeout => Handshake::TimedOut,
-        HandshakeFailure::Tls(error) if refuses_certificate(error) => Handshake::Refused,
-        _ => Handshake::Failed,
+    let (shaken, refusal) = with_refusal(start.into_stream(site.server_config.clone())).await;
+    match (shaken, refusal) {
+        (Ok(stream), _) => Ok(Some((stream, site))),
+        (Err(_), Some(refusal)) => Err(HandshakeFailure::Refused(refusal)),
+        (Err(error), None) => Err(error.into()),
     }
-}
-
-/// Whether it was us who said no, to the certificate or to its absence.
-fn refuses_certificate(error: &io::Error) -> bool {
-    use rustls::Error;
-    let error = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-    matches!(error, Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented))
 }
 
 /// Says that we do not know the name, and nothing else: no certificate of another site is shown.

@@ -37,10 +37,19 @@ const HOP_BY_HOP: [HeaderName; 11] = [
     HeaderName::from_static("http2-settings"),
 ];
 
-/// Families of names that only we may set.
-const OWN_PREFIXES: [&str; 3] = ["client-cert", "wicketgate-", "x-forwarded"];
-/// Single names that only we may set.
-const OWN_NAMES: [&str; 3] = ["forwarded", "x-real-ip", "x-client-cert"];
+/// Families of names that only we may set, or nobody: the last two name another path or host than the
+/// request does, and backends that believe them serve that under the policy of this one.
+const OWN_PREFIXES: [&str; 5] = ["client-cert", "wicketgate-", "x-forwarded", "x-original-", "x-rewrite-"];
+/// Single names of both kinds. WSGI servers take `SCRIPT_NAME` off the path.
+const OWN_NAMES: [&str; 7] = [
+    "forwarded",
+    "x-real-ip",
+    "x-client-cert",
+    "script-name",
+    "path-info",
+    "x-host",
+    "x-envoy-original-path",
+];
 
 /// Names that carry an identity, in the one spelling in which they compare.
 pub struct Aliases {
@@ -194,6 +203,10 @@ mod tests {
             "forwarded",
             "x-real-ip",
             "x_real_ip",
+            "script_name",
+            "path-info",
+            "x-original-url",
+            "x_rewrite_url",
         ] {
             let mut headers = HeaderMap::new();
             headers.append(HeaderName::from_static(name), HeaderValue::from_static("forged"));

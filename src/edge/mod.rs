@@ -139,9 +139,16 @@ impl Edge {
             let runtime = Builder::new_current_thread().enable_all().build().map_err(BindError::Thread)?;
             let ids = Ids::seeded(&*entropy);
             let (shared, end) = (shared.clone(), edge.threads.clone());
+            // A test listens to its own edge; everybody else has one listener for all threads.
+            #[cfg(feature = "test-util")]
+            let dispatch = tracing::dispatcher::get_default(Clone::clone);
             std::thread::Builder::new()
                 .name(format!("edge-{number}"))
-                .spawn(move || run(&runtime, shared, ids, listeners, end))
+                .spawn(move || {
+                    #[cfg(feature = "test-util")]
+                    let _listens = tracing::dispatcher::set_default(&dispatch);
+                    run(&runtime, shared, ids, listeners, end);
+                })
                 .map_err(BindError::Thread)?;
         }
         Ok(edge)
@@ -208,10 +215,11 @@ fn run(runtime: &Runtime, shared: Arc<Shared>, ids: Ids, listeners: Listeners, e
                     let now = worker.shared.clock.now();
                     worker.shared.index.expire(now);
                     let register = worker.shared.holder.register();
-                    let as_of = Some(register.as_of());
+                    let is_stale = !register.is_fresh(now, worker.shared.settings.max_stale);
+                    let stale = is_stale.then(|| register.as_of());
                     // What goes on under a register that nobody confirms ends like what is asked for anew.
-                    if !register.is_fresh(now, worker.shared.settings.max_stale) && stale_since != as_of {
-                        stale_since = as_of;
+                    // Once for each confirmation: one may come and grow old between two looks.
+                    if std::mem::replace(&mut stale_since, stale) != stale && is_stale {
                         worker.shared.index.doubt_all();
                     }
                 }

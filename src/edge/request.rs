@@ -42,6 +42,7 @@ pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Respo
         Err(problem) => {
             let door = snapshot.as_ref().and_then(|snapshot| snapshot.configuration.door_url.as_deref());
             entry.code = Some(problem.code());
+            entry.cause = problem.cause();
             shared.metrics.refused.count(RefusalCode::from_code(problem.code().name()));
             if problem.ends_connection(version) {
                 visit.say_last_word();

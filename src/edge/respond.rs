@@ -207,6 +207,16 @@ impl Problem {
         self.code
     }
 
+    /// Why nobody passes: the certificate's fault, or what the policy misses.
+    pub const fn cause(&self) -> Option<&'static str> {
+        match (&self.refusal, self.code) {
+            (Some(refusal), _) => Some(refusal.cause.name()),
+            (None, Code::CertificateRequired) => Some("none"),
+            (None, Code::AccessDenied) => Some("policy"),
+            _ => None,
+        }
+    }
+
     /// The refused certificate, if there is one.
     pub const fn refusal(&self) -> Option<&Refusal> {
         self.refusal.as_ref()
@@ -392,6 +402,7 @@ mod tests {
         Denied::Refused(Refusal {
             cause: Cause::Revoked(RevocationReason::KeyCompromise),
             serial: "10ff".parse().ok(),
+            issuer: None,
         })
         .into()
     }

@@ -1,9 +1,8 @@
 //! Which route a path belongs to. Pure and total; called by `request` after the host is settled.
 //!
 //! Policies hang on path prefixes, so a path that a backend could read differently from us is a way
-//! around a policy. Such paths are refused ([`BadPath`]); the rest is compared segment by segment,
-//! percent-decoded, and has to select the same route with path parameters (`;x`) cut off or kept, with
-//! needless escapes (`%61`) undone or not, and with letter case told apart or not.
+//! around a policy. Such paths are refused ([`BadPath`]); the rest is compared segment by segment, and
+//! whatever some reader may take a segment for ([`names`]) has to lead to the same route.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,10 +20,10 @@ pub enum BadPath {
     /// `//`, which some merge and some keep.
     #[error("the path has an empty segment")]
     EmptySegment,
-    /// `.` or `..`, plain or encoded.
+    /// `.` or `..`, plain or encoded, once or twice.
     #[error("the path has a dot segment")]
     DotSegment,
-    /// `\`, `%2f` or `%5c`.
+    /// `\`, `%2f` or `%5c`, encoded once or twice.
     #[error("the path hides a separator")]
     HiddenSeparator,
     /// A control character, plain or encoded.
@@ -33,62 +32,33 @@ pub enum BadPath {
     /// A `%` that encodes nothing, or octets that are not UTF-8.
     #[error("the path is badly encoded")]
     Encoding,
-    /// Readers who cut parameters, keep needless escapes, or do not tell letter case apart, arrive at another
-    /// route.
+    /// Some readers arrive at another route.
     #[error("the path can be read as another route's")]
     Ambiguous,
 }
 
-/// How a reader takes path parameters (`;x`) and escapes. Backends differ; see [`select`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reading {
-    /// Parameters cut off, encoded (`%3b`) or not: the strictest reading, which also finds hidden dots.
-    Cut,
-    /// Parameters cut off before decoding, so `%3b` is part of a name.
-    CutPlain,
-    /// Parameters are part of the name.
-    Kept,
-    /// Escapes are part of the name, where it could be written without them: many a router compares what
-    /// came with what a link would say, although both mean the same (RFC 3986 §6.2.2.2).
-    Undecoded,
-}
+/// What a segment may be taken for, at most; more than anybody needs.
+const MOST_NAMES: usize = 24;
 
-/// The segments of a path in their plainest reading, without the leading empty one.
-/// A trailing slash yields a last empty segment.
+/// The segments of a path in their plainest reading (decoded, without parameters), without the leading
+/// empty one. A trailing slash yields a last empty segment.
 ///
 /// # Errors
 /// As [`BadPath`] says.
 pub fn segments(path: &str) -> Result<Vec<Cow<'_, str>>, BadPath> {
-    read(path, Reading::Cut)
-}
-
-fn read(path: &str, reading: Reading) -> Result<Vec<Cow<'_, str>>, BadPath> {
     let rest = path.strip_prefix('/').ok_or(BadPath::NotAbsolute)?;
     let count = rest.split('/').count();
-    rest.split('/').enumerate().map(|(at, raw)| segment(raw, at + 1 == count, reading)).collect()
+    rest.split('/').enumerate().map(|(at, raw)| plainest(raw, at + 1 == count)).collect()
 }
 
-fn segment(raw: &str, is_last: bool, reading: Reading) -> Result<Cow<'_, str>, BadPath> {
+fn plainest(raw: &str, is_last: bool) -> Result<Cow<'_, str>, BadPath> {
     if raw.is_empty() && !is_last {
         return Err(BadPath::EmptySegment);
     }
-    let cut = match reading {
-        Reading::CutPlain => raw.find(';').map_or(raw, |at| &raw[..at]),
-        Reading::Cut | Reading::Kept | Reading::Undecoded => raw,
-    };
-    let plain = match reading {
-        _ if !cut.contains('%') => Cow::Borrowed(cut),
-        Reading::Undecoded => decode(&keep_needless(cut))?.into_owned().into(),
-        Reading::Cut | Reading::CutPlain | Reading::Kept => decode(cut)?,
-    };
-    if plain.contains(['/', '\\']) {
-        return Err(BadPath::HiddenSeparator);
-    }
-    if plain.chars().any(char::is_control) {
-        return Err(BadPath::Control);
-    }
+    let plain = if raw.contains('%') { decode(raw)? } else { Cow::Borrowed(raw) };
+    check(&plain)?;
     // Servlet containers cut parameters before they resolve dots: `/a/..;x/b` is `/b` to them.
-    let name = match plain.find(';').filter(|_| reading == Reading::Cut) {
+    let name = match plain.find(';') {
         None => plain,
         Some(at) => match plain {
             Cow::Borrowed(text) => Cow::Borrowed(&text[..at]),
@@ -103,6 +73,69 @@ fn segment(raw: &str, is_last: bool, reading: Reading) -> Result<Cow<'_, str>, B
         "" if !raw.is_empty() => Err(BadPath::EmptySegment), // `/;x/` is `//` after the cut
         _ => Ok(name),
     }
+}
+
+/// What no reading of a segment may hold.
+fn check(name: &str) -> Result<(), BadPath> {
+    if name.contains(['/', '\\']) {
+        return Err(BadPath::HiddenSeparator);
+    }
+    if name.chars().any(char::is_control) {
+        return Err(BadPath::Control);
+    }
+    Ok(())
+}
+
+fn decode(raw: &str) -> Result<Cow<'_, str>, BadPath> {
+    let octets = raw.as_bytes();
+    let hex = |at: usize| octets.get(at).is_some_and(u8::is_ascii_hexdigit);
+    let whole = octets.iter().enumerate().all(|(at, b)| *b != b'%' || (hex(at + 1) && hex(at + 2)));
+    if !whole {
+        return Err(BadPath::Encoding);
+    }
+    percent_decode_str(raw).decode_utf8().map_err(|_| BadPath::Encoding)
+}
+
+/// Whether readers may take the segment for anything but what it says.
+fn is_plain(raw: &str) -> bool {
+    !raw.contains(['%', ';', '(', '?', '#']) && !raw.ends_with(['.', ' '])
+}
+
+/// Everything that some reader may take a segment for. Backends keep needless escapes or undo them, some of
+/// them twice; cut parameters (`;x`) before or after that; cut what follows a `?` or `#` that was escaped;
+/// drop dots and spaces from the end (Windows).
+///
+/// # Errors
+/// As [`BadPath`] says, where one of them would leave the segment, or there are too many.
+fn names(raw: &str) -> Result<Vec<String>, BadPath> {
+    // Many a router compares what came with what a link would say (RFC 3986 §6.2.2.2).
+    let mut names = vec![decode(&keep_needless(raw))?.into_owned()];
+    let mut at = 0;
+    // Every step shortens, so that it ends.
+    while let Some(name) = names.get(at).cloned() {
+        check(&name)?;
+        // What is left of `. ` is nothing, and of `.. ` a way up.
+        if !name.is_empty() && name.trim_end_matches([' ', '.']).is_empty() {
+            return Err(BadPath::DotSegment);
+        }
+        let steps = [
+            // As those do who let stand what is no escape.
+            percent_decode_str(&name).decode_utf8_lossy().into_owned(),
+            name.split(';').next().unwrap_or_default().to_owned(),
+            name.split(['?', '#']).next().unwrap_or_default().to_owned(),
+            name.trim_end_matches([' ', '.']).to_owned(),
+        ];
+        for next in steps {
+            if !next.is_empty() && !names.contains(&next) {
+                names.push(next);
+            }
+        }
+        if names.len() > MOST_NAMES {
+            return Err(BadPath::Ambiguous);
+        }
+        at += 1;
+    }
+    Ok(names)
 }
 
 /// Escapes the percent sign of escapes that nobody has to write, so that they outlive [`decode`].
@@ -123,16 +156,6 @@ fn may_be_plain(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&octet)
 }
 
-fn decode(raw: &str) -> Result<Cow<'_, str>, BadPath> {
-    let octets = raw.as_bytes();
-    let hex = |at: usize| octets.get(at).is_some_and(u8::is_ascii_hexdigit);
-    let whole = octets.iter().enumerate().all(|(at, b)| *b != b'%' || (hex(at + 1) && hex(at + 2)));
-    if !whole {
-        return Err(BadPath::Encoding);
-    }
-    percent_decode_str(raw).decode_utf8().map_err(|_| BadPath::Encoding)
-}
-
 /// The route with the longest prefix of whole segments, if any.
 ///
 /// # Errors
@@ -141,39 +164,78 @@ pub fn select<'a>(site: &'a Site, path: &str) -> Result<Option<&'a Arc<Route>>, 
     unanimous(&site.routes, |route| &route.path_prefix, path)
 }
 
-/// The route that every reading of the path selects: parameters cut off or kept, needless escapes undone
-/// or not, letter case told apart or not. The path goes on as it came, so where readings differ, a backend could serve under
-/// one route's policy what belongs to another.
+/// The route that every reading of the path selects. The path goes on as it came, so where readings differ,
+/// a backend could serve under one route's policy what belongs to another.
 fn unanimous<'a, T>(
     routes: &'a [T],
     prefix: impl Fn(&T) -> &str,
     path: &str,
 ) -> Result<Option<&'a T>, BadPath> {
     let plainest = segments(path)?;
-    // Routes are sorted longest prefix first.
-    let exactly =
-        |segments: &[Cow<'_, str>]| routes.iter().position(|route| matches(prefix(route), segments, str::eq));
-    let chosen = exactly(&plainest);
-    let depth = chosen.map_or(0, |at| depth(prefix(&routes[at])));
-    let has_rival = |segments: &[Cow<'_, str>]| {
-        routes.iter().enumerate().any(|(at, route)| {
-            Some(at) != chosen
-                && self::depth(prefix(route)) >= depth
-                && matches(prefix(route), segments, str::eq_ignore_ascii_case)
-        })
+    let is_plain = path.split('/').all(is_plain);
+    let readings = match is_plain {
+        // Nothing to be read otherwise, but for letter case.
+        true => Vec::new(),
+        false => path.split('/').skip(1).map(names).collect::<Result<Vec<_>, _>>()?,
     };
-    if has_rival(&plainest) {
-        return Err(BadPath::Ambiguous);
-    }
-    if path.contains([';', '%']) {
-        for reading in [Reading::CutPlain, Reading::Kept, Reading::Undecoded] {
-            let segments = read(path, reading)?;
-            if exactly(&segments) != chosen || has_rival(&segments) {
-                return Err(BadPath::Ambiguous);
-            }
+    let table = Table { routes, prefix: &prefix };
+    let chosen = table.choose(&plainest, &readings)?;
+    // ASP.NET takes `(S(…))` out of a path before anybody else sees it.
+    let is_dropped =
+        |at: &usize| readings[*at].iter().any(|name| name.starts_with('(') && name.ends_with(')'));
+    let places = 0..readings.len();
+    if places.clone().any(|at| is_dropped(&at)) {
+        let (names, others): (Vec<_>, Vec<_>) = places
+            .filter(|at| !is_dropped(at))
+            .map(|at| (plainest[at].clone(), readings[at].clone()))
+            .unzip();
+        if table.choose(&names, &others)? != chosen {
+            return Err(BadPath::Ambiguous);
         }
     }
     Ok(chosen.map(|at| &routes[at]))
+}
+
+/// Routes, longest prefix first.
+struct Table<'t, T, P> {
+    routes: &'t [T],
+    prefix: &'t P,
+}
+
+impl<T, P: Fn(&T) -> &str> Table<'_, T, P> {
+    /// The place of the route that all readings of the segments select. `readings` are those of each segment,
+    /// or none at all if each has only one.
+    fn choose(&self, plainest: &[Cow<'_, str>], readings: &[Vec<String>]) -> Result<Option<usize>, BadPath> {
+        let prefixes = || self.routes.iter().map(self.prefix).enumerate();
+        let chosen = prefixes().find(|(_, prefix)| {
+            covers(prefix, |at, wanted| plainest.get(at).is_some_and(|name| name == wanted))
+        });
+        let depth = chosen.map_or(0, |(_, prefix)| depth(prefix));
+        let certain = chosen.is_none_or(|(_, prefix)| {
+            covers(prefix, |at, wanted| {
+                readings.get(at).is_none_or(|names| names.iter().all(|name| name == wanted))
+            })
+        });
+        // Whoever is not sure of letter case, or of any segment, must not arrive at a route of this depth.
+        let has_rival = prefixes().any(|(at, prefix)| {
+            Some(at) != chosen.map(|(at, _)| at)
+                && self::depth(prefix) >= depth
+                && covers(prefix, |at, wanted| {
+                    plainest.get(at).is_some_and(|name| is_alike(name, wanted))
+                        || readings
+                            .get(at)
+                            .is_some_and(|names| names.iter().any(|name| is_alike(name, wanted)))
+                })
+        });
+        if certain && !has_rival { Ok(chosen.map(|(at, _)| at)) } else { Err(BadPath::Ambiguous) }
+    }
+}
+
+/// Whether a reader who does not tell letter case apart takes one name for the other.
+fn is_alike(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
+        || (!one.is_ascii()
+            && (one.to_lowercase() == other.to_lowercase() || one.to_uppercase() == other.to_uppercase()))
 }
 
 /// How many segments a prefix has.
@@ -181,16 +243,10 @@ fn depth(prefix: &str) -> usize {
     if prefix == "/" { 0 } else { prefix.matches('/').count() }
 }
 
-/// Whether `prefix` (`/` or `/a/b`) covers the path with these segments, names being the `same`.
-fn matches(prefix: &str, segments: &[Cow<'_, str>], same: impl Fn(&str, &str) -> bool) -> bool {
+/// Whether every segment of `prefix` (`/` or `/a/b`), decoded, `is` what stands at its place.
+fn covers(prefix: &str, is: impl Fn(usize, &str) -> bool) -> bool {
     let Some(rest) = prefix.strip_prefix('/').filter(|rest| !rest.is_empty()) else { return prefix == "/" };
-    let mut own = segments.iter();
-    rest.split('/').all(|wanted| {
-        own.next().is_some_and(|segment| match decode(wanted) {
-            Ok(plain) => same(segment, &plain),
-            Err(_) => false,
-        })
-    })
+    rest.split('/').enumerate().all(|(at, wanted)| decode(wanted).is_ok_and(|wanted| is(at, &wanted)))
 }
 
 #[cfg(test)]
@@ -200,7 +256,8 @@ mod tests {
     use super::*;
 
     fn covers(prefix: &str, path: &str) -> bool {
-        matches(prefix, &segments(path).unwrap(), str::eq)
+        let segments = segments(path).unwrap();
+        super::covers(prefix, |at, wanted| segments.get(at).is_some_and(|name| name == wanted))
     }
 
     #[test]
@@ -252,6 +309,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_hidden_twice_is_refused_as_well() {
+        for (path, fault) in [
+            ("/a/%252e%252e/b", BadPath::DotSegment),
+            ("/a/.%25252e/b", BadPath::DotSegment),
+            ("/a/..%252fb", BadPath::HiddenSeparator),
+            ("/a/%255c..%255cb", BadPath::HiddenSeparator),
+            ("/a/..%3fx/b", BadPath::DotSegment),
+            ("/a/...", BadPath::DotSegment),
+            ("/a/.%20/b", BadPath::DotSegment),
+            ("/a%2500", BadPath::Control),
+            ("/a%252f%25", BadPath::HiddenSeparator),
+            ("/a%252f%25ff", BadPath::HiddenSeparator),
+        ] {
+            assert_eq!(unanimous(&["/"], |prefix| prefix, path), Err(fault), "{path}");
+        }
+        let deep = format!("/%{}61", "25".repeat(100));
+        assert_eq!(unanimous(&["/"], |prefix| prefix, &deep), Err(BadPath::Ambiguous));
+        for path in ["/wiki/What%3f", "/wiki/100%25", "/wiki/(S(x))", "/wiki/a.%20b", "/wiki/%2561"] {
+            assert_eq!(unanimous(&["/wiki", "/"], |prefix| prefix, path), Ok(Some(&"/wiki")), "{path}");
+        }
+    }
+
+    #[test]
     fn paths_that_other_readers_route_elsewhere_are_refused() {
         let prefixes =
             ["/public/admin", "/public", "/Mixed", "/a%20b", "/%C3%a9", "/twin", "/TWIN", "/a;b", "/"];
@@ -286,6 +366,16 @@ mod tests {
             "/pub%6cic/x",
             "/%61%20b",
             "/public/%61dmin",
+            "/%70ub%256cic/x",
+            "/pub%256cic/x",
+            "/public./x",
+            "/public%20/x",
+            "/public%3fx",
+            "/public%23/x",
+            "/public/admin%2e",
+            "/(S(x))/public/x",
+            "/public/(S(x))/admin",
+            "/tw%C4%B1n",
         ] {
             assert_eq!(select(path), Err(BadPath::Ambiguous), "{path}");
         }
@@ -306,14 +396,18 @@ mod tests {
         covering.filter(|prefix| Some(prefix.len()) == most).collect()
     }
 
-    /// What selection means: every reading yields the same one, or the same none.
+    /// What selection means: whichever reading each segment gets, it is the same one, or the same none.
     fn model<'a>(prefixes: &'a [String], path: &str) -> Result<Option<&'a String>, BadPath> {
-        let cut = |path: &str| -> String {
-            let names: Vec<_> = path.split('/').map(|raw| raw.split(';').next().unwrap()).collect();
-            names.join("/")
-        };
-        let decoded = |path: &str| path.replace("%3b", ";");
-        let readings = [cut(&decoded(path)), decoded(&cut(path)), decoded(path), path.to_owned()];
+        let cut = |name: &str| name.split(';').next().unwrap().to_owned();
+        let decoded = |name: &str| name.replace("%3b", ";");
+        let mut readings = vec![String::new()];
+        for raw in path.split('/').skip(1) {
+            let names = [cut(&decoded(raw)), decoded(&cut(raw)), decoded(raw), raw.to_owned()];
+            let longer = |path: &String| names.clone().map(|name| format!("{path}/{name}"));
+            readings = readings.iter().flat_map(longer).collect();
+            readings.sort();
+            readings.dedup();
+        }
         let answers: Vec<_> = readings
             .iter()
             .flat_map(|reading| [false, true].map(|folds| longest(prefixes, reading, folds)))

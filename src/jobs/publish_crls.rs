@@ -9,8 +9,9 @@ use parking_lot::Mutex;
 use super::{Job, JobContext, JobError, JobReport};
 use crate::ca::Ca;
 
-/// Revocations of one moment go on one list. Long lists are the work of a while: there is at least as long a
-/// pause before the next, in which those who revoke have the machine to themselves.
+/// Revocations of one moment go on one list. Long lists are the work of a while: before the next there is a
+/// pause as long as the last one took, within these bounds, in which those who revoke have the machine to
+/// themselves.
 const GATHER: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(5);
 
 /// The job.

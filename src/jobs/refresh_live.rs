@@ -50,8 +50,16 @@ pub struct RefreshLive {
     /// How many have asked to be brought up to date so far.
     asked: AtomicU64,
     state: Mutex<State>,
-    /// What the published documents were made of.
-    documents: Mutex<Option<Lists>>,
+    /// Woken when a look has found lists that edges do not have yet.
+    new_lists: Activation,
+    documents: Arc<Mutex<Published>>,
+}
+
+/// The documents that edges have, and what they were made of.
+#[derive(Default)]
+struct Published {
+    documents: Arc<Documents>,
+    lists: Option<Lists>,
 }
 
 /// Authorities, and the number of the newest list of each.
@@ -61,7 +69,7 @@ struct State {
     epoch: u64,
     version: Option<u64>,
     /// As of the last look.
-    lists: Lists,
+    lists: Option<Lists>,
     /// How many had asked when the last refresh began, and what came of it.
     served: Option<(u64, Enforced)>,
 }
@@ -98,8 +106,9 @@ impl RefreshLive {
             door_url,
             activation: Activation::new("refresh_live"),
             asked: AtomicU64::new(0),
-            state: Mutex::new(State { epoch, version: None, lists: Lists::new(), served: None }),
-            documents: Mutex::default(),
+            state: Mutex::new(State { epoch, version: None, lists: None, served: None }),
+            new_lists: Activation::new("publish_documents"),
+            documents: Arc::default(),
         })
     }
 
@@ -110,15 +119,26 @@ impl RefreshLive {
 
     /// Looks when woken, and every second, until dropped.
     pub async fn run(self: Arc<Self>) {
-        loop {
-            let look = async {
-                if let Err(error) = self.refresh().await {
-                    tracing::error!(error = &error as &dyn std::error::Error, "Edges are not up to date");
-                }
-            };
-            TraceContext::background().scope(look).await;
-            let _ = tokio::time::timeout(LOOK_EVERY, self.activation.woken()).await;
-        }
+        let looks = async {
+            loop {
+                let look = async {
+                    let mut state = self.state.lock().await;
+                    if let Err(error) = self.look_and_serve(&mut state).await {
+                        tracing::error!(error = &error as &dyn std::error::Error, "Edges are not up to date");
+                    }
+                };
+                TraceContext::background().scope(look).await;
+                let _ = tokio::time::timeout(LOOK_EVERY, self.activation.woken()).await;
+            }
+        };
+        // Beside the looks: lists may be long, and nobody who is revoked waits for them.
+        let documents = async {
+            loop {
+                self.new_lists.woken().await;
+                TraceContext::background().scope(Enforce::publish_documents(&*self)).await;
+            }
+        };
+        tokio::join!(looks, documents);
     }
 
     /// Reads what is new and publishes it.
@@ -126,12 +146,11 @@ impl RefreshLive {
     /// # Errors
     /// As [`RefreshError`] says. Register changes reach the edges even if the configuration is refused.
     pub async fn refresh(&self) -> Result<Enforced, RefreshError> {
-        let (result, lists) = {
+        let result = {
             let mut state = self.state.lock().await;
-            (self.look_and_serve(&mut state).await, state.lists.clone())
+            self.look_and_serve(&mut state).await
         };
-        let mut published = self.documents.lock().await;
-        let documents = self.publish_documents(&mut published, lists).await;
+        let documents = self.documents_up_to_date().await;
         result.and_then(|enforced| documents.map(|()| enforced))
     }
 
@@ -173,7 +192,10 @@ impl RefreshLive {
                 },
                 None => None,
             };
-            state.lists = lists;
+            if state.lists.as_ref() != Some(&lists) {
+                state.lists = Some(lists);
+                self.new_lists.wake();
+            }
             let tried = configuration.is_some();
             // The register is complete whatever became of the configuration: one never gates the other.
             let as_of = complete.then_some(now);
@@ -283,30 +305,53 @@ impl RefreshLive {
         Ok(Some(AssertionKeyData { kid, key: KeyData(key) }))
     }
 
-    /// Authority certificates, revocation lists and the keys of assertions, if any of them is new. Lists may
-    /// be long: nobody waits for them who wants a change of the register to be in force.
-    async fn publish_documents(
-        &self,
-        published: &mut Option<Lists>,
-        lists: Lists,
-    ) -> Result<(), RefreshError> {
-        if published.as_ref() == Some(&lists) {
+    /// Gives edges authority certificates, revocation lists and the keys of assertions, if any of them is new.
+    async fn documents_up_to_date(&self) -> Result<(), RefreshError> {
+        let published = self.documents.clone().lock_owned().await;
+        // Behind the lock, so that they are never older than what is published.
+        let Marks { lists, .. } = self.store.marks().await?;
+        if published.lists.as_ref() == Some(&lists) {
             return Ok(());
         }
+        let documents = Arc::new(self.documents(&published, &lists).await?);
+        let update = Update { documents: Some(documents.clone()), ..Update::default() };
+        let feed = self.feed.clone();
+        // Whoever stops waiting does not let the next one overtake.
+        let publish = tokio::spawn(async move {
+            let mut published = published;
+            let (_, refusal) = feed.publish(&update).await;
+            *published = Published { documents, lists: Some(lists) };
+            refusal
+        });
+        match publish.await {
+            Ok(Some(refusal)) => Err(RefreshError::Refused(refusal)),
+            Ok(None) | Err(_) => Ok(()),
+        }
+    }
+
+    /// What there is to publish; lists that edges have are not read again.
+    async fn documents(&self, published: &Published, lists: &Lists) -> Result<Documents, RefreshError> {
         let mut documents = Documents::new();
         for authority in self.store.authorities().await? {
+            let name = format!("{}.crl", authority.name);
+            let number = |lists: &Lists| {
+                lists.iter().find(|(of, _)| *of == authority.name).and_then(|(_, number)| *number)
+            };
+            let before = published.lists.as_ref().and_then(number);
+            let kept = published.documents.get(&name).filter(|_| before.is_some() && before == number(lists));
+            let list = match kept {
+                Some(kept) => Some(kept.clone()),
+                None => self.store.latest_crl(&authority.name).await?.map(|list| Document {
+                    content_type: "application/pkix-crl",
+                    body: Bytes::from(list.der),
+                }),
+            };
+            documents.extend(list.map(|list| (name, list)));
             if let Some(der) = authority.certificate {
                 let body = Bytes::from(der);
                 documents.insert(
                     format!("{}.cer", authority.name),
                     Document { content_type: "application/pkix-cert", body },
-                );
-            }
-            if let Some(list) = self.store.latest_crl(&authority.name).await? {
-                let body = Bytes::from(list.der);
-                documents.insert(
-                    format!("{}.crl", authority.name),
-                    Document { content_type: "application/pkix-crl", body },
                 );
             }
         }
@@ -316,10 +361,7 @@ impl RefreshLive {
                 Document { content_type: "application/jwk-set+json", body: jwks },
             );
         }
-        let update = Update { documents: Some(Arc::new(documents)), ..Update::default() };
-        let (_, refusal) = self.feed.publish(&update).await;
-        *published = Some(lists);
-        refusal.map_or(Ok(()), |error| Err(RefreshError::Refused(error)))
+        Ok(documents)
     }
 
     /// RFC 7517: the public half of the assertion key.
@@ -344,25 +386,25 @@ impl Enforce for RefreshLive {
     /// Callers of the same moment share a refresh: what they committed was there when it began.
     async fn bring_up_to_date(&self) -> Enforced {
         let turn = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        let (mut result, lists) = {
-            let mut state = self.state.lock().await;
-            if let Some((_, enforced)) = state.served.filter(|(asked, _)| *asked >= turn) {
-                return enforced;
-            }
-            (self.look_and_serve(&mut state).await, state.lists.clone())
-        };
-        match self.documents.try_lock() {
-            Ok(mut published) => {
-                let documents = self.publish_documents(&mut published, lists).await;
-                result = result.and_then(|enforced| documents.map(|()| enforced));
-            }
-            // Somebody is at it, perhaps with an older look.
-            Err(_busy) => self.activation.wake(),
+        let mut state = self.state.lock().await;
+        if let Some((_, enforced)) = state.served.filter(|(asked, _)| *asked >= turn) {
+            return enforced;
         }
-        result.unwrap_or_else(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "Edges are not up to date");
-            self.activation.wake();
-            self.nobody()
-        })
+        match self.look_and_serve(&mut state).await {
+            Ok(enforced) => enforced,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "Edges are not up to date");
+                self.activation.wake();
+                self.nobody()
+            }
+        }
+    }
+
+    async fn publish_documents(&self) {
+        if let Err(error) = self.documents_up_to_date().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "Edges have no new documents");
+            // The next look tries again.
+            self.state.lock().await.lists = None;
+        }
     }
 }

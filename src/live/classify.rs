@@ -94,6 +94,26 @@ pub struct Refusal {
     pub cause: Cause,
     /// The presented serial, if it could be read. An attacker's text unless the cause says "on record".
     pub serial: Option<Serial>,
+    /// The issuer that the certificate names, if it could be read.
+    pub issuer: Option<Issuer>,
+}
+
+/// The issuer that a certificate names. It need not have signed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Issuer {
+    /// One of ours.
+    Own(Slug),
+    /// Somebody else: SHA-256 of the Name's DER. The text itself may be anything, people's addresses too.
+    Foreign(Fingerprint),
+}
+
+impl fmt::Display for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own(name) => write!(f, "{name}"),
+            Self::Foreign(name) => write!(f, "sha256:{name}"),
+        }
+    }
 }
 
 /// The causes of a refusal by certificate.
@@ -176,7 +196,8 @@ pub fn classify(chain: &[CertificateDer<'_>], now: UtcTime, register: &Register)
 
 /// What a certificate on record is at `now`.
 fn judge(fingerprint: Fingerprint, standing: Standing, now: UtcTime) -> Classified {
-    let refuse = |cause| Classified::Refused(Refusal { cause, serial: Some(standing.serial) });
+    let issuer = standing.authority.as_ref().map(|authority| Issuer::Own(authority.name.clone()));
+    let refuse = |cause| Classified::Refused(Refusal { cause, serial: Some(standing.serial), issuer });
     // Revocation first: it is what the visitor must hear, whatever else is wrong.
     if let Some((_, reason)) = standing.revoked {
         return refuse(Cause::Revoked(reason));
@@ -212,7 +233,7 @@ fn judge(fingerprint: Fingerprint, standing: Standing, now: UtcTime) -> Classifi
 /// Reads a leaf that is not on record, only to say why it does not pass.
 fn name_cause(leaf: &[u8], now: UtcTime, register: &Register) -> Refusal {
     let Ok(view) = chain::read_leaf(leaf) else {
-        return Refusal { cause: Cause::Unreadable, serial: None };
+        return Refusal { cause: Cause::Unreadable, serial: None, issuer: None };
     };
     let serial = view.serial;
     let authorities = register.authorities();
@@ -229,5 +250,9 @@ fn name_cause(leaf: &[u8], now: UtcTime, register: &Register) -> Refusal {
         Some(_) if now > view.not_after => Cause::Expired,
         Some(_) => Cause::NotOnRecord,
     };
-    Refusal { cause, serial }
+    let issuer = match named.first() {
+        Some(authority) => Issuer::Own(authority.name.clone()),
+        None => Issuer::Foreign(Fingerprint::of(&view.issuer_der)),
+    };
+    Refusal { cause, serial, issuer: Some(issuer) }
 }

@@ -14,7 +14,7 @@ pub mod register;
 pub mod tls;
 
 pub use crate::domain::{AuthorityRecord, CertificateRecord, Change, Delta, Enforced, PersonRecord};
-pub use classify::{Cause, Classified, Identity, Refusal, classify};
+pub use classify::{Cause, Classified, Identity, Issuer, Refusal, classify};
 pub use configuration::{
     ChallengeData, Configuration, ConfigurationData, ConfigurationFault, HandshakeClass, Route, RouteData,
     Site, SiteData, SiteKind, Target, Upstream, UpstreamData,

@@ -4,7 +4,10 @@
 //! tells a person nothing), so the verifier there checks the proof of possession and claims nothing;
 //! [`classify`](super::classify()) decides afterwards. In `require` the same `classify` runs inside.
 
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -15,7 +18,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
-use super::classify::{Cause, Classified, classify};
+use super::classify::{Cause, Classified, Refusal, classify};
 use super::configuration::{BuildContext, DerData};
 use super::register::Register;
 use crate::clock::SharedClock;
@@ -232,6 +235,25 @@ impl ResolvesServerCert for ByName {
     }
 }
 
+thread_local! {
+    /// Whom the handshake that is being polled on this thread has turned away: rustls passes on no more than
+    /// the alert.
+    static TURNED_AWAY: Cell<Option<Refusal>> = const { Cell::new(None) };
+}
+
+/// `handshake`, beside why a certificate was turned away in it (mode `require`).
+pub async fn with_refusal<T>(handshake: impl Future<Output = T>) -> (T, Option<Refusal>) {
+    let (mut handshake, mut refusal) = (pin!(handshake), None);
+    let outcome = poll_fn(|cx| {
+        TURNED_AWAY.set(None);
+        let polled = handshake.as_mut().poll(cx);
+        refusal = refusal.take().or(TURNED_AWAY.take());
+        polled
+    });
+    let outcome = outcome.await;
+    (outcome, refusal)
+}
+
 /// Asks for a client certificate, takes it if it can be read and its key is proven.
 struct AskForCertificate {
     /// In `require`: what to classify against, inside the handshake.
@@ -270,7 +292,11 @@ impl ClientCertVerifier for AskForCertificate {
             match classify(chain, clock.now(), register) {
                 Classified::Known(_) => {}
                 Classified::None => return Err(CertificateError::UnknownIssuer.into()),
-                Classified::Refused(refusal) => return Err(alert_for(refusal.cause).into()),
+                Classified::Refused(refusal) => {
+                    let alert = alert_for(refusal.cause);
+                    TURNED_AWAY.set(Some(refusal));
+                    return Err(alert.into());
+                }
             }
         }
         Ok(ClientCertVerified::assertion())

@@ -40,7 +40,7 @@ pub(super) trait Group: Any + Send {
     fn rank(&self) -> u8;
 
     /// Under which plan it was asked for.
-    fn plan(&self) -> Under;
+    fn plan(&self) -> &Under;
 
     /// How many callers wait for it.
     fn len(&self) -> usize;
@@ -89,8 +89,8 @@ impl<R: Rows> Group for Alike<R> {
         R::RANK
     }
 
-    fn plan(&self) -> Under {
-        self.plan
+    fn plan(&self) -> &Under {
+        &self.plan
     }
 
     fn len(&self) -> usize {
@@ -100,7 +100,7 @@ impl<R: Rows> Group for Alike<R> {
     fn split(self: Box<Self>) -> Vec<Box<dyn Group>> {
         let each = self.rows.into_iter().zip(self.replies);
         each.map(|(row, reply)| {
-            let mut alone = Self::under(self.plan);
+            let mut alone = Self::under(self.plan.clone());
             alone.push(row, reply);
             Box::new(alone) as Box<dyn Group>
         })
@@ -170,8 +170,8 @@ where
         1
     }
 
-    fn plan(&self) -> Under {
-        self.plan
+    fn plan(&self) -> &Under {
+        &self.plan
     }
 
     fn len(&self) -> usize {

@@ -24,7 +24,9 @@ use sea_orm::{DatabaseConnection, DbErr, TransactionTrait};
 use tokio::sync::oneshot;
 
 use super::{StoreError, Transaction};
-use crate::crash::{self, Under};
+#[cfg(feature = "test-util")]
+use crate::crash;
+use crate::crash::Under;
 use copier::Copier;
 use group::{Alike, Group, Own, gone};
 use lane::Lane;
@@ -122,7 +124,7 @@ impl Writer {
         self.enter(|groups| {
             let alike = groups.iter_mut().find_map(|group| {
                 let group: &mut dyn Any = &mut **group;
-                group.downcast_mut::<Alike<R>>().filter(|alike| alike.len() < MOST && alike.plan() == plan)
+                group.downcast_mut::<Alike<R>>().filter(|alike| alike.len() < MOST && *alike.plan() == plan)
             });
             match alike {
                 Some(alike) => alike.push(row, reply),
@@ -157,7 +159,7 @@ impl Writer {
             queue.serving += 1;
             queue.taking += 1;
             // Not the caller's own task: whoever stops waiting must not take others' writes along.
-            self.0.spawn(crash::carried(Serving::new(self.0.clone()).serve()));
+            self.0.spawn(Under::this().carry(Serving::new(self.0.clone()).serve()));
         }
     }
 }
@@ -193,6 +195,10 @@ impl Serving {
 
     async fn serve(mut self) {
         while self.is_wanted() {
+            #[cfg(feature = "test-util")]
+            if self.has_passed_on() {
+                return;
+            }
             #[cfg(feature = "test-util")]
             if crash::is_database_away() {
                 // For those who ask under this plan; others come as if this had never been.
@@ -286,11 +292,22 @@ impl Serving {
         }
     }
 
-    /// Takes what waits under this plan. If anything else does, the right goes to a task without a plan.
+    /// Whether somebody asks first who has another plan: the right has gone to a task under that one.
+    #[cfg(feature = "test-util")]
+    fn has_passed_on(&mut self) -> bool {
+        let queue = self.shared.queue.lock();
+        let plan = queue.groups.front().map(|group| group.plan().clone());
+        let Some(plan) = plan.filter(|plan| *plan != Under::this()) else { return false };
+        self.is_over = true;
+        self.shared.spawn(plan.carry(Serving::new(self.shared.clone()).serve()));
+        true
+    }
+
+    /// Takes what waits under this plan. If anything else does, the right goes to a task without one.
     #[cfg(feature = "test-util")]
     fn leave(&mut self) -> VecDeque<Box<dyn Group>> {
         let mut queue = self.shared.queue.lock();
-        let (mine, others) = queue.groups.drain(..).partition(|group| group.plan() == Under::this());
+        let (mine, others) = queue.groups.drain(..).partition(|group| *group.plan() == Under::this());
         queue.groups = others;
         // Here and not when it is dropped: whoever is refused may be back before that.
         self.is_over = true;
@@ -306,7 +323,9 @@ impl Serving {
     fn take(&mut self) -> VecDeque<Box<dyn Group>> {
         let mut queue = self.shared.queue.lock();
         queue.taking -= usize::from(std::mem::take(&mut self.is_taking));
-        let most = queue.groups.len().min(MOST);
+        let plan = queue.groups.front().map(|group| group.plan().clone());
+        let alike = queue.groups.iter().take(MOST).take_while(|group| Some(group.plan()) == plan.as_ref());
+        let most = alike.count();
         let mut taken: VecDeque<_> = queue.groups.drain(..most).collect();
         taken.make_contiguous().sort_by_key(|group| group.rank());
         taken

@@ -30,6 +30,11 @@ macro_rules! label {
         impl $name {
             /// Every word.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The word that it is counted under.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
         }
 
         impl $crate::telemetry::metrics::instruments::Label for $name {

@@ -40,12 +40,28 @@ label! {
         Completed = "completed",
         /// An ACME validation, closed as it should be.
         Challenge = "challenge",
-        /// The client broke off or spoke something else.
-        Failed = "failed",
         /// It took longer than it may.
         TimedOut = "timed_out",
-        /// Strict mode turned the client away.
+        /// The edge stops.
+        Draining = "draining",
+        /// The edge has no configuration yet.
+        NoConfiguration = "no_configuration",
+        /// No host was named.
+        NoServerName = "no_server_name",
+        /// A host was named that is not a site.
+        UnknownServerName = "unknown_server_name",
+        /// An ACME validation that nobody waits for.
+        NoOpenChallenge = "no_open_challenge",
+        /// Strict mode, and no certificate.
+        NoCertificate = "no_certificate",
+        /// Strict mode, and a certificate that does not pass; `wicketgate_client_auth` says why.
         Refused = "refused",
+        /// The certificate's key was not shown to be the client's.
+        BadProof = "bad_proof",
+        /// The client spoke something else.
+        Protocol = "protocol",
+        /// The client broke off.
+        Closed = "closed",
     }
 }
 
@@ -56,12 +72,26 @@ label! {
         None = "none",
         /// On record, active, in its dates.
         Known = "known",
-        /// Past its end, or before its beginning.
+        /// Past its end.
         Expired = "expired",
+        /// Before its beginning.
+        NotYetValid = "not_yet_valid",
         /// Taken back.
         Revoked = "revoked",
-        /// Not on record, or not readable.
-        Untrusted = "untrusted",
+        /// Its person is disabled.
+        PersonDisabled = "person_disabled",
+        /// Its authority is out of force.
+        AuthorityRetired = "authority_retired",
+        /// Signed by an authority of ours, and not on record.
+        NotOnRecord = "not_on_record",
+        /// Not for clients.
+        WrongEku = "wrong_eku",
+        /// Names an authority of ours that did not sign it.
+        BadSignature = "bad_signature",
+        /// Somebody else's.
+        UnknownAuthority = "unknown_authority",
+        /// No certificate that can be read.
+        Unreadable = "unreadable",
     }
 }
 

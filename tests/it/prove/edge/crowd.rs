@@ -22,6 +22,8 @@ use tokio_rustls::client::TlsStream;
 
 /// How long anything may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long after its cause a connection may still be ended, and more.
+const LATE: Duration = Duration::from_millis(1_500);
 /// Connections that are opened at the same time.
 const AT_ONCE: usize = 64;
 
@@ -69,6 +71,8 @@ pub(super) struct Visitor {
     line: tokio::sync::Mutex<Line>,
     closed: watch::Receiver<Option<Instant>>,
     is_out: AtomicBool,
+    /// When the last exchange began that ended well.
+    last_good: Mutex<Instant>,
 }
 
 /// Everybody, with their exchanges going on.
@@ -76,6 +80,8 @@ pub(super) struct Crowd {
     pub(super) visitors: Vec<Arc<Visitor>>,
     tally: Arc<Tally>,
     beats: JoinSet<()>,
+    period: Duration,
+    is_over: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -103,33 +109,53 @@ impl Crowd {
         visitors.sort_by_key(|(number, _)| *number);
         let visitors: Vec<_> = visitors.into_iter().map(|(_, visitor)| Arc::new(visitor)).collect();
         let tally = Arc::new(Tally::default());
-        let mut beats = JoinSet::new();
+        let (mut beats, is_over) = (JoinSet::new(), Arc::new(AtomicBool::new(false)));
         for (number, visitor) in visitors.iter().enumerate() {
             let first = period.mul_f64(number as f64 / visitors.len() as f64);
-            beats.spawn(beat(visitor.clone(), tally.clone(), first, period));
+            beats.spawn(beat(visitor.clone(), tally.clone(), is_over.clone(), first, period));
         }
-        Self { visitors, tally, beats }
+        Self { visitors, tally, beats, period, is_over }
     }
 
-    /// Ends it: how many exchanges there were, and those that failed though they should not have.
+    /// Ends it when everybody who stays has spoken once more, after whatever might come late: how many
+    /// exchanges there were, and what failed though it should not have, connections that are closed included.
     pub(super) async fn leave(mut self) -> (u64, Vec<String>) {
-        self.beats.shutdown().await;
-        let failures = std::mem::take(&mut *self.tally.failures.lock());
+        tokio::time::sleep(LATE).await;
+        let from = Instant::now();
+        tokio::time::sleep(self.period + LATE).await;
+        self.is_over.store(true, Ordering::SeqCst);
+        while let Some(ended) = self.beats.join_next().await {
+            ended.unwrap();
+        }
+        let mut failures = std::mem::take(&mut *self.tally.failures.lock());
+        for visitor in self.visitors.iter().filter(|visitor| !visitor.is_out.load(Ordering::SeqCst)) {
+            let kind = visitor.kind;
+            failures.extend(visitor.closed.borrow().map(|_| format!("{kind:?}: closed")));
+            let is_silent = *visitor.last_good.lock() < from;
+            failures.extend(is_silent.then(|| format!("{kind:?}: silent in the end")));
+        }
         (self.tally.exchanges.load(Ordering::Relaxed), failures)
     }
 }
 
-async fn beat(visitor: Arc<Visitor>, tally: Arc<Tally>, first: Duration, period: Duration) {
+async fn beat(
+    visitor: Arc<Visitor>,
+    tally: Arc<Tally>,
+    is_over: Arc<AtomicBool>,
+    first: Duration,
+    period: Duration,
+) {
     let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + first, period);
-    loop {
+    while !is_over.load(Ordering::SeqCst) {
         ticks.tick().await;
+        let began = Instant::now();
         let outcome = visitor.exchange().await;
         if visitor.is_out.load(Ordering::SeqCst) {
             return;
         }
         tally.exchanges.fetch_add(1, Ordering::Relaxed);
         match outcome {
-            Ok(200) => {}
+            Ok(200) => *visitor.last_good.lock() = began,
             Ok(status) => tally.failures.lock().push(format!("{:?}: {status}", visitor.kind)),
             Err(why) => tally.failures.lock().push(format!("{:?}: {why}", visitor.kind)),
         }
@@ -170,7 +196,8 @@ impl Visitor {
             }
         };
         let is_out = AtomicBool::new(false);
-        Self { kind, gate, tls, line: tokio::sync::Mutex::new(line), closed, is_out }
+        let (line, last_good) = (tokio::sync::Mutex::new(line), Mutex::new(Instant::now()));
+        Self { kind, gate, tls, line, closed, is_out, last_good }
     }
 
     /// From now on it is no failure when it does not get through.

@@ -1,5 +1,6 @@
 //! The proofs of the edge.
 
+mod causes;
 mod crowd;
 mod resumption;
 mod revocation;

@@ -14,7 +14,7 @@ use crate::prove::Proof;
 use crate::prove::seed::Seed;
 
 /// Names that tell a backend who calls, and from where; the last two are headers of routes.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 16] = [
     "client-cert",
     "client-cert-chain",
     "wicketgate-assertion",
@@ -25,6 +25,11 @@ const NAMES: [&str; 12] = [
     "x-real-ip",
     "forwarded",
     "x-forwarded",
+    // Another path than the one that was judged.
+    "script-name",
+    "path-info",
+    "x-original-url",
+    "x-rewrite-url",
     "x-webauth-user",
     "remote-user",
 ];

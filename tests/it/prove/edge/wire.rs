@@ -56,6 +56,12 @@ impl Raw {
         Ok(Self { stream, unread: Vec::new() })
     }
 
+    /// Whether the key was agreed on with a share that a quantum computer does not help with.
+    pub(super) fn is_post_quantum(&self) -> bool {
+        let group = self.stream.get_ref().1.negotiated_key_exchange_group();
+        group.is_some_and(|group| group.name() == rustls::NamedGroup::X25519MLKEM768)
+    }
+
     /// Sends these octets and reads one answer.
     pub(super) async fn ask(&mut self, request: &[u8]) -> io::Result<Answer> {
         let answer = async {
