@@ -112,12 +112,10 @@ impl Under {
     }
 
     /// `future`, for a task of its own, under this plan.
-    pub fn carry<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
-        async move {
-            match self.0 {
-                Some(plan) => plan.run(future).await,
-                None => future.await,
-            }
+    pub async fn carry<F: Future>(self, future: F) -> F::Output {
+        match self.0 {
+            Some(plan) => plan.run(future).await,
+            None => future.await,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One line per request, written when its answer is finished; one per failed handshake.
 //! Never a query, a header, an e-mail address or a token.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use http::{Method, StatusCode, Uri};
@@ -53,6 +54,14 @@ impl Entry {
     }
 }
 
+/// A path as it is logged: an address in it is found and left out only where its `@` is one.
+fn shown(path: &str) -> Cow<'_, str> {
+    match path.contains("%40") || path.contains("%2540") {
+        true => path.replace("%2540", "@").replace("%40", "@").into(),
+        false => path.into(),
+    }
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
         // `info!` looks at nothing below unless someone listens.
@@ -60,7 +69,7 @@ impl Drop for Entry {
             target: "access",
             method = %self.method,
             host = self.host.as_ref().map_or("", Hostname::as_str),
-            path = self.uri.path(),
+            path = &*shown(self.uri.path()),
             status = self.status.as_u16(),
             code = self.code.map(Code::name),
             cause = self.cause,

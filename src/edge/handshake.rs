@@ -57,7 +57,7 @@ impl From<io::Error> for HandshakeFailure {
             None => Self::Closed(error),
             Some(Error::NoCertificatesPresented) => Self::NoCertificate,
             Some(Error::InvalidCertificate(CertificateError::BadSignature)) => Self::BadProof,
-            Some(Error::InvalidCertificate(CertificateError::BadEncoding)) => {
+            Some(Error::InvalidCertificate(_)) => {
                 Self::Refused(Refusal { cause: Cause::Unreadable, serial: None, issuer: None })
             }
             Some(other) => Self::Protocol(other.clone()),

@@ -41,12 +41,14 @@ const HOP_BY_HOP: [HeaderName; 11] = [
 /// request does, and backends that believe them serve that under the policy of this one.
 const OWN_PREFIXES: [&str; 5] = ["client-cert", "wicketgate-", "x-forwarded", "x-original-", "x-rewrite-"];
 /// Single names of both kinds. WSGI servers take `SCRIPT_NAME` off the path.
-const OWN_NAMES: [&str; 7] = [
+const OWN_NAMES: [&str; 9] = [
     "forwarded",
     "x-real-ip",
     "x-client-cert",
     "script-name",
+    "x-script-name",
     "path-info",
+    "x-path-info",
     "x-host",
     "x-envoy-original-path",
 ];
@@ -72,7 +74,7 @@ impl Aliases {
         Self { names, initials }
     }
 
-    /// Whether a backend could take `name` for an identity field.
+    /// Whether a backend could take `name` for a field that only we set, or nobody.
     pub fn covers(&self, name: &HeaderName) -> bool {
         let name = name.as_str();
         // Header names are lower case here; a first character that is none folds to `-`.

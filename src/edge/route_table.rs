@@ -2,7 +2,8 @@
 //!
 //! Policies hang on path prefixes, so a path that a backend could read differently from us is a way
 //! around a policy. Such paths are refused ([`BadPath`]); the rest is compared segment by segment, and
-//! whatever some reader may take a segment for ([`names`]) has to lead to the same route.
+//! whatever some reader may take a segment for (`names`) has to lead to the same route. Where there is one
+//! route for all paths, they need not be read at all.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub enum BadPath {
 
 /// What a segment may be taken for, at most; more than anybody needs.
 const MOST_NAMES: usize = 24;
+/// Segments with more than one reading, at most.
+const MOST_UNPLAIN: usize = 64;
 
 /// The segments of a path in their plainest reading (decoded, without parameters), without the leading
 /// empty one. A trailing slash yields a last empty segment.
@@ -98,16 +101,28 @@ fn decode(raw: &str) -> Result<Cow<'_, str>, BadPath> {
 
 /// Whether readers may take the segment for anything but what it says.
 fn is_plain(raw: &str) -> bool {
-    !raw.contains(['%', ';', '(', '?', '#']) && !raw.ends_with(['.', ' '])
+    let last = raw.len().saturating_sub(SCRIPT.len());
+    !raw.contains(['%', ';', '(', '?', '#'])
+        && !raw.ends_with(['.', ' '])
+        && !raw.contains(STREAM)
+        && !raw.get(last..).is_some_and(|end| end.eq_ignore_ascii_case(SCRIPT))
 }
+
+/// A file system's mark of what belongs to a file (NTFS): `board::$INDEX_ALLOCATION` is `board`.
+const STREAM: &str = ":$";
+/// A front controller, which its app takes out of the path: `/index.php/board` is `/board`.
+const SCRIPT: &str = ".php";
 
 /// Everything that some reader may take a segment for. Backends keep needless escapes or undo them, some of
 /// them twice; cut parameters (`;x`) before or after that; cut what follows a `?` or `#` that was escaped;
-/// drop dots and spaces from the end (Windows).
+/// drop dots and spaces from the end, and the name of a stream (Windows). Nothing for a plain segment.
 ///
 /// # Errors
 /// As [`BadPath`] says, where one of them would leave the segment, or there are too many.
 fn names(raw: &str) -> Result<Vec<String>, BadPath> {
+    if is_plain(raw) {
+        return Ok(Vec::new());
+    }
     // Many a router compares what came with what a link would say (RFC 3986 §6.2.2.2).
     let mut names = vec![decode(&keep_needless(raw))?.into_owned()];
     let mut at = 0;
@@ -118,16 +133,25 @@ fn names(raw: &str) -> Result<Vec<String>, BadPath> {
         if !name.is_empty() && name.trim_end_matches([' ', '.']).is_empty() {
             return Err(BadPath::DotSegment);
         }
+        if name.starts_with(';') {
+            return Err(BadPath::EmptySegment);
+        }
+        // `pro/(S(x))tected` is `protected` once it is out.
+        if is_cookieless(&name) && !name.ends_with("))") {
+            return Err(BadPath::Ambiguous);
+        }
+        let until = |mark: Option<usize>| Cow::Borrowed(mark.map_or(&*name, |at| &name[..at]));
         let steps = [
             // As those do who let stand what is no escape.
-            percent_decode_str(&name).decode_utf8_lossy().into_owned(),
-            name.split(';').next().unwrap_or_default().to_owned(),
-            name.split(['?', '#']).next().unwrap_or_default().to_owned(),
-            name.trim_end_matches([' ', '.']).to_owned(),
+            percent_decode_str(&name).decode_utf8_lossy(),
+            until(name.find(';')),
+            until(name.find(['?', '#'])),
+            until(name.find(STREAM).map(|at| name[..at].trim_end_matches(':').len())),
+            Cow::Borrowed(name.trim_end_matches([' ', '.'])),
         ];
         for next in steps {
-            if !next.is_empty() && !names.contains(&next) {
-                names.push(next);
+            if !next.is_empty() && !names.iter().any(|known| *known == next) {
+                names.push(next.into_owned());
             }
         }
         if names.len() > MOST_NAMES {
@@ -172,17 +196,23 @@ fn unanimous<'a, T>(
     path: &str,
 ) -> Result<Option<&'a T>, BadPath> {
     let plainest = segments(path)?;
-    let is_plain = path.split('/').all(is_plain);
-    let readings = match is_plain {
+    if let [only] = routes
+        && prefix(only) == "/"
+    {
+        return Ok(Some(only));
+    }
+    let readings = match path.split('/').filter(|raw| !is_plain(raw)).count() {
         // Nothing to be read otherwise, but for letter case.
-        true => Vec::new(),
-        false => path.split('/').skip(1).map(names).collect::<Result<Vec<_>, _>>()?,
+        0 => Vec::new(),
+        1..=MOST_UNPLAIN => path.split('/').skip(1).map(names).collect::<Result<Vec<_>, _>>()?,
+        _ => return Err(BadPath::Ambiguous),
     };
     let table = Table { routes, prefix: &prefix };
     let chosen = table.choose(&plainest, &readings)?;
-    // ASP.NET takes `(S(…))` out of a path before anybody else sees it.
-    let is_dropped =
-        |at: &usize| readings[*at].iter().any(|name| name.starts_with('(') && name.ends_with(')'));
+    let is_dropped = |at: &usize| {
+        let name = &plainest[*at];
+        readings[*at].iter().any(|name| drops(name)) || drops(name)
+    };
     let places = 0..readings.len();
     if places.clone().any(|at| is_dropped(&at)) {
         let (names, others): (Vec<_>, Vec<_>) = places
@@ -194,6 +224,18 @@ fn unanimous<'a, T>(
         }
     }
     Ok(chosen.map(|at| &routes[at]))
+}
+
+/// Whether some take the segment out of a path before anybody else sees it: ASP.NET's `(S(…))`, wherever it
+/// stands in a name, and the script that a path goes through.
+fn drops(name: &str) -> bool {
+    let last = name.len().saturating_sub(SCRIPT.len());
+    is_cookieless(name) || name.get(last..).is_some_and(|end| end.eq_ignore_ascii_case(SCRIPT))
+}
+
+/// `(S(…))` and its like, by which a session goes without a cookie.
+fn is_cookieless(name: &str) -> bool {
+    matches!(name.as_bytes(), [b'(', letter, b'(', ..] if letter.is_ascii_alphabetic()) && name.contains("))")
 }
 
 /// Routes, longest prefix first.
@@ -316,17 +358,30 @@ mod tests {
             ("/a/..%252fb", BadPath::HiddenSeparator),
             ("/a/%255c..%255cb", BadPath::HiddenSeparator),
             ("/a/..%3fx/b", BadPath::DotSegment),
+            ("/%253bx/a", BadPath::EmptySegment),
             ("/a/...", BadPath::DotSegment),
             ("/a/.%20/b", BadPath::DotSegment),
             ("/a%2500", BadPath::Control),
             ("/a%252f%25", BadPath::HiddenSeparator),
             ("/a%252f%25ff", BadPath::HiddenSeparator),
         ] {
-            assert_eq!(unanimous(&["/"], |prefix| prefix, path), Err(fault), "{path}");
+            assert_eq!(unanimous(&["/a", "/"], |prefix| prefix, path), Err(fault), "{path}");
+            // Whatever it leads to, it is ruled by the same.
+            assert_eq!(unanimous(&["/"], |prefix| prefix, path), Ok(Some(&"/")), "{path}");
         }
         let deep = format!("/%{}61", "25".repeat(100));
-        assert_eq!(unanimous(&["/"], |prefix| prefix, &deep), Err(BadPath::Ambiguous));
-        for path in ["/wiki/What%3f", "/wiki/100%25", "/wiki/(S(x))", "/wiki/a.%20b", "/wiki/%2561"] {
+        assert_eq!(unanimous(&["/a", "/"], |prefix| prefix, &deep), Err(BadPath::Ambiguous));
+        let many = "/%20x".repeat(65);
+        assert_eq!(unanimous(&["/a", "/"], |prefix| prefix, &many), Err(BadPath::Ambiguous));
+        for path in [
+            "/wiki/What%3f",
+            "/wiki/100%25",
+            "/wiki/(S(x))",
+            "/wiki/(draft)-x",
+            "/wiki/index.php/x",
+            "/wiki/a.%20b",
+            "/wiki/%2561",
+        ] {
             assert_eq!(unanimous(&["/wiki", "/"], |prefix| prefix, path), Ok(Some(&"/wiki")), "{path}");
         }
     }
@@ -375,6 +430,12 @@ mod tests {
             "/public/admin%2e",
             "/(S(x))/public/x",
             "/public/(S(x))/admin",
+            "/public/ad/(S(x))min",
+            "/index.php/public/x",
+            "/%69ndex.PHP/public",
+            "/public/index.php/admin",
+            "/public:$i30:$INDEX_ALLOCATION/x",
+            "/public/admin::$INDEX_ALLOCATION",
             "/tw%C4%B1n",
         ] {
             assert_eq!(select(path), Err(BadPath::Ambiguous), "{path}");

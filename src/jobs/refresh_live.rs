@@ -319,14 +319,12 @@ impl RefreshLive {
         // Whoever stops waiting does not let the next one overtake.
         let publish = tokio::spawn(async move {
             let mut published = published;
-            let (_, refusal) = feed.publish(&update).await;
-            *published = Published { documents, lists: Some(lists) };
-            refusal
+            let (enforced, refusal) = feed.publish(&update).await;
+            let is_everywhere = refusal.is_none() && enforced.acknowledged == enforced.edges;
+            *published = Published { documents, lists: is_everywhere.then_some(lists) };
+            refusal.map_or(Ok(()), |refusal| Err(RefreshError::Refused(refusal)))
         });
-        match publish.await {
-            Ok(Some(refusal)) => Err(RefreshError::Refused(refusal)),
-            Ok(None) | Err(_) => Ok(()),
-        }
+        publish.await.unwrap_or(Ok(()))
     }
 
     /// What there is to publish; lists that edges have are not read again.

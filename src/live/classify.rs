@@ -196,8 +196,9 @@ pub fn classify(chain: &[CertificateDer<'_>], now: UtcTime, register: &Register)
 
 /// What a certificate on record is at `now`.
 fn judge(fingerprint: Fingerprint, standing: Standing, now: UtcTime) -> Classified {
-    let issuer = standing.authority.as_ref().map(|authority| Issuer::Own(authority.name.clone()));
-    let refuse = |cause| Classified::Refused(Refusal { cause, serial: Some(standing.serial), issuer });
+    let issuer = || standing.authority.as_ref().map(|authority| Issuer::Own(authority.name.clone()));
+    let refuse =
+        |cause| Classified::Refused(Refusal { cause, serial: Some(standing.serial), issuer: issuer() });
     // Revocation first: it is what the visitor must hear, whatever else is wrong.
     if let Some((_, reason)) = standing.revoked {
         return refuse(Cause::Revoked(reason));
@@ -209,7 +210,7 @@ fn judge(fingerprint: Fingerprint, standing: Standing, now: UtcTime) -> Classifi
     if now < standing.not_before {
         return refuse(Cause::NotYetValid);
     }
-    let Some(authority) = standing.authority.filter(|authority| {
+    let Some(authority) = standing.authority.as_ref().filter(|authority| {
         authority.kind == AuthorityKind::Issuing
             && authority.state.is_in_force()
             && now <= authority.not_after
@@ -225,7 +226,7 @@ fn judge(fingerprint: Fingerprint, standing: Standing, now: UtcTime) -> Classifi
         person,
         device: standing.device,
         profile: standing.profile,
-        authority,
+        authority: authority.clone(),
         not_after: standing.not_after,
     })
 }
@@ -250,7 +251,7 @@ fn name_cause(leaf: &[u8], now: UtcTime, register: &Register) -> Refusal {
         Some(_) if now > view.not_after => Cause::Expired,
         Some(_) => Cause::NotOnRecord,
     };
-    let issuer = match named.first() {
+    let issuer = match signer.or(named.first()) {
         Some(authority) => Issuer::Own(authority.name.clone()),
         None => Issuer::Foreign(Fingerprint::of(&view.issuer_der)),
     };

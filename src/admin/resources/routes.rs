@@ -278,7 +278,15 @@ pub(super) fn check_own(row: &rows::Route, at: &str, faults: &mut Faults) {
     let prefix = &row.path_prefix;
     // What browsers and proxies rewrite before it reaches us would make a prefix that never fits.
     let plain = prefix.bytes().all(|b| b.is_ascii_graphic() && !b"?#\\%;\"<>^`{|}".contains(&b));
-    let segments = prefix.split('/').skip(1).all(|one| !one.is_empty() && one != "." && one != "..");
+    // Nor do some tell `x.` from `x`, see `(S(x))` or a script's name, so that no path there would be clear.
+    let is_clear = |one: &str| {
+        !one.is_empty()
+            && !one.ends_with('.')
+            && !one.contains(":$")
+            && !one.to_ascii_lowercase().ends_with(".php")
+    };
+    let is_cookieless = |one: &str| matches!(one.as_bytes(), [b'(', _, b'(', ..]);
+    let segments = prefix.split('/').skip(1).all(|one| is_clear(one) && !is_cookieless(one));
     if prefix != "/" && !(prefix.starts_with('/') && plain && segments) {
         let detail = "Must be / or start with /, not end with one, and have plain segments.";
         faults.add(&format!("{at}/path_prefix"), "invalid", detail);

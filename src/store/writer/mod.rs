@@ -155,12 +155,16 @@ impl Writer {
     fn enter(&self, push: impl FnOnce(&mut VecDeque<Box<dyn Group>>)) {
         let mut queue = self.0.queue.lock();
         push(&mut queue.groups);
-        if queue.taking == 0 && queue.serving < self.0.lanes {
-            queue.serving += 1;
-            queue.taking += 1;
-            // Not the caller's own task: whoever stops waiting must not take others' writes along.
-            self.0.spawn(Under::this().carry(Serving::new(self.0.clone()).serve()));
+        let is_served = queue.taking > 0 || queue.serving >= self.0.lanes;
+        if is_served {
+            return;
         }
+        queue.serving += 1;
+        queue.taking += 1;
+        // A runtime that ends drops what it is given, which gives the right back.
+        drop(queue);
+        // Not the caller's own task: whoever stops waiting must not take others' writes along.
+        self.0.spawn(Under::this().carry(Serving::new(self.0.clone()).serve()));
     }
 }
 

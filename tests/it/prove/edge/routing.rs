@@ -78,8 +78,10 @@ struct Reader {
     ends_at: &'static [char],
     /// Escapes are undone twice.
     decodes_twice: bool,
-    /// Dots and spaces at the end of a segment, and segments in brackets, do not count.
+    /// Dots and spaces at the end of a segment, streams, and segments in double brackets do not count.
     trims: bool,
+    /// The name of a script does not count.
+    goes_through_scripts: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,9 +100,10 @@ const PLAIN: Reader = Reader {
     ends_at: &[],
     decodes_twice: false,
     trims: false,
+    goes_through_scripts: false,
 };
 
-const READERS: [Reader; 13] = [
+const READERS: [Reader; 14] = [
     PLAIN,
     Reader { name: "undecoded", decodes: false, ..PLAIN },
     Reader { name: "nginx", resolves: true, ..PLAIN },
@@ -109,6 +112,7 @@ const READERS: [Reader; 13] = [
     Reader { name: "late cutter", cuts: Some(Cut::After), resolves: true, ..PLAIN },
     Reader { name: "windows", backslash_is_slash: true, resolves: true, ignores_case: true, ..PLAIN },
     Reader { name: "c", ends_at: &['\0'], resolves: true, ..PLAIN },
+    Reader { name: "php", goes_through_scripts: true, resolves: true, ..PLAIN },
     Reader { name: "proxy behind a proxy", decodes_twice: true, resolves: true, ..PLAIN },
     Reader { name: "rewriter", ends_at: &['?', '#'], resolves: true, ..PLAIN },
     Reader {
@@ -125,6 +129,7 @@ const READERS: [Reader; 13] = [
         decodes_twice: true,
         ends_at: &['\0', '?', '#'],
         trims: true,
+        goes_through_scripts: true,
         backslash_is_slash: true,
         resolves: true,
         ignores_case: true,
@@ -158,7 +163,8 @@ impl Reader {
         for segment in text.strip_prefix('/')?.split('/') {
             let segment = if self.trims { trimmed(segment) } else { segment };
             match segment {
-                _ if self.trims && segment.starts_with('(') && segment.ends_with(')') => {}
+                _ if self.trims && segment.starts_with("(S(") && segment.ends_with("))") => {}
+                _ if self.goes_through_scripts && segment.to_ascii_lowercase().ends_with(".php") => {}
                 "" | "." if self.resolves => {}
                 ".." if self.resolves => drop(segments.pop()),
                 other => segments.push(other.to_owned()),
@@ -192,6 +198,7 @@ impl Reader {
 
 /// Without dots and spaces at its end, unless it climbs.
 fn trimmed(segment: &str) -> &str {
+    let segment = segment.find(":$").map_or(segment, |at| segment[..at].trim_end_matches(':'));
     if segment == ".." { segment } else { segment.trim_end_matches([' ', '.']) }
 }
 
@@ -293,6 +300,10 @@ fn path(seed: &mut Seed) -> String {
             "%20/",
             "...",
             "%7e",
+            "/index.php",
+            "/%69ndex.php",
+            "%253b",
+            "::$DATA",
             "%40",
         ]);
         match seed.below(3) {

@@ -14,7 +14,7 @@ use crate::prove::Proof;
 use crate::prove::seed::Seed;
 
 /// Names that tell a backend who calls, and from where; the last two are headers of routes.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "client-cert",
     "client-cert-chain",
     "wicketgate-assertion",
@@ -27,6 +27,7 @@ const NAMES: [&str; 16] = [
     "x-forwarded",
     // Another path than the one that was judged.
     "script-name",
+    "x-script-name",
     "path-info",
     "x-original-url",
     "x-rewrite-url",
