@@ -133,7 +133,9 @@ fn names(raw: &str) -> Result<Vec<String>, BadPath> {
         if !name.is_empty() && name.trim_end_matches([' ', '.']).is_empty() {
             return Err(BadPath::DotSegment);
         }
-        if name.starts_with(';') {
+        // Of these nothing is left, and the path goes on as if they had not been there.
+        let of_stream = name.find(STREAM).map(|at| name[..at].trim_end_matches(':'));
+        if name.starts_with(';') || of_stream == Some("") {
             return Err(BadPath::EmptySegment);
         }
         // `pro/(S(x))tected` is `protected` once it is out.
@@ -146,7 +148,7 @@ fn names(raw: &str) -> Result<Vec<String>, BadPath> {
             percent_decode_str(&name).decode_utf8_lossy(),
             until(name.find(';')),
             until(name.find(['?', '#'])),
-            until(name.find(STREAM).map(|at| name[..at].trim_end_matches(':').len())),
+            Cow::Borrowed(of_stream.unwrap_or(&name)),
             Cow::Borrowed(name.trim_end_matches([' ', '.'])),
         ];
         for next in steps {
@@ -209,10 +211,7 @@ fn unanimous<'a, T>(
     };
     let table = Table { routes, prefix: &prefix };
     let chosen = table.choose(&plainest, &readings)?;
-    let is_dropped = |at: &usize| {
-        let name = &plainest[*at];
-        readings[*at].iter().any(|name| drops(name)) || drops(name)
-    };
+    let is_dropped = |at: &usize| readings[*at].iter().any(|name| drops(name));
     let places = 0..readings.len();
     if places.clone().any(|at| is_dropped(&at)) {
         let (names, others): (Vec<_>, Vec<_>) = places
@@ -359,6 +358,8 @@ mod tests {
             ("/a/%255c..%255cb", BadPath::HiddenSeparator),
             ("/a/..%3fx/b", BadPath::DotSegment),
             ("/%253bx/a", BadPath::EmptySegment),
+            ("/::$DATAx/a", BadPath::EmptySegment),
+            ("/%3a:$DATA(S(x))/a", BadPath::EmptySegment),
             ("/a/...", BadPath::DotSegment),
             ("/a/.%20/b", BadPath::DotSegment),
             ("/a%2500", BadPath::Control),
