@@ -24,8 +24,8 @@ use super::ongoing;
 use super::respond::{Code, Problem};
 use super::tunnel::Tunnel;
 use super::worker::Worker;
-use crate::domain::{Fingerprint, Hostname, UtcTime};
-use crate::live::{Cause, Classified, Configuration, HandshakeClass, Identity, Site, SiteKind, classify};
+use crate::domain::{Fingerprint, UtcTime};
+use crate::live::{Cause, Classified, HandshakeClass, Identity, Site, SiteKind, classify};
 use crate::telemetry::metrics::instruments::Gauge;
 use crate::telemetry::metrics::{ClientAuthResult, EdgeMetrics};
 
@@ -172,23 +172,16 @@ impl Visit {
         who
     }
 
-    /// The site of this name, as far as this connection may ask it anything.
+    /// The site, as far as there is one and this connection may ask it anything.
     ///
     /// # Errors
     /// What the visitor is told.
-    pub(super) fn site<'c>(
-        &self,
-        configuration: &'c Configuration,
-        host: &Hostname,
-    ) -> Result<&'c Arc<Site>, Problem> {
-        let site = configuration.site(host.as_str()).ok_or(Problem::new(Code::MisdirectedRequest))?;
+    pub(super) fn admitted<'c>(&self, site: Option<&'c Arc<Site>>) -> Result<&'c Arc<Site>, Problem> {
         // Another class would have been asked another question in the handshake.
-        if site.handshake_class() != self.class {
-            return Err(Problem::new(Code::MisdirectedRequest));
-        }
-        match site.kind {
-            SiteKind::Door => Err(Problem::new(Code::Overloaded)),
-            _ => Ok(site),
+        let site = site.filter(|site| site.handshake_class() == self.class);
+        match site.ok_or(Problem::new(Code::MisdirectedRequest))? {
+            site if site.kind == SiteKind::Door => Err(Problem::new(Code::Overloaded)),
+            site => Ok(site),
         }
     }
 

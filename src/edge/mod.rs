@@ -2,7 +2,7 @@
 //! upstream and back. Never touches the database; works from `live` alone.
 //!
 //! One file per station, in the order of a request: `listener`, `handshake`, `connection` (with
-//! `index`, `io`, `protocol`, `stream`), `request` (`host`, `route_table`, `permit`), `forward` (`headers`,
+//! `index`, `io`, `protocol`, `stream`), `request` (`host`, `path`, `route_table`, `permit`), `forward` (`headers`,
 //! `assertion`, `trace`, `limits`, `upstream`), `answer`, `tunnel`. Refusals become HTTP in `respond`
 //! and nowhere else. Each thread has a runtime, sockets and an upstream pool of its own.
 
@@ -22,6 +22,7 @@ mod limits;
 mod listener;
 pub mod ocsp;
 mod ongoing;
+pub mod path;
 pub mod permit;
 mod plain;
 mod protocol;

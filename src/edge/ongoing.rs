@@ -118,7 +118,7 @@ pub(super) fn ask_again(visit: &Visit) {
 pub(super) fn ask(visit: &Visit, host: &Hostname, path: &str) -> Result<(), Problem> {
     let shared = &visit.worker.shared;
     let snapshot = shared.holder.snapshot().ok_or(Problem::new(Code::Overloaded))?;
-    let site = visit.site(&snapshot.configuration, host)?;
+    let site = visit.admitted(snapshot.configuration.site(host.as_str()))?;
     let route = route_table::select(site, path)?.ok_or(Problem::new(Code::NotFound))?;
     let now = shared.clock.now();
     permit(route, &visit.who(now), Freshness::of(&snapshot.register, now, shared.settings.max_stale))?;

@@ -70,11 +70,10 @@ async fn walk(
     let visit = exchange.visit.clone();
     let shared = &visit.worker.shared;
     let named = host::named(request.version(), request.uri(), request.headers())?;
-    if snapshot.configuration.site(named.host.as_str()).is_some() {
-        // Only names of ours: visitors may write anything.
-        entry.host = Some(named.host.clone());
-    }
-    let site = visit.site(&snapshot.configuration, &named.host)?;
+    let site = snapshot.configuration.site(named.host.as_str());
+    // Only names of ours: visitors may write anything.
+    entry.host = site.map(|_| named.host.clone());
+    let site = visit.admitted(site)?;
     // CONNECT asks for a proxy of another kind, TRACE would show our headers to the visitor.
     if [Method::CONNECT, Method::TRACE].contains(request.method()) {
         return Err(Problem::bad_request("the method is not for here"));

@@ -16,8 +16,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 
+use super::path::BadPath;
 use super::permit::Denied;
-use super::route_table::BadPath;
 use crate::live::{Cause, Refusal};
 
 /// The stable code of a refusal at the edge.

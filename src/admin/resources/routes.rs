@@ -288,7 +288,8 @@ pub(super) fn check_own(row: &rows::Route, at: &str, faults: &mut Faults) {
     let is_cookieless = |one: &str| matches!(one.as_bytes(), [b'(', _, b'(', ..]);
     let segments = prefix.split('/').skip(1).all(|one| is_clear(one) && !is_cookieless(one));
     if prefix != "/" && !(prefix.starts_with('/') && plain && segments) {
-        let detail = "Must be / or start with /, not end with one, and have plain segments.";
+        let detail = "Must be / or start with /, not end with one, and have plain segments: no % ? # or ;, none \
+                      that ends in a dot or .php, is a session like (S(…)), or has a stream (:$).";
         faults.add(&format!("{at}/path_prefix"), "invalid", detail);
     }
     if let Some(header) = &row.plain_header {

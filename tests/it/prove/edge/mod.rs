@@ -2,6 +2,7 @@
 
 mod causes;
 mod crowd;
+mod readers;
 mod resumption;
 mod revocation;
 mod routing;
