@@ -198,9 +198,9 @@ impl Visit {
         self.was_known.get() && !matches!(*who, Classified::Known(_))
     }
 
-    /// Somebody else serves the connection from here on.
-    pub(super) fn hand_over(&self) {
-        self.place.hand_over();
+    /// Whether somebody else serves the connection.
+    pub(super) fn set_handed_over(&self, is_handed_over: bool) {
+        self.place.set_handed_over(is_handed_over);
     }
 
     /// What the owner of the connection is asked to do.

@@ -114,13 +114,17 @@ pub(super) fn hand_over(
         cut: [(); 2].map(|()| Box::pin(cut.clone().cancelled_owned())),
         _gone: gone.clone().drop_guard(),
     };
+    // Before whoever takes it can have it.
+    visit.set_handed_over(true);
     match door.try_send(DoorConnection { stream, peer }) {
         Ok(()) => {
-            visit.hand_over();
             tokio::task::spawn_local(watch(visit.clone(), cut, gone));
             None
         }
-        Err(error) => Some(error.into_inner().stream.inner),
+        Err(error) => {
+            visit.set_handed_over(false);
+            Some(error.into_inner().stream.inner)
+        }
     }
 }
 

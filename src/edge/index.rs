@@ -142,10 +142,10 @@ impl Place {
         &self.signal
     }
 
-    /// Somebody else serves the connection from here on: it is only watched, and not asked to end.
-    pub(super) fn hand_over(&self) {
+    /// Whether somebody else serves the connection: then it is only watched, and not asked to end.
+    pub(super) fn set_handed_over(&self, is_handed_over: bool) {
         if let Some(row) = self.index.0.lock().open.get_mut(&self.id) {
-            row.is_handed_over = true;
+            row.is_handed_over = is_handed_over;
         }
     }
 
