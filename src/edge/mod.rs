@@ -199,8 +199,9 @@ fn run(runtime: &Runtime, shared: Arc<Shared>, ids: Ids, listeners: Listeners, e
     local.block_on(runtime, async move {
         for (socket, speech) in listeners {
             match TcpListener::from_std(socket) {
+                // A drain is over when nobody listens any more, either.
                 Ok(listener) => {
-                    drop(tokio::task::spawn_local(listener::accept(worker.clone(), listener, speech)))
+                    drop(worker.shared.tasks.spawn_local(listener::accept(worker.clone(), listener, speech)))
                 }
                 Err(error) => tracing::error!(%error, "a listener could not be registered"),
             }
