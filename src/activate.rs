@@ -45,6 +45,12 @@ pub trait Enforce: Send + Sync {
     /// an edge that cannot be told is one that did not acknowledge, and will be told again.
     async fn bring_up_to_date(&self) -> crate::domain::Enforced;
 
+    /// The same of the register alone: revocations and whatever else concerns certificates, people and
+    /// authorities wait for no configuration.
+    async fn bring_register_up_to_date(&self) -> crate::domain::Enforced {
+        self.bring_up_to_date().await
+    }
+
     /// Gives every edge the authority certificates and revocation lists that are new, and waits for their
     /// acknowledgements. They follow by themselves; this is for whoever says that they are there.
     ///

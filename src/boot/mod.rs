@@ -22,7 +22,7 @@ use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::SharedClock;
+use crate::clock::{ForwardOnly, SharedClock};
 use crate::config::{Config, DatabaseUrl, KeySource, TlsVersion};
 use crate::domain::Entropy;
 use crate::edge::{DoorConnection, Edge, EdgeSettings};
@@ -40,6 +40,10 @@ pub use initialise::initialise;
 const RETRY_DATABASE_EVERY: Duration = Duration::from_secs(2);
 /// Connections waiting to be taken over by the admin role.
 const DOOR_QUEUE: usize = 64;
+/// A clock that is corrected by less is nobody's concern.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
+/// How often the clock is looked at.
+const LOOK_AT_CLOCK_EVERY: Duration = Duration::from_secs(10);
 
 /// How a process starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,16 +125,20 @@ pub async fn start(
     private_directory(&directory)?;
 
     let kek: Arc<dyn crate::domain::Seal> = Arc::new(server_kek(&config)?);
-    let holder = Holder::restore(tls.clone(), clock.clone(), Journal::at(&directory, "local", kek))?;
+    // Who is let in is decided by a time that does not run backwards, not even over a restart.
+    let edge_time = ForwardOnly::over(clock.clone());
+    let edge_clock: SharedClock = edge_time.clone();
+    let holder = Holder::restore(tls.clone(), edge_clock.clone(), Journal::at(&directory, "local", kek))?;
+    edge_time.has_been(holder.register().as_of());
     let (door, door_connections) = mpsc::channel::<DoorConnection>(DOOR_QUEUE);
     let metrics = Metrics::new(clock.now())?;
     let (settings, numbers) = (edge_settings(&config), metrics.edge.clone());
-    let edge =
-        Edge::bind(settings, holder.clone(), clock.clone(), entropy.clone(), Some(door), numbers).await?;
+    let edge = Edge::bind(settings, holder.clone(), edge_clock, entropy.clone(), Some(door), numbers).await?;
     let edge = Arc::new(edge);
 
     let mut tasks = JoinSet::new();
     let stop = CancellationToken::new();
+    tasks.spawn(watch_clock(edge_time, stop.clone()));
     let control = Arc::new(OnceCell::new());
     let health =
         health::Health { holder: holder.clone(), metrics: metrics.clone(), control: control.clone() };
@@ -223,6 +231,27 @@ impl Running {
     }
 }
 
+/// Says when the host's clock runs behind the time that the edge goes by, and when it does not any more.
+async fn watch_clock(time: Arc<ForwardOnly>, stop: CancellationToken) {
+    let mut was_behind = false;
+    while !stop.is_cancelled() {
+        let behind = time.set_back();
+        let is_behind = behind > CLOCK_TOLERANCE;
+        if is_behind && !was_behind {
+            tracing::error!(
+                behind_seconds = behind.as_secs(),
+                "The clock was set back: what had ended stays ended, and if it is behind by more than \
+                 edge.max_stale_seconds protected routes are closed. Set it right, or restart if it is right now"
+            );
+        } else if was_behind && !is_behind {
+            tracing::info!("The clock is right again");
+        }
+        was_behind = is_behind;
+        let pause = tokio::time::sleep(LOOK_AT_CLOCK_EVERY);
+        tokio::select! { () = pause => {} () = stop.cancelled() => return }
+    }
+}
+
 fn edge_settings(config: &Config) -> EdgeSettings {
     let edge = &config.edge;
     let threads = edge.threads.map_or_else(
@@ -241,6 +270,7 @@ fn edge_settings(config: &Config) -> EdgeSettings {
         total_timeout: edge.total_timeout,
         drain_timeout: edge.drain_timeout,
         max_stale: edge.max_stale,
+        self_check_every: edge.self_check_every,
         max_connections: usize::try_from(edge.max_connections).unwrap_or(usize::MAX),
         max_header_bytes: usize::try_from(edge.max_header_bytes).unwrap_or(usize::MAX),
         max_body: Some(edge.max_body_bytes),

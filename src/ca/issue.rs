@@ -232,7 +232,7 @@ impl Ca {
             cert.serial = %certificate.serial, cert.ends = %certificate.not_after,
             person.id = %certificate.person, device.id = %certificate.device, "Issued a client certificate"
         );
-        let enforced = self.0.enforce.bring_up_to_date().await;
+        let enforced = self.0.enforce.bring_register_up_to_date().await;
         let device_name = subject.device.name.clone();
         Ok(Issued { certificate, device_name, chain, is_capped, enforced })
     }

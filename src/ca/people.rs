@@ -74,6 +74,6 @@ impl Ca {
         transaction.append_changes(&[Delta::Person(stored.record())], now).await?;
         transaction.finish_act(act, Outcome::Succeeded, None, now).await?;
         transaction.commit().await?;
-        Ok((stored, self.0.enforce.bring_up_to_date().await))
+        Ok((stored, self.0.enforce.bring_register_up_to_date().await))
     }
 }

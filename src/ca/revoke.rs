@@ -90,7 +90,7 @@ impl Ca {
         if count > 0 || is_dated {
             self.0.publish_crls.wake();
         }
-        let enforced = self.0.enforce.bring_up_to_date().await;
+        let enforced = self.0.enforce.bring_register_up_to_date().await;
         Ok(Revoked { certificate, enforced })
     }
 
@@ -151,6 +151,6 @@ impl Ca {
 
     async fn after_revocation(&self) -> Enforced {
         self.0.publish_crls.wake();
-        self.0.enforce.bring_up_to_date().await
+        self.0.enforce.bring_register_up_to_date().await
     }
 }

@@ -188,6 +188,8 @@ impl Checker<'_> {
             http: self.addresses("edge.http", &raw.http),
             threads: raw.threads,
             max_stale: Duration::from_secs(raw.max_stale_seconds),
+            self_check_every: (raw.self_check_seconds > 0)
+                .then(|| Duration::from_secs(raw.self_check_seconds)),
             handshake_timeout: Duration::from_millis(raw.handshake_timeout_ms),
             header_timeout: Duration::from_millis(raw.header_timeout_ms),
             body_timeout: Duration::from_millis(raw.body_timeout_ms),

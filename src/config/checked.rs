@@ -123,6 +123,8 @@ pub struct Edge {
     pub threads: Option<u32>,
     /// How long an edge that hears nothing goes on letting known devices in.
     pub max_stale: Duration,
+    /// How often the edge asks itself whether strangers are refused; `None`: never.
+    pub self_check_every: Option<Duration>,
     /// For the whole TLS handshake.
     pub handshake_timeout: Duration,
     /// From the first byte of a request to the end of its headers.

@@ -69,6 +69,7 @@ fn edge(config: &Config) -> RawEdge {
         http: addresses(&edge.http),
         threads: edge.threads,
         max_stale_seconds: edge.max_stale.as_secs(),
+        self_check_seconds: edge.self_check_every.map_or(0, |pause| pause.as_secs()),
         handshake_timeout_ms: millis(edge.handshake_timeout),
         header_timeout_ms: millis(edge.header_timeout),
         body_timeout_ms: millis(edge.body_timeout),

@@ -115,6 +115,10 @@ pub struct RawEdge {
     /// How long an edge that hears nothing goes on letting known devices in.
     #[schemars(range(min = 60, max = 2_592_000))]
     pub max_stale_seconds: u64,
+    /// How often the edge asks itself, as a stranger would, whether protected routes are closed; it does after
+    /// every change, too. 0: never.
+    #[schemars(range(min = 0, max = 86_400))]
+    pub self_check_seconds: u64,
     /// For the whole TLS handshake.
     #[schemars(range(min = 100, max = 60_000))]
     pub handshake_timeout_ms: u64,
@@ -153,6 +157,7 @@ impl Default for RawEdge {
             http: vec!["[::]:80".into()],
             threads: None,
             max_stale_seconds: 86_400,
+            self_check_seconds: 60,
             handshake_timeout_ms: 10_000,
             header_timeout_ms: 10_000,
             body_timeout_ms: 60_000,

@@ -119,6 +119,14 @@ pub struct Enforced {
     pub acknowledged: u32,
 }
 
+impl Enforced {
+    /// Both this and another change.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { edges: self.edges.max(other.edges), acknowledged: self.acknowledged.min(other.acknowledged) }
+    }
+}
+
 /// Binary fields as base64 text in JSON.
 pub(crate) mod bytes_as_base64 {
     use base64::Engine;

@@ -9,11 +9,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, header};
 use rustls_pki_types::CertificateDer;
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::access_log;
 use super::assertion::{Assertion, Signer};
+use super::carrier::Carrier;
 use super::door;
 use super::handshake;
 use super::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
@@ -66,7 +66,7 @@ struct Memo {
 }
 
 /// Serves one accepted socket to its end.
-pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+pub(super) async fn serve(worker: Rc<Worker>, stream: Carrier, peer: SocketAddr) {
     let Some(shaken) = handshake::shake(&worker, stream, peer).await else { return };
     let Some((visit, stream)) = received(worker, shaken, peer) else { return };
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -79,16 +79,16 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
 /// The visit that begins; none if it is the door's.
 fn received(
     worker: Rc<Worker>,
-    (stream, site): (TlsStream<TcpStream>, Arc<Site>),
+    (stream, site): (TlsStream<Carrier>, Arc<Site>),
     peer: SocketAddr,
-) -> Option<(Rc<Visit>, TlsStream<TcpStream>)> {
+) -> Option<(Rc<Visit>, TlsStream<Carrier>)> {
     let visit = Rc::new(Visit::new(worker, peer, &site, &stream));
     let stream = door::hand_over(&visit, stream, peer, &site)?;
     Some((visit, stream))
 }
 
 impl Visit {
-    fn new(worker: Rc<Worker>, peer: SocketAddr, site: &Site, stream: &TlsStream<TcpStream>) -> Self {
+    fn new(worker: Rc<Worker>, peer: SocketAddr, site: &Site, stream: &TlsStream<Carrier>) -> Self {
         let leaf = stream
             .get_ref()
             .1

@@ -9,10 +9,10 @@ use std::task::{Context, Poll};
 
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
+use super::carrier::Carrier;
 use super::connection::Visit;
 use super::protocol::CUT_AFTER;
 use crate::live::{Site, SiteKind};
@@ -36,7 +36,7 @@ impl DoorConnection {
 
 /// A stream that breaks off when its certificate does not pass any more.
 pub struct Guarded {
-    inner: TlsStream<TcpStream>,
+    inner: TlsStream<Carrier>,
     /// For whoever reads and whoever writes: each may be another task.
     cut: [Pin<Box<WaitForCancellationFutureOwned>>; 2],
     /// Says that the stream has ended.
@@ -52,7 +52,7 @@ impl Guarded {
         &mut self,
         side: usize,
         cx: &mut Context<'_>,
-        work: impl FnOnce(Pin<&mut TlsStream<TcpStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        work: impl FnOnce(Pin<&mut TlsStream<Carrier>>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if self.cut[side].as_mut().poll(cx).is_ready() {
             let why = "the certificate does not pass any more";
@@ -101,10 +101,10 @@ impl AsyncWrite for Guarded {
 /// Gives a connection to the door to whoever serves it. Gets it back when nobody does, to say so.
 pub(super) fn hand_over(
     visit: &Rc<Visit>,
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<Carrier>,
     peer: SocketAddr,
     site: &Site,
-) -> Option<TlsStream<TcpStream>> {
+) -> Option<TlsStream<Carrier>> {
     let Some(door) = visit.worker.shared.door.as_ref().filter(|_| site.kind == SiteKind::Door) else {
         return Some(stream);
     };

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{self, PathAndQuery};
 use http::{Method, Request, Response, StatusCode, Uri, Version, request};
 use hyper::body::Incoming;
@@ -53,11 +53,17 @@ pub(super) async fn forward(
     if settings.max_body.is_some_and(|max| hyper::body::Body::size_hint(&body).lower() > max) {
         return Err(Problem::new(Code::PayloadTooLarge));
     }
+    let is_http_2 = parts.version == Version::HTTP_2;
     let path = if wants_websocket { parts.uri.path().to_owned() } else { String::new() };
-    let request = outgoing(&context, &permit, parts, wants_websocket);
-    let body = RequestBody::new(body, settings.body_timeout, settings.max_body);
-    if wants_websocket && !hyper::body::Body::is_end_stream(&body) {
+    let mut request = outgoing(&context, &permit, parts, wants_websocket);
+    let body = RequestBody::new(body, is_http_2, settings);
+    let has_body = !hyper::body::Body::is_end_stream(&body);
+    if wants_websocket && has_body {
         return Err(Problem::bad_request("an upgrade has no body"));
+    }
+    if has_body && !request.headers().contains_key(CONTENT_LENGTH) {
+        // Said by us: for some methods hyper would rather send none of a body whose length it does not know.
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let end = context.started + settings.total_timeout;
     let (mut response, wire) = exchange(&context, &permit.route().upstream, request, body, end).await?;

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use rustls::server::Acceptor;
 use rustls_acme::is_tls_alpn_challenge;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::access_log;
+use super::carrier::Carrier;
 use super::worker::Worker;
 use crate::domain::Hostname;
 use crate::live::tls::with_refusal;
@@ -111,9 +111,9 @@ impl HandshakeFailure {
 /// Shakes hands. `None` when there is nothing left to serve: it failed, or it was a challenge.
 pub(super) async fn shake(
     worker: &Rc<Worker>,
-    stream: TcpStream,
+    stream: Carrier,
     peer: SocketAddr,
-) -> Option<(TlsStream<TcpStream>, Arc<Site>)> {
+) -> Option<(TlsStream<Carrier>, Arc<Site>)> {
     let shared = &worker.shared;
     let mut name = None;
     let outcome = tokio::select! {
@@ -148,9 +148,9 @@ pub(super) async fn shake(
 
 async fn negotiate(
     worker: &Rc<Worker>,
-    stream: TcpStream,
+    stream: Carrier,
     name: &mut Option<Hostname>,
-) -> Result<Option<(TlsStream<TcpStream>, Arc<Site>)>, HandshakeFailure> {
+) -> Result<Option<(TlsStream<Carrier>, Arc<Site>)>, HandshakeFailure> {
     // rustls bounds a handshake message, and with it the ClientHello, at 64 KiB.
     let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let hello = start.client_hello();
@@ -183,7 +183,7 @@ async fn negotiate(
 }
 
 /// Says that we do not know the name, and nothing else: no certificate of another site is shown.
-async fn refuse(stream: &mut TcpStream, failure: HandshakeFailure) -> HandshakeFailure {
+async fn refuse(stream: &mut Carrier, failure: HandshakeFailure) -> HandshakeFailure {
     if stream.write_all(&UNRECOGNIZED_NAME).await.is_ok() {
         let _ = stream.shutdown().await;
     }

@@ -40,8 +40,11 @@ const HOP_BY_HOP: [HeaderName; 11] = [
 /// Families of names that only we may set, or nobody: the last two name another path or host than the
 /// request does, and backends that believe them serve that under the policy of this one.
 const OWN_PREFIXES: [&str; 5] = ["client-cert", "wicketgate-", "x-forwarded", "x-original-", "x-rewrite-"];
-/// Single names of both kinds. WSGI servers take `SCRIPT_NAME` off the path.
-const OWN_NAMES: [&str; 9] = [
+/// Single names of both kinds. WSGI servers take `SCRIPT_NAME` off the path, and some read `CONTENT_LENGTH` from
+/// whatever they can read as that; the fields that frame a message are spelt in one way only.
+const OWN_NAMES: [&str; 11] = [
+    "content-length",
+    "transfer-encoding",
     "forwarded",
     "x-real-ip",
     "x-client-cert",
@@ -76,6 +79,10 @@ impl Aliases {
 
     /// Whether a backend could take `name` for a field that only we set, or nobody.
     pub fn covers(&self, name: &HeaderName) -> bool {
+        // Ours to send, and read by `framing`.
+        if *name == CONTENT_LENGTH {
+            return false;
+        }
         let name = name.as_str();
         // Header names are lower case here; a first character that is none folds to `-`.
         let initial = name.bytes().next().map_or(0, |b| if b.is_ascii_alphanumeric() { b } else { b'-' });
@@ -107,6 +114,41 @@ pub fn clean_request(headers: &mut HeaderMap, aliases: &Aliases) {
         headers.remove(name);
     }
     join_cookies(headers);
+}
+
+/// Why the framing of a request cannot be passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadFraming {
+    /// Not one number, written in digits (RFC 9110 §8.6).
+    #[error("the content-length is not one number")]
+    Length,
+    /// The octets are coded in a way that we would have to undo (RFC 9112 §6.1).
+    #[error("the transfer coding is not chunked alone")]
+    Coding,
+}
+
+/// Leaves at most one length, one number in digits, and no coding but chunked: what a backend reads otherwise
+/// than we do begins here. HTTP/2 knows no coding, and its peers take lengths for a hint.
+///
+/// # Errors
+/// As [`BadFraming`] says.
+pub fn settle_framing(headers: &mut HeaderMap) -> Result<(), BadFraming> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if let Some(only) = codings.next()
+        && (!only.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") || codings.next().is_some())
+    {
+        return Err(BadFraming::Coding);
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else { return Ok(()) };
+    let is_number = !first.is_empty() && first.as_bytes().iter().all(u8::is_ascii_digit);
+    // RFC 9112 §6.3: the same value twice may be taken as one; here it is nobody's to take as two.
+    if !is_number || lengths.any(|again| again != first) {
+        return Err(BadFraming::Length);
+    }
+    let only = first.clone();
+    headers.insert(CONTENT_LENGTH, only);
+    Ok(())
 }
 
 /// Takes out of an answer what was meant for us alone.
@@ -216,6 +258,27 @@ mod tests {
             clean_request(&mut headers, &aliases());
             assert!(headers.is_empty(), "{name}");
         }
+    }
+
+    #[test]
+    fn what_frames_a_request_is_one_number_or_chunked() {
+        let settled = |lines: &[(&'static str, &'static str)]| {
+            let mut headers = map(lines);
+            settle_framing(&mut headers).map(|()| headers.get_all(CONTENT_LENGTH).iter().count())
+        };
+        assert_eq!(settled(&[]), Ok(0));
+        assert_eq!(settled(&[("transfer-encoding", "Chunked")]), Ok(0));
+        assert_eq!(settled(&[("content-length", "5"), ("content-length", "5")]), Ok(1));
+        for value in ["", "+5", "5,5", "0x5", "5 5"] {
+            assert_eq!(settled(&[("content-length", value)]), Err(BadFraming::Length), "{value:?}");
+        }
+        assert_eq!(settled(&[("content-length", "5"), ("content-length", "05")]), Err(BadFraming::Length));
+        for value in ["gzip, chunked", "identity", "chunked, chunked", ""] {
+            assert_eq!(settled(&[("transfer-encoding", value)]), Err(BadFraming::Coding), "{value:?}");
+        }
+        let mut aliases_of_framing = map(&[("content_length", "5"), ("transfer_encoding", "chunked")]);
+        clean_request(&mut aliases_of_framing, &aliases());
+        assert!(aliases_of_framing.is_empty());
     }
 
     #[test]

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::settings::EdgeSettings;
+
 /// Why a body ended before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BodyFault {
@@ -53,20 +55,34 @@ pub(super) struct RequestBody {
     upload: Rc<Upload>,
     stall: Stall,
     left: Option<u64>,
+    /// HTTP/2 says where a body ends; a stream that merely stops is not at its end.
+    ends_are_said: bool,
 }
 
 impl RequestBody {
     /// No body.
     pub(super) fn empty() -> Self {
-        Self { incoming: None, upload: Upload::new(), stall: Stall::new(Duration::MAX), left: None }
+        Self {
+            incoming: None,
+            upload: Upload::new(),
+            stall: Stall::new(Duration::MAX),
+            left: None,
+            ends_are_said: false,
+        }
     }
 
-    /// `incoming`, piece by piece within `timeout`, at most `max` octets.
-    pub(super) fn new(incoming: Incoming, timeout: Duration, max: Option<u64>) -> Self {
+    /// `incoming`, piece by piece within `body_timeout`, at most `max_body` octets.
+    pub(super) fn new(incoming: Incoming, is_http_2: bool, settings: &EdgeSettings) -> Self {
         if incoming.is_end_stream() {
             return Self::empty();
         }
-        Self { incoming: Some(incoming), upload: Upload::new(), stall: Stall::new(timeout), left: max }
+        Self {
+            incoming: Some(incoming),
+            upload: Upload::new(),
+            stall: Stall::new(settings.body_timeout),
+            left: settings.max_body,
+            ends_are_said: is_http_2,
+        }
     }
 
     /// A view on how it goes.
@@ -113,6 +129,10 @@ impl Body for RequestBody {
                 }
             }
             Poll::Ready(Some(Err(_))) => this.fail(BodyFault::Broken),
+            // hyper takes some resets for an end. What a visitor broke off is not whole, and must not look so.
+            Poll::Ready(None) if this.ends_are_said && !incoming_ended(this.incoming.as_ref()) => {
+                this.fail(BodyFault::Broken)
+            }
             Poll::Ready(None) => {
                 this.incoming = None;
                 Poll::Ready(None)
@@ -129,6 +149,10 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
+}
+
+fn incoming_ended(incoming: Option<&Incoming>) -> bool {
+    incoming.is_none_or(Body::is_end_stream)
 }
 
 /// Notices that nothing moved for a while. Costs nothing until something has to be waited for.

@@ -27,6 +27,9 @@ pub enum BindError {
         #[source]
         cause: std::io::Error,
     },
+    /// What the edge tries itself with could not be made.
+    #[error("cannot make what the edge tries itself with: {0}")]
+    Strangers(String),
     /// A thread or its runtime could not be started.
     #[error("cannot start an edge thread")]
     Thread(#[source] std::io::Error),
@@ -130,7 +133,7 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, speech: 
     // Answers are written whole; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
     match speech {
-        Speech::Tls => super::connection::serve(worker, stream, peer).await,
+        Speech::Tls => super::connection::serve(worker, stream.into(), peer).await,
         Speech::Plain => super::plain::serve(worker, stream).await,
     }
 }

@@ -3,12 +3,14 @@
 //!
 //! One file per station, in the order of a request: `listener`, `handshake`, `connection` (with
 //! `index`, `io`, `protocol`, `stream`), `request` (`host`, `path`, `route_table`, `permit`), `forward` (`headers`,
-//! `assertion`, `trace`, `limits`, `upstream`), `answer`, `tunnel`. Refusals become HTTP in `respond`
+//! `assertion`, `trace`, `limits`, `upstream`), `answer`, `tunnel`. Before a configuration serves, `trial` asks it
+//! as a `stranger` would. Refusals become HTTP in `respond`
 //! and nowhere else. Each thread has a runtime, sockets and an upstream pool of its own.
 
 mod access_log;
 mod answer;
 mod assertion;
+mod carrier;
 mod connection;
 mod door;
 mod drain;
@@ -30,31 +32,34 @@ mod request;
 pub mod respond;
 pub mod route_table;
 mod settings;
+mod stranger;
 mod stream;
 mod trace;
+mod trial;
 mod tunnel;
 mod upstream;
 mod worker;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 pub use door::{DoorConnection, Guarded};
 pub use drain::Drained;
 pub use listener::BindError;
 pub use settings::EdgeSettings;
 
-use index::Index;
 use listener::{Sockets, Speech};
+use stranger::Strangers;
 use trace::Ids;
+use trial::Trial;
 use worker::{Shared, Worker};
 
 use crate::clock::SharedClock;
@@ -99,32 +104,30 @@ impl Edge {
             .https_public_port
             .or_else(|| https_addresses.first().map(SocketAddr::port))
             .unwrap_or(443);
-        let index = Arc::new(Index::default());
-        let watcher: Weak<Index> = Arc::downgrade(&index);
-        holder.on_change({
+        let strangers = Strangers::make().map_err(BindError::Strangers)?;
+        let trial = Trial {
+            settings: settings.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            strangers: strangers.clone(),
+        };
+        holder.try_with(Arc::new(trial));
+        let shared = Shared { https_port, ..Shared::new(settings, holder, clock, door, metrics) };
+        let shared = Arc::new(shared);
+        let watcher: Weak<Shared> = Arc::downgrade(&shared);
+        shared.holder.on_change({
             let watcher = watcher.clone();
             move |changes| {
-                if let Some(index) = watcher.upgrade() {
-                    index.changed(changes);
+                if let Some(shared) = watcher.upgrade() {
+                    shared.index.changed(changes);
                 }
             }
         });
-        holder.on_publish(move || {
-            if let Some(index) = watcher.upgrade() {
-                index.doubt_all();
+        shared.holder.on_publish(move || {
+            if let Some(shared) = watcher.upgrade() {
+                shared.index.doubt_all();
+                shared.published.notify_one();
             }
-        });
-        let shared = Arc::new(Shared {
-            permits: Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS))),
-            settings,
-            holder,
-            clock,
-            door,
-            index,
-            metrics,
-            stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            https_port,
         });
         let edge = Self {
             shared: shared.clone(),
@@ -140,6 +143,8 @@ impl Edge {
             let runtime = Builder::new_current_thread().enable_all().build().map_err(BindError::Thread)?;
             let ids = Ids::seeded(&*entropy);
             let (shared, end) = (shared.clone(), edge.threads.clone());
+            // One thread asks for all.
+            let asking = (number == 0).then(|| (edge.reachable_at(), strangers.clone()));
             // A test listens to its own edge; everybody else has one listener for all threads.
             #[cfg(feature = "test-util")]
             let dispatch = tracing::dispatcher::get_default(Clone::clone);
@@ -148,7 +153,7 @@ impl Edge {
                 .spawn(move || {
                     #[cfg(feature = "test-util")]
                     let _listens = tracing::dispatcher::set_default(&dispatch);
-                    run(&runtime, shared, ids, listeners, end);
+                    run(&runtime, || Worker::new(shared, ids), listeners, asking, end);
                 })
                 .map_err(BindError::Thread)?;
         }
@@ -163,6 +168,16 @@ impl Edge {
     /// Where plain HTTP is spoken, with real ports.
     pub fn http_addresses(&self) -> &[SocketAddr] {
         &self.http
+    }
+
+    /// Where this host reaches its own https listeners.
+    fn reachable_at(&self) -> Vec<SocketAddr> {
+        let reachable = |address: &SocketAddr| match (address.ip().is_unspecified(), address) {
+            (true, SocketAddr::V4(_)) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+            (true, SocketAddr::V6(_)) => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port()),
+            (false, _) => *address,
+        };
+        self.https.iter().map(reachable).collect()
     }
 
     /// Stops accepting, lets exchanges in flight finish within `drain_timeout`, cuts the rest. Returns
@@ -193,10 +208,19 @@ fn split(sockets: Vec<Sockets>, speech: Speech, threads: usize) -> Vec<Listeners
 }
 
 /// One thread, from its first connection to the end of the edge.
-fn run(runtime: &Runtime, shared: Arc<Shared>, ids: Ids, listeners: Listeners, end: CancellationToken) {
+fn run(
+    runtime: &Runtime,
+    worker: impl FnOnce() -> Rc<Worker>,
+    listeners: Listeners,
+    asking: Option<(Vec<SocketAddr>, Strangers)>,
+    end: CancellationToken,
+) {
     let local = LocalSet::new();
-    let worker = Worker::new(shared, ids);
     local.block_on(runtime, async move {
+        let worker = worker();
+        if let Some((addresses, strangers)) = asking {
+            tokio::task::spawn_local(trial::keep_asking(worker.clone(), addresses, strangers));
+        }
         for (socket, speech) in listeners {
             match TcpListener::from_std(socket) {
                 // A drain is over when nobody listens any more, either.

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::connection::Visit;
 use super::index::Ending;
-use super::permit::{Freshness, permit};
+use super::permit::permit;
 use super::respond::{Code, Problem};
 use super::route_table;
 use super::stream::Delivery;
@@ -121,6 +121,6 @@ pub(super) fn ask(visit: &Visit, host: &Hostname, path: &str) -> Result<(), Prob
     let site = visit.admitted(snapshot.configuration.site(host.as_str()))?;
     let route = route_table::select(site, path)?.ok_or(Problem::new(Code::NotFound))?;
     let now = shared.clock.now();
-    permit(route, &visit.who(now), Freshness::of(&snapshot.register, now, shared.settings.max_stale))?;
+    permit(route, &visit.who(now), shared.freshness(now))?;
     Ok(())
 }

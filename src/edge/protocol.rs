@@ -13,11 +13,11 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
 use super::answer::AnswerBody;
+use super::carrier::Carrier;
 use super::connection::Visit;
 use super::index::Ending;
 use super::io::{Overdue, Watched};
@@ -45,7 +45,7 @@ const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: clo
     {\"type\":\"urn:wicketgate:problem:request_timeout\",\"title\":\"The request took too long\",\
     \"status\":408,\"code\":\"request_timeout\"}";
 
-type Stream = TokioIo<Watched<TlsStream<TcpStream>>>;
+type Stream = TokioIo<Watched<TlsStream<Carrier>>>;
 
 /// A connection of either protocol, as far as its owner cares.
 trait Served: Future<Output = hyper::Result<()>> + Unpin {
@@ -87,7 +87,7 @@ enum End {
 }
 
 /// Serves HTTP/1.1, and the tunnel that may follow.
-pub(super) async fn serve_h1(visit: Rc<Visit>, stream: TlsStream<TcpStream>) {
+pub(super) async fn serve_h1(visit: Rc<Visit>, stream: TlsStream<Carrier>) {
     let settings = &visit.worker.shared.settings;
     visit.activity.watch_heads();
     let io = TokioIo::new(Watched::new(stream, visit.activity.clone()));
@@ -129,7 +129,7 @@ pub(super) fn h1(settings: &EdgeSettings) -> http1::Builder {
 }
 
 /// Serves HTTP/2.
-pub(super) async fn serve_h2(visit: Rc<Visit>, stream: TlsStream<TcpStream>) {
+pub(super) async fn serve_h2(visit: Rc<Visit>, stream: TlsStream<Carrier>) {
     let settings = &visit.worker.shared.settings;
     let io = TokioIo::new(Watched::new(stream, visit.activity.clone()));
     let service = service_fn(|request: Request<Incoming>| {

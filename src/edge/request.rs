@@ -12,10 +12,11 @@ use super::access_log::Entry;
 use super::answer::AnswerBody;
 use super::connection::Visit;
 use super::forward::{self, forward};
+use super::headers;
 use super::host;
 use super::io::InFlight;
 use super::ongoing::Permitted;
-use super::permit::{Freshness, permit};
+use super::permit::permit;
 use super::respond::{self, Code, Problem};
 use super::route_table;
 use super::stream::Delivery;
@@ -93,8 +94,7 @@ async fn walk(
         Classified::Refused(refusal) => entry.serial = refusal.serial,
         Classified::None => {}
     }
-    let freshness = Freshness::of(&snapshot.register, now, shared.settings.max_stale);
-    let permit = permit(route, &who, freshness)?;
+    let permit = permit(route, &who, shared.freshness(now))?;
     let permitted =
         exchange.permitted.insert(Permitted::begin(&visit, named.host.clone(), request.uri().clone()));
     let derived = visit.worker.derived(&snapshot.configuration);
@@ -108,6 +108,7 @@ async fn walk(
     };
     let (mut parts, body) = request.into_parts();
     parts.headers.remove(HOST);
+    headers::settle_framing(&mut parts.headers)?;
     let answer = permitted.over(forward(context, permit, parts, body)).await;
     match &answer {
         Ok(_) => permitted.answers(),

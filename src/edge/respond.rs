@@ -16,6 +16,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 
+use super::headers::BadFraming;
 use super::path::BadPath;
 use super::permit::Denied;
 use crate::live::{Cause, Refusal};
@@ -259,6 +260,15 @@ impl From<BadPath> for Problem {
             BadPath::Control => "the path has a control character",
             BadPath::Encoding => "the path is badly encoded",
             BadPath::Ambiguous => "the path can be read as another route's",
+        })
+    }
+}
+
+impl From<BadFraming> for Problem {
+    fn from(fault: BadFraming) -> Self {
+        Self::bad_request(match fault {
+            BadFraming::Length => "the content-length is not one number",
+            BadFraming::Coding => "the transfer coding is not chunked alone",
         })
     }
 }

@@ -33,6 +33,8 @@ pub struct EdgeSettings {
     pub drain_timeout: Duration,
     /// Age of the register's last confirmation past which protected routes answer `policy_stale`.
     pub max_stale: Duration,
+    /// How often the edge asks itself whether strangers are refused; `None`: never.
+    pub self_check_every: Option<Duration>,
     /// Open connections, all listeners together; more wait in the kernel.
     pub max_connections: usize,
     /// Octets of a request's head.
@@ -59,6 +61,7 @@ impl Default for EdgeSettings {
             connect_timeout: Duration::from_secs(3),
             drain_timeout: Duration::from_secs(8),
             max_stale: Duration::from_secs(24 * 3600),
+            self_check_every: None,
             max_connections: 10_000,
             max_header_bytes: 16 * 1024,
             max_headers: 100,

@@ -132,6 +132,8 @@ pub(super) struct Pool {
     turns: RefCell<HashMap<Slug, Cell<usize>>>,
     metrics: Arc<EdgeMetrics>,
     connect_timeout: Duration,
+    is_closed: bool,
+    was_asked: Cell<bool>,
 }
 
 #[derive(Default)]
@@ -143,12 +145,33 @@ struct State {
 
 impl Pool {
     pub(super) fn new(metrics: Arc<EdgeMetrics>, connect_timeout: Duration) -> Self {
-        Self { targets: RefCell::default(), turns: RefCell::default(), metrics, connect_timeout }
+        Self {
+            targets: RefCell::default(),
+            turns: RefCell::default(),
+            metrics,
+            connect_timeout,
+            is_closed: false,
+            was_asked: Cell::new(false),
+        }
+    }
+
+    /// A pool that gives no connection, and remembers whether one was wanted.
+    pub(super) fn closed(metrics: Arc<EdgeMetrics>) -> Self {
+        Self { is_closed: true, ..Self::new(metrics, Duration::ZERO) }
+    }
+
+    /// Whether a closed pool was asked for a connection.
+    pub(super) fn was_asked(&self) -> bool {
+        self.was_asked.get()
     }
 
     /// A connection to one of the upstream's targets in turn, those in back-off last; a fresh one
     /// if `fresh`. `None` when no target takes one.
     pub(super) async fn take(&self, upstream: &Upstream, fresh: bool) -> Option<Wire> {
+        if self.is_closed {
+            self.was_asked.set(true);
+            return None;
+        }
         for target in self.order(upstream) {
             if !fresh && let Some(wire) = self.take_idle(target).await {
                 return Some(wire);

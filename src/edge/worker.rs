@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::HeaderValue;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -14,11 +15,12 @@ use super::assertion::Signer;
 use super::door::DoorConnection;
 use super::headers::Aliases;
 use super::index::Index;
+use super::permit::Freshness;
 use super::settings::EdgeSettings;
 use super::trace::Ids;
 use super::upstream::Pool;
 use crate::clock::SharedClock;
-use crate::domain::Hostname;
+use crate::domain::{Hostname, UtcTime};
 use crate::live::{Configuration, Holder, Site};
 use crate::telemetry::metrics::EdgeMetrics;
 
@@ -37,6 +39,48 @@ pub(super) struct Shared {
     pub(super) tasks: TaskTracker,
     /// The port in redirects.
     pub(super) https_port: u16,
+    /// A configuration was published.
+    pub(super) published: Notify,
+    /// Somebody was let in who must not be: nobody is known until that is over.
+    pub(super) is_sealed: AtomicBool,
+}
+
+impl Shared {
+    /// What an edge shares that has no sockets, no door, and numbers of its own.
+    pub(super) fn aside(settings: EdgeSettings, holder: Arc<Holder>, clock: SharedClock) -> Arc<Self> {
+        Arc::new(Self::new(settings, holder, clock, None, Arc::default()))
+    }
+
+    pub(super) fn new(
+        settings: EdgeSettings,
+        holder: Arc<Holder>,
+        clock: SharedClock,
+        door: Option<mpsc::Sender<DoorConnection>>,
+        metrics: Arc<EdgeMetrics>,
+    ) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS))),
+            settings,
+            holder,
+            clock,
+            door,
+            metrics,
+            index: Arc::default(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            https_port: 443,
+            published: Notify::new(),
+            is_sealed: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether anybody can be known at `now`.
+    pub(super) fn freshness(&self, now: UtcTime) -> Freshness {
+        match self.is_sealed.load(Ordering::Acquire) {
+            true => Freshness::Stale,
+            false => Freshness::of(self.holder.register(), now, self.settings.max_stale),
+        }
+    }
 }
 
 /// One thread.
@@ -59,6 +103,12 @@ pub(super) struct Derived {
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, ids: Ids) -> Rc<Self> {
         let pool = Pool::new(shared.metrics.clone(), shared.settings.connect_timeout);
+        Rc::new(Self { shared, pool, ids, derived: RefCell::new(None) })
+    }
+
+    /// One from which no way leads to any upstream.
+    pub(super) fn without_upstreams(shared: Arc<Shared>, ids: Ids) -> Rc<Self> {
+        let pool = Pool::closed(shared.metrics.clone());
         Rc::new(Self { shared, pool, ids, derived: RefCell::new(None) })
     }
 

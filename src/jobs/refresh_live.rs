@@ -53,6 +53,10 @@ pub struct RefreshLive {
     /// Woken when a look has found lists that edges do not have yet.
     new_lists: Activation,
     documents: Arc<Mutex<Published>>,
+    /// Woken when a look has found a configuration that edges do not have yet.
+    new_configuration: Activation,
+    /// The version that edges have, or have refused.
+    configured: Mutex<Option<u64>>,
 }
 
 /// The documents that edges have, and what they were made of.
@@ -67,6 +71,7 @@ type Lists = Vec<(Slug, Option<u64>)>;
 
 struct State {
     epoch: u64,
+    /// As of the last look.
     version: Option<u64>,
     /// As of the last look.
     lists: Option<Lists>,
@@ -109,6 +114,8 @@ impl RefreshLive {
             state: Mutex::new(State { epoch, version: None, lists: None, served: None }),
             new_lists: Activation::new("publish_documents"),
             documents: Arc::default(),
+            new_configuration: Activation::new("publish_configuration"),
+            configured: Mutex::default(),
         })
     }
 
@@ -131,14 +138,29 @@ impl RefreshLive {
                 let _ = tokio::time::timeout(LOOK_EVERY, self.activation.woken()).await;
             }
         };
-        // Beside the looks: lists may be long, and nobody who is revoked waits for them.
+        // Beside the looks: a configuration is tried before it is published, lists may be long, and nobody who
+        // is revoked waits for either.
+        let configurations = async {
+            loop {
+                self.new_configuration.woken().await;
+                let publish = async {
+                    if let Err(error) = self.configuration_up_to_date().await {
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "Edges have an old configuration"
+                        );
+                    }
+                };
+                TraceContext::background().scope(publish).await;
+            }
+        };
         let documents = async {
             loop {
                 self.new_lists.woken().await;
                 TraceContext::background().scope(Enforce::publish_documents(&*self)).await;
             }
         };
-        tokio::join!(looks, documents);
+        tokio::join!(looks, configurations, documents);
     }
 
     /// Reads what is new and publishes it.
@@ -150,8 +172,10 @@ impl RefreshLive {
             let mut state = self.state.lock().await;
             self.look_and_serve(&mut state).await
         };
+        let configured = self.configuration_up_to_date().await;
         let documents = self.documents_up_to_date().await;
-        result.and_then(|enforced| documents.map(|()| enforced))
+        let enforced = result?.and(configured?);
+        documents.map(|()| enforced)
     }
 
     /// Refreshes, and answers with it whoever had asked when it began.
@@ -168,6 +192,25 @@ impl RefreshLive {
         Enforced { edges: self.feed.len(), acknowledged: 0 }
     }
 
+    /// No edge is behind.
+    fn everybody(&self) -> Enforced {
+        Enforced { edges: self.feed.len(), acknowledged: self.feed.len() }
+    }
+
+    /// The register, shared with whoever asks at the same moment: what they committed was there when it began.
+    async fn register_up_to_date(&self) -> Enforced {
+        let turn = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut state = self.state.lock().await;
+        if let Some((_, enforced)) = state.served.filter(|(asked, _)| *asked >= turn) {
+            return enforced;
+        }
+        self.look_and_serve(&mut state).await.unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "Edges are not up to date");
+            self.activation.wake();
+            self.nobody()
+        })
+    }
+
     async fn look(&self, state: &mut State) -> Result<Enforced, RefreshError> {
         let mut enforced;
         loop {
@@ -180,36 +223,19 @@ impl RefreshLive {
             let last = changes.last().map_or(state.epoch, |change| change.epoch);
             // The head may be ahead of the last row: it was raised above what edges know.
             let complete = (changes.len() as u64) < BATCH;
-            let fresh_version = state.version != Some(version);
-            let mut failure = None;
-            let configuration = match (complete && fresh_version).then_some(()) {
-                Some(()) => match self.configuration(version).await {
-                    Ok(data) => Some(Arc::new(data)),
-                    Err(error) => {
-                        failure = Some(error);
-                        None
-                    }
-                },
-                None => None,
-            };
             if state.lists.as_ref() != Some(&lists) {
                 state.lists = Some(lists);
                 self.new_lists.wake();
             }
-            let tried = configuration.is_some();
-            // The register is complete whatever became of the configuration: one never gates the other.
+            if state.version != Some(version) {
+                state.version = Some(version);
+                self.new_configuration.wake();
+            }
             let as_of = complete.then_some(now);
-            let update = Update { configuration, changes: changes.into(), documents: None, as_of };
+            let update = Update { configuration: None, changes: changes.into(), documents: None, as_of };
             let refusal;
             (enforced, refusal) = self.feed.publish(&update).await;
             state.epoch = if complete { last.max(head) } else { last };
-            if tried {
-                // A refused version is not tried again every second; the next edit makes a new one.
-                state.version = Some(version);
-            }
-            if let Some(error) = failure {
-                return Err(error);
-            }
             if let Some(error) = refusal {
                 return Err(RefreshError::Refused(error));
             }
@@ -217,6 +243,44 @@ impl RefreshLive {
                 return Ok(enforced);
             }
         }
+    }
+
+    /// Gives edges the configuration, if it is new.
+    async fn configuration_up_to_date(&self) -> Result<Enforced, RefreshError> {
+        let mut configured = self.configured.lock().await;
+        let Marks { version, .. } = self.store.marks().await?;
+        if *configured == Some(version) {
+            return Ok(self.everybody());
+        }
+        let data = match self.configuration(version).await {
+            Ok(data) => data,
+            Err(error @ RefreshError::Store(_)) => {
+                self.look_again_at_the_configuration().await;
+                return Err(error);
+            }
+            Err(error) => {
+                // A version that cannot be had is not tried again every second; the next edit makes a new one.
+                *configured = Some(version);
+                return Err(error);
+            }
+        };
+        let update = Update { configuration: Some(Arc::new(data)), ..Update::default() };
+        let (enforced, refusal) = self.feed.publish(&update).await;
+        match refusal {
+            Some(error) if error.may_pass_later() => {
+                self.look_again_at_the_configuration().await;
+                Err(RefreshError::Refused(error))
+            }
+            refusal => {
+                *configured = Some(version);
+                refusal.map_or(Ok(enforced), |error| Err(RefreshError::Refused(error)))
+            }
+        }
+    }
+
+    /// The next look finds it new again.
+    async fn look_again_at_the_configuration(&self) {
+        self.state.lock().await.version = None;
     }
 
     async fn configuration(&self, version: u64) -> Result<ConfigurationData, RefreshError> {
@@ -381,21 +445,17 @@ impl RefreshLive {
 
 #[async_trait]
 impl Enforce for RefreshLive {
-    /// Callers of the same moment share a refresh: what they committed was there when it began.
     async fn bring_up_to_date(&self) -> Enforced {
-        let turn = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut state = self.state.lock().await;
-        if let Some((_, enforced)) = state.served.filter(|(asked, _)| *asked >= turn) {
-            return enforced;
-        }
-        match self.look_and_serve(&mut state).await {
-            Ok(enforced) => enforced,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "Edges are not up to date");
-                self.activation.wake();
-                self.nobody()
-            }
-        }
+        let register = self.register_up_to_date().await;
+        let configured = self.configuration_up_to_date().await.unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "Edges have an old configuration");
+            self.nobody()
+        });
+        register.and(configured)
+    }
+
+    async fn bring_register_up_to_date(&self) -> Enforced {
+        self.register_up_to_date().await
     }
 
     async fn publish_documents(&self) {

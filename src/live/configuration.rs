@@ -207,6 +207,8 @@ pub struct Site {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct TlsKey {
     chain: Vec<DerData>,
+    /// Of the private key.
+    key: Fingerprint,
     client_auth: ClientAuth,
     hints: Vec<Vec<u8>>,
 }
@@ -405,7 +407,12 @@ fn compile_site(
     context: &BuildContext<'_>,
 ) -> Result<Site, ConfigurationFault> {
     let fault = |cause| ConfigurationFault::Tls { host: data.host.clone(), cause };
-    let tls_key = TlsKey { chain: data.chain.clone(), client_auth: data.client_auth, hints: hints.to_vec() };
+    let tls_key = TlsKey {
+        chain: data.chain.clone(),
+        key: Fingerprint::of(data.key.0.expose()),
+        client_auth: data.client_auth,
+        hints: hints.to_vec(),
+    };
     let kept = context.previous.and_then(|previous| previous.sites.get(&data.host));
     let server_config = match kept.filter(|site| site.tls_key == tls_key) {
         Some(site) => site.server_config.clone(),

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tracing::Instrument;
 
 use super::configuration::{ConfigurationData, ConfigurationFault};
+use super::probe::ProbeFault;
 use crate::domain::{Change, Enforced, UtcTime};
 
 /// How long a publisher waits for a connected edge before it answers without it.
@@ -58,9 +59,19 @@ pub enum EdgeError {
     /// The configuration does not build; the one in force stays.
     #[error("the configuration was refused")]
     Configuration(#[from] ConfigurationFault),
+    /// The configuration would let strangers in, or could not be tried; the one in force stays.
+    #[error("the configuration did not pass its trial")]
+    Probe(#[from] ProbeFault),
     /// The register could not be made durable: enforced now, but a restart may forget it.
     #[error("the snapshot could not be written")]
     Journal(#[source] std::io::Error),
+}
+
+impl EdgeError {
+    /// Whether the same update may be taken over when it comes again.
+    pub fn may_pass_later(&self) -> bool {
+        matches!(self, Self::Probe(ProbeFault::Late | ProbeFault::Impossible(_)) | Self::Journal(_))
+    }
 }
 
 /// One connected edge.

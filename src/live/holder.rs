@@ -1,6 +1,8 @@
 //! The edge's end of the feed: holds the snapshot in force, makes it durable, wakes whom it concerns.
+//!
+//! The register has a way of its own: a revocation waits for no configuration, and for no trial of one.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
@@ -11,13 +13,17 @@ use super::configuration::{BuildContext, Configuration, ConfigurationData};
 use super::feed::{Ack, Document, Documents, EdgeError, EdgeLink, Update};
 use super::journal::{Journal, JournalFault, Restored};
 use super::ocsp::OcspAnswers;
+use super::probe::{Candidate, Probe};
 use super::register::Register;
 use super::tls::TlsPolicy;
 use crate::clock::SharedClock;
-use crate::domain::{Change, Delta};
+use crate::domain::{Change, Delta, UtcTime};
 
 /// Told about applied changes before they are acknowledged; must not block.
 type Listener = Box<dyn Fn(&[&Change]) + Send + Sync>;
+
+#[cfg(feature = "test-util")]
+type Fault = Box<dyn Fn(&mut Configuration) + Send + Sync>;
 
 /// What one edge works from. Readers take what is in force without waiting; one writer at a time applies.
 pub struct Holder {
@@ -29,12 +35,13 @@ pub struct Holder {
     clock: SharedClock,
     listeners: RwLock<Vec<Listener>>,
     publications: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
-    writer: tokio::sync::Mutex<Writer>,
-}
-
-struct Writer {
-    journal: Option<Journal>,
-    data: Option<Arc<ConfigurationData>>,
+    probe: OnceLock<Arc<dyn Probe>>,
+    journal: tokio::sync::Mutex<Option<Journal>>,
+    /// What a fault of ours would make of a configuration.
+    #[cfg(feature = "test-util")]
+    fault: RwLock<Option<Fault>>,
+    /// Whoever publishes a configuration has this; what the one in force was made of.
+    publishing: tokio::sync::Mutex<Option<Arc<ConfigurationData>>>,
 }
 
 impl Holder {
@@ -51,12 +58,20 @@ impl Holder {
         let (journal, restored) = journal.load()?;
         let holder = Self::with(tls, clock, Some(journal));
         holder.take_over(restored)?;
-        if let Ok(mut writer) = holder.writer.try_lock()
-            && let Some(journal) = &mut writer.journal
+        if let Ok(mut journal) = holder.journal.try_lock()
+            && let Some(journal) = journal.as_mut()
         {
             journal.reseal(&holder.register)?;
         }
         Ok(Arc::new(holder))
+    }
+
+    /// What a candidate would be in force with.
+    pub fn of(snapshot: Snapshot, clock: SharedClock) -> Arc<Self> {
+        let Snapshot { configuration, register } = snapshot;
+        let holder = Self { register, ..Self::with(TlsPolicy::modern(), clock, None) };
+        holder.configuration.store(Some(configuration));
+        Arc::new(holder)
     }
 
     fn with(tls: TlsPolicy, clock: SharedClock, journal: Option<Journal>) -> Self {
@@ -69,7 +84,11 @@ impl Holder {
             clock,
             listeners: RwLock::default(),
             publications: RwLock::default(),
-            writer: tokio::sync::Mutex::new(Writer { journal, data: None }),
+            probe: OnceLock::new(),
+            #[cfg(feature = "test-util")]
+            fault: RwLock::default(),
+            journal: tokio::sync::Mutex::new(journal),
+            publishing: tokio::sync::Mutex::default(),
         }
     }
 
@@ -82,8 +101,8 @@ impl Holder {
             let built =
                 Configuration::build(&data, &self.context(None)).map_err(JournalFault::Configuration)?;
             self.configuration.store(Some(Arc::new(built)));
-            if let Ok(mut writer) = self.writer.try_lock() {
-                writer.data = Some(Arc::new(data));
+            if let Ok(mut current) = self.publishing.try_lock() {
+                *current = Some(Arc::new(data));
             }
         }
         Ok(())
@@ -115,6 +134,11 @@ impl Holder {
         self.listeners.write().push(Box::new(listener));
     }
 
+    /// From now on, `probe` tries each configuration before it is published. Later calls change nothing.
+    pub fn try_with(&self, probe: Arc<dyn Probe>) {
+        let _ = self.probe.set(probe);
+    }
+
     /// Calls `listener` whenever a configuration was published, before it is acknowledged.
     pub fn on_publish(&self, listener: impl Fn() + Send + Sync + 'static) {
         self.publications.write().push(Box::new(listener));
@@ -124,21 +148,65 @@ impl Holder {
         BuildContext { tls: &self.tls, register: &self.register, clock: &self.clock, previous }
     }
 
-    /// Compiles and publishes `data`. With the same data again, root hints follow the register.
-    fn publish(&self, data: &ConfigurationData) -> Result<(), EdgeError> {
+    /// Compiles, tries and publishes `data`. With the same data again, root hints follow the register.
+    async fn publish(
+        &self,
+        current: &mut Option<Arc<ConfigurationData>>,
+        data: Arc<ConfigurationData>,
+    ) -> Result<(), EdgeError> {
         let previous = self.configuration.load_full();
-        let built = Configuration::build(data, &self.context(previous.as_deref()))?;
-        self.configuration.store(Some(Arc::new(built)));
+        let built = Configuration::build(&data, &self.context(previous.as_deref()))?;
+        #[cfg(feature = "test-util")]
+        let built = self.spoilt(built);
+        let built = Arc::new(built);
+        if let Some(probe) = self.probe.get() {
+            let snapshot = Snapshot { configuration: built.clone(), register: self.register.clone() };
+            probe.probe(Candidate { snapshot, data: data.clone(), previous: current.clone() }).await?;
+        }
+        self.configuration.store(Some(built));
+        *current = Some(data);
         self.publications.read().iter().for_each(|listener| listener());
         Ok(())
     }
-}
 
-#[async_trait]
-impl EdgeLink for Holder {
-    async fn apply(&self, update: &Update) -> Result<Ack, EdgeError> {
-        let mut writer = self.writer.lock().await;
-        // The register first, and whatever happens to the rest: a revocation is never gated.
+    /// From now on, `fault` spoils what is compiled.
+    #[cfg(feature = "test-util")]
+    pub fn spoil(&self, fault: impl Fn(&mut Configuration) + Send + Sync + 'static) {
+        *self.fault.write() = Some(Box::new(fault));
+    }
+
+    /// Nothing is spoilt any more.
+    #[cfg(feature = "test-util")]
+    pub fn mend(&self) {
+        *self.fault.write() = None;
+    }
+
+    #[cfg(feature = "test-util")]
+    fn spoilt(&self, mut built: Configuration) -> Configuration {
+        if let Some(fault) = self.fault.read().as_ref() {
+            fault(&mut built);
+        }
+        built
+    }
+
+    /// Makes durable what is in force.
+    async fn write(
+        &self,
+        slot: &mut Option<Journal>,
+        changes: Vec<Change>,
+        configuration: Option<Arc<ConfigurationData>>,
+        as_of: Option<UtcTime>,
+    ) -> Result<(), EdgeError> {
+        let Some(journal) = slot.take() else { return Ok(()) };
+        let (journal, written) = journal.append(changes, configuration, as_of, &self.register).await;
+        *slot = Some(journal);
+        written.map_err(EdgeError::Journal)
+    }
+
+    /// Applies register changes, and whether whom we trust has changed by them.
+    async fn apply_changes(&self, update: &Update) -> Result<bool, EdgeError> {
+        // Applied and written in one order.
+        let mut journal = self.journal.lock().await;
         let new = self.register.apply(&update.changes);
         if let Some(as_of) = update.as_of {
             self.register.confirm(as_of);
@@ -147,38 +215,33 @@ impl EdgeLink for Holder {
             self.ocsp.forget(&new, &self.register);
             self.listeners.read().iter().for_each(|listener| listener(&new));
         }
+        let trust_moved = new.iter().any(|change| matches!(change.delta, Delta::Authority(_)));
+        self.write(&mut journal, new.into_iter().cloned().collect(), None, update.as_of).await?;
+        Ok(trust_moved)
+    }
+}
+
+#[async_trait]
+impl EdgeLink for Holder {
+    async fn apply(&self, update: &Update) -> Result<Ack, EdgeError> {
+        // The register first, and whatever happens to the rest: a revocation is never gated.
+        let changes = self.apply_changes(update).await;
         if let Some(documents) = &update.documents {
             self.documents.store(documents.clone());
         }
-        let trust_moved = new.iter().any(|change| matches!(change.delta, Delta::Authority(_)));
-        let mut refusal = None;
-        let mut accepted = None;
-        match &update.configuration {
-            Some(data) => match self.publish(data) {
-                Ok(()) => {
-                    writer.data = Some(data.clone());
-                    accepted = Some(data.clone());
-                }
-                Err(error) => refusal = Some(error),
-            },
+        let trust_moved = *changes.as_ref().unwrap_or(&true);
+        if update.configuration.is_some() || trust_moved {
+            let mut current = self.publishing.lock().await;
             // Root hints belong to a ServerConfig, so new trust means new TLS sides.
-            None if trust_moved => {
-                if let Some(data) = writer.data.clone() {
-                    refusal = self.publish(&data).err();
-                }
+            if let Some(data) = update.configuration.clone().or_else(|| current.clone()) {
+                self.publish(&mut current, data).await?;
             }
-            None => {}
+            if let Some(data) = &update.configuration {
+                let mut journal = self.journal.lock().await;
+                self.write(&mut journal, Vec::new(), Some(data.clone()), None).await?;
+            }
         }
-        let new: Vec<Change> = new.into_iter().cloned().collect();
-        if let Some(journal) = writer.journal.take() {
-            let as_of = update.as_of;
-            let (journal, written) = journal.append(new, accepted, as_of, &self.register).await;
-            writer.journal = Some(journal);
-            written.map_err(EdgeError::Journal)?;
-        }
-        if let Some(error) = refusal {
-            return Err(error);
-        }
+        changes?;
         let version = self.configuration.load().as_ref().map_or(0, |configuration| configuration.version);
         Ok(Ack { version, epoch: self.register.epoch() })
     }

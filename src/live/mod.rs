@@ -10,6 +10,7 @@ pub mod feed;
 pub mod holder;
 pub mod journal;
 pub mod ocsp;
+pub mod probe;
 pub mod register;
 pub mod tls;
 

@@ -146,6 +146,8 @@ pub fn root_hints(register: &Register) -> Vec<Vec<u8>> {
         .iter()
         .filter(|authority| authority.kind == AuthorityKind::Issuing && authority.state.is_in_force())
         .map(|authority| authority.subject.clone())
+        // RFC 8446 §4.2.4: no name is empty.
+        .filter(|subject| !subject.is_empty())
         .collect();
     hints.sort();
     hints

@@ -27,6 +27,7 @@ pub mod prepared;
 pub mod profile;
 pub mod sealed_key;
 pub mod server_leaf;
+pub mod stranger;
 pub mod transfer;
 
 mod encode;

@@ -295,7 +295,7 @@ impl Api {
     ) -> Outcome<Created<Certificate>> {
         let row = self.0.store().certificate(serial).await?;
         let row = row.ok_or_else(|| Problem::not_found("certificate"))?;
-        let enforced = self.0.enforce().bring_up_to_date().await;
+        let enforced = self.0.enforce().bring_register_up_to_date().await;
         let location = format!("/api/v1/certificates/{serial}");
         Ok(Created::at(location, self.look(row, now, Some(enforced.into())).await?))
     }

@@ -46,6 +46,8 @@ fn edge(meter: &Meter, metrics: &Metrics) {
         .build();
     counters(meter, "wicketgate_edge_handshakes", "TLS handshakes", edge, |edge| &edge.handshakes);
     counters(meter, "wicketgate_client_auth", "Client certificates seen", edge, |edge| &edge.client_auth);
+    let name = "wicketgate_edge_self_checks";
+    counters(meter, name, "What the edge answers itself as a stranger", edge, |edge| &edge.self_checks);
     counters(meter, "wicketgate_edge_refused", "Errors of the edge's own", edge, |edge| &edge.refused);
     let name = "wicketgate_edge_upstream_faults";
     counters(meter, name, "Faults of backends", edge, |edge| &edge.upstream_faults);

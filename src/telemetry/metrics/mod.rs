@@ -17,7 +17,7 @@ use crate::domain::UtcTime;
 
 pub use rooms::{
     AcmeMetrics, AdminMetrics, CaMetrics, ClientAuthResult, EdgeMetrics, Handshake, HttpMetrics, Issuance,
-    IssuanceRefusal, JobMetrics, RefusalCode, Revocation, StatusClass, Success, UpstreamFault,
+    IssuanceRefusal, JobMetrics, RefusalCode, Revocation, SelfCheck, StatusClass, Success, UpstreamFault,
     ValidityMetrics,
 };
 

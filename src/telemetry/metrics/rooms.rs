@@ -224,6 +224,18 @@ label! {
 }
 
 label! {
+    /// What an edge answers to a stranger on its own sockets.
+    SelfCheck as "result" {
+        /// As it must.
+        Refused = "refused",
+        /// What only known people may see.
+        LetThrough = "let_through",
+        /// Nothing that tells.
+        Unclear = "unclear",
+    }
+}
+
+label! {
     /// Whether something was done.
     Success as "result" {
         /// It was.
@@ -284,6 +296,8 @@ pub struct EdgeMetrics {
     pub handshakes: Counters<Handshake>,
     /// Client certificates, once a handshake.
     pub client_auth: Counters<ClientAuthResult>,
+    /// How the edge answered itself when it asked as a stranger.
+    pub self_checks: Counters<SelfCheck>,
     /// Errors that the edge answered with.
     pub refused: Counters<RefusalCode>,
     /// Faults of backends.

@@ -11,7 +11,7 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::mpsc;
-use wicketgate::clock::{Clock, ManualClock};
+use wicketgate::clock::{Clock, ManualClock, SharedClock};
 use wicketgate::domain::{
     AccessPolicy, AccessRules, AuthorityKind, AuthorityState, ClientAuth, DeviceId, Entropy, Fingerprint,
     Hostname, PersonId, RevocationReason, RouteId, Secret, Serial, Slug, UtcTime,
@@ -149,6 +149,25 @@ pub struct World {
     epoch: AtomicU64,
 }
 
+/// What a world begins with.
+pub struct Parts {
+    pub clock: Arc<ManualClock>,
+    /// What the edge reads the time from.
+    pub edge_clock: SharedClock,
+    pub holder: Arc<Holder>,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        let clock = ManualClock::at("2026-11-23T12:00:00Z".parse().unwrap());
+        Self {
+            holder: Holder::in_memory(TlsPolicy::modern(), clock.clone()),
+            edge_clock: clock.clone(),
+            clock,
+        }
+    }
+}
+
 impl World {
     pub async fn start() -> Self {
         Self::with(|_| {}, |_| {}).await
@@ -162,8 +181,27 @@ impl World {
         adjust: impl FnOnce(&mut EdgeSettings),
         configure: impl FnOnce(&mut ConfigurationData),
     ) -> Self {
-        let clock = ManualClock::at("2026-11-23T12:00:00Z".parse().unwrap());
-        let holder = Holder::in_memory(TlsPolicy::modern(), clock.clone());
+        Self::of(Parts::default(), adjust, configure).await
+    }
+
+    pub async fn of(
+        parts: Parts,
+        adjust: impl FnOnce(&mut EdgeSettings),
+        configure: impl FnOnce(&mut ConfigurationData),
+    ) -> Self {
+        let world = Self::knowing_nothing(parts, adjust, configure).await;
+        world.apply(world.trust()).await;
+        world.publish(world.data.clone()).await;
+        world
+    }
+
+    /// One whose edge has neither register nor configuration yet.
+    pub async fn knowing_nothing(
+        parts: Parts,
+        adjust: impl FnOnce(&mut EdgeSettings),
+        configure: impl FnOnce(&mut ConfigurationData),
+    ) -> Self {
+        let Parts { clock, edge_clock, holder } = parts;
         let backend = Backend::start().await;
         let server_ca = Authority::new("server-ca", "Server CA");
         let mut data = configuration(&server_ca, &backend);
@@ -179,9 +217,9 @@ impl World {
         adjust(&mut settings);
         let (door_in, door) = mpsc::channel(4);
         let metrics = Arc::new(EdgeMetrics::default());
-        let (clock_too, door_in) = (clock.clone(), Some(door_in));
+        let door_in = Some(door_in);
         let edge =
-            Edge::bind(settings, holder.clone(), clock_too, Arc::new(Random), door_in, metrics.clone())
+            Edge::bind(settings, holder.clone(), edge_clock, Arc::new(Random), door_in, metrics.clone())
                 .await
                 .unwrap();
         let authority = Authority::new("issuing-g1", "Test Client Issuing G1");
@@ -193,7 +231,7 @@ impl World {
             groups: BTreeSet::from(["team".parse().unwrap()]),
             disabled: false,
         };
-        let world = Self {
+        Self {
             clock,
             holder,
             edge,
@@ -206,19 +244,15 @@ impl World {
             data,
             server_ca: server_ca.der,
             epoch: AtomicU64::new(0),
-        };
-        let ends = world.clock.now().plus(Duration::from_secs(10 * 365 * 86_400));
-        let issuing = world.authority.record(AuthorityKind::Issuing, AuthorityState::Issuing, ends);
-        let local = world.local_server.record(AuthorityKind::LocalServer, AuthorityState::Issuing, ends);
-        world
-            .apply(vec![
-                Delta::Authority(issuing),
-                Delta::Authority(local),
-                Delta::Person(world.anna.clone()),
-            ])
-            .await;
-        world.publish(world.data.clone()).await;
-        world
+        }
+    }
+
+    /// The authorities and Anna.
+    pub fn trust(&self) -> Vec<Delta> {
+        let ends = self.clock.now().plus(Duration::from_secs(10 * 365 * 86_400));
+        let issuing = self.authority.record(AuthorityKind::Issuing, AuthorityState::Issuing, ends);
+        let local = self.local_server.record(AuthorityKind::LocalServer, AuthorityState::Issuing, ends);
+        vec![Delta::Authority(issuing), Delta::Authority(local), Delta::Person(self.anna.clone())]
     }
 
     /// Register changes, confirmed as of now.

@@ -1,7 +1,67 @@
 //! Requests that could be cut in two places are cut in one, or refused.
 
-use super::client::raw;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{HeaderValue, Method};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+
+use super::client::{Http, connect, raw, until};
 use super::fixture::{APP, World};
+
+/// What a coding hides, a length that is none, and fields that only look like them.
+#[tokio::test]
+async fn what_frames_a_request_is_passed_on_in_one_spelling_or_refused() {
+    let world = World::start().await;
+    for framing in
+        ["transfer-encoding: gzip, chunked", "transfer-encoding: chunked\r\ntransfer-encoding: chunked"]
+    {
+        let text = format!("POST /public HTTP/1.1\r\nhost: app.test\r\n{framing}\r\n\r\n0\r\n\r\n");
+        let answer = raw(&world, APP, None, text.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{framing}: {answer}");
+    }
+    let mut visitor = connect(&world, APP, None, Http::Two).await;
+    for (lengths, status) in [(&["0", "0"][..], 200), (&["0", "00"], 400), (&[""], 400)] {
+        let mut request = visitor.request(Method::GET, APP, "/public");
+        for length in lengths {
+            request.headers_mut().append("content-length", HeaderValue::from_static(length));
+        }
+        assert_eq!(visitor.ask(request).await.status, status, "{lengths:?}");
+    }
+    let mut request = visitor.request(Method::GET, APP, "/public");
+    request.headers_mut().append("content_length", HeaderValue::from_static("7"));
+    request.headers_mut().append("transfer_encoding", HeaderValue::from_static("chunked"));
+    let answer = visitor.ask(request).await;
+    assert!(answer.seen("content_length").is_empty() && answer.seen("transfer_encoding").is_empty());
+}
+
+#[tokio::test]
+async fn the_body_of_any_method_goes_on() {
+    let world = World::start().await;
+    let mut visitor = connect(&world, APP, None, Http::Two).await;
+    for method in [Method::GET, Method::OPTIONS, Method::DELETE, Method::POST] {
+        let body = stream::iter([Ok(Frame::data(Bytes::from_static(b"twelve")))]);
+        let body = BodyExt::boxed(StreamBody::new(body));
+        let request = visitor.request(method.clone(), APP, "/public").map(|_| body);
+        assert_eq!(visitor.ask(request).await.json()["body"], 6, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_is_broken_off_is_no_whole_one_for_the_backend() {
+    let world = World::start().await;
+    let mut visitor = connect(&world, APP, None, Http::Two).await;
+    let begun = stream::iter([Ok(Frame::data(Bytes::from_static(b"half")))]).chain(stream::pending());
+    let request =
+        visitor.request(Method::POST, APP, "/public").map(|_| BodyExt::boxed(StreamBody::new(begun)));
+    let sending = tokio::spawn(async move { drop(visitor.send(request).await) });
+    until("it begins", || world.backend.requests() == 1).await;
+    // A reset without a fault, as when a page is left.
+    sending.abort();
+    until("the backend is told", || world.backend.broken.load(Ordering::SeqCst) == 1).await;
+}
 
 #[tokio::test]
 async fn a_length_beside_a_transfer_coding_never_smuggles_a_second_request() {

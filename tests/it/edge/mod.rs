@@ -13,6 +13,7 @@ mod ocsp;
 mod ongoing;
 mod plain;
 mod revocation;
+mod trial;
 pub mod upstream;
 mod upstreams;
 mod websocket;

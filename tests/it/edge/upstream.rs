@@ -28,6 +28,8 @@ pub struct Backend {
     pub requests: Arc<AtomicU64>,
     pub connections: Arc<AtomicU64>,
     pub open_tunnels: Arc<AtomicUsize>,
+    /// Requests whose body broke off.
+    pub broken: Arc<AtomicU64>,
 }
 
 impl Backend {
@@ -38,6 +40,7 @@ impl Backend {
             requests: Arc::default(),
             connections: Arc::default(),
             open_tunnels: Arc::default(),
+            broken: Arc::default(),
         };
         let own = backend.clone();
         tokio::spawn(async move {
@@ -80,7 +83,7 @@ async fn answer(backend: Backend, request: Request<Incoming>) -> Result<Response
     if path.ends_with("/ws") {
         return Ok(upgrade(backend, request));
     }
-    Ok(echo(request).await)
+    Ok(echo(backend, request).await)
 }
 
 fn upgrade(backend: Backend, request: Request<Incoming>) -> Response<Body> {
@@ -105,14 +108,17 @@ fn upgrade(backend: Backend, request: Request<Incoming>) -> Response<Body> {
         .unwrap()
 }
 
-async fn echo(request: Request<Incoming>) -> Response<Body> {
+async fn echo(backend: Backend, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let (body, trailers) = match body.collect().await {
         Ok(whole) => {
             let trailers = whole.trailers().cloned().unwrap_or_default();
             (whole.to_bytes().len(), trailers)
         }
-        Err(_) => (0, http::HeaderMap::new()),
+        Err(_) => {
+            backend.broken.fetch_add(1, Ordering::SeqCst);
+            (0, http::HeaderMap::new())
+        }
     };
     let lines = |map: &http::HeaderMap| -> Vec<(String, String)> {
         map.iter().map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned())).collect()

@@ -69,7 +69,7 @@ on_both_databases! {
     async fn whoever_asks_at_the_same_moment_shares_one_refresh(database) {
         let (store, edge, refresh) = refresh_over(database).await;
         commit_a_change(&store).await;
-        let callers = join_all((0..20).map(|_| refresh.bring_up_to_date()));
+        let callers = join_all((0..20).map(|_| refresh.bring_register_up_to_date()));
         let (answers, ()) = join(callers, async { edge.may.add_permits(20) }).await;
         assert!(answers.iter().all(|enforced| enforced.acknowledged == 1));
         // The first one's own, which began before the others had asked, and one for all of them.
@@ -81,11 +81,11 @@ on_both_databases! {
         let (store, edge, refresh) = refresh_over(database).await;
         let early = tokio::spawn({
             let refresh = refresh.clone();
-            async move { refresh.bring_up_to_date().await }
+            async move { refresh.bring_register_up_to_date().await }
         });
         wait_until("the first update", async || (edge.begun.load(Ordering::SeqCst) > 0).then_some(())).await;
         commit_a_change(&store).await;
-        let (enforced, ()) = join(refresh.bring_up_to_date(), async { edge.may.add_permits(10) }).await;
+        let (enforced, ()) = join(refresh.bring_register_up_to_date(), async { edge.may.add_permits(10) }).await;
         assert_eq!(enforced.acknowledged, 1);
         assert_eq!(edge.epoch.load(Ordering::SeqCst), 1, "the change is there when the caller is answered");
         assert_eq!(early.await.unwrap().acknowledged, 1);

@@ -1,0 +1,204 @@
+//! How a stranger asks: a TLS client of our own with no certificate, or with one of nobody's, that wants one
+//! answer and looks at nothing but whether it was let through.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+
+use super::respond::Code;
+use crate::domain::Hostname;
+use crate::live::TlsPolicy;
+use crate::live::probe::{ProbeFault, Stranger};
+use crate::pki;
+
+/// The most that is read of an answer.
+const MOST_READ: u64 = 64 * 1024;
+
+/// What a stranger asks for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Question {
+    pub(super) host: Hostname,
+    pub(super) path: String,
+}
+
+impl Question {
+    pub(super) fn let_through(&self, who: Stranger) -> ProbeFault {
+        ProbeFault::LetThrough { who, host: self.host.clone(), path: self.path.clone() }
+    }
+
+    pub(super) fn unclear(&self, who: Stranger, answer: String) -> ProbeFault {
+        ProbeFault::Unclear { who, host: self.host.clone(), path: self.path.clone(), answer }
+    }
+}
+
+/// What came of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// In the handshake, or by an answer that says so.
+    Refused,
+    /// The answer of an app.
+    LetThrough,
+    /// Anything else; says what.
+    Unclear(String),
+}
+
+/// Both strangers.
+#[derive(Clone)]
+pub(super) struct Strangers {
+    anonymous: TlsConnector,
+    foreign: TlsConnector,
+}
+
+impl Strangers {
+    /// Makes them.
+    ///
+    /// # Errors
+    /// A sentence: a key could not be made or used.
+    pub(super) fn make() -> Result<Self, String> {
+        let provider = TlsPolicy::modern().provider().clone();
+        let builder = || {
+            ClientConfig::builder_with_provider(provider.clone())
+                .with_safe_default_protocol_versions()
+                .map(|builder| {
+                    let trust = Arc::new(AnyServer(provider.clone()));
+                    builder.dangerous().with_custom_certificate_verifier(trust)
+                })
+                .map_err(|cause| cause.to_string())
+        };
+        let (leaf, key) = pki::stranger::stranger()?;
+        let key = PrivateKeyDer::Pkcs8(key.expose().clone().into());
+        let foreign =
+            builder()?.with_client_auth_cert(vec![leaf.into()], key).map_err(|cause| cause.to_string())?;
+        Ok(Self {
+            anonymous: TlsConnector::from(Arc::new(builder()?.with_no_client_auth())),
+            foreign: TlsConnector::from(Arc::new(foreign)),
+        })
+    }
+
+    /// Asks over `stream`. The caller bounds the time.
+    pub(super) async fn ask<S>(&self, stream: S, question: &Question, who: Stranger) -> Seen
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let tls = match who {
+            Stranger::Anonymous => &self.anonymous,
+            Stranger::Foreign => &self.foreign,
+        };
+        match answer(tls, stream, question).await {
+            Ok(answer) => judge(&answer),
+            Err(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                Some(rustls::Error::AlertReceived(_)) => Seen::Refused,
+                _ => Seen::Unclear(error.to_string()),
+            },
+        }
+    }
+}
+
+async fn answer<S>(tls: &TlsConnector, stream: S, question: &Question) -> io::Result<Vec<u8>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let name = ServerName::try_from(question.host.to_string()).map_err(io::Error::other)?;
+    let mut stream = tls.connect(name, stream).await?;
+    let Question { host, path } = question;
+    let text = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(text.as_bytes()).await?;
+    let mut answer = Vec::new();
+    match stream.take(MOST_READ).read_to_end(&mut answer).await {
+        // Whoever refuses need not say goodbye.
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof || answer.is_empty() => Err(error),
+        _ => Ok(answer),
+    }
+}
+
+/// Whether the answer is a refusal: of everybody unknown, of everybody for now, or of the path.
+fn judge(answer: &[u8]) -> Seen {
+    let status = answer.strip_prefix(b"HTTP/1.1 ").and_then(|rest| rest.get(..3));
+    let Some(status) = status.and_then(|status| std::str::from_utf8(status).ok()) else {
+        return Seen::Unclear("nothing".to_owned());
+    };
+    let says = |code: Code| {
+        let text = format!("\"code\":\"{}\"", code.name());
+        answer.windows(text.len()).any(|window| window == text.as_bytes())
+    };
+    let refusals = [
+        Code::CertificateRequired,
+        Code::CertificateUntrusted,
+        Code::PolicyStale,
+        Code::BadRequest,
+        Code::RateLimited,
+    ];
+    if refusals.into_iter().any(says) {
+        return Seen::Refused;
+    }
+    let own = [Code::NotFound, Code::MisdirectedRequest, Code::Overloaded];
+    match own.into_iter().find(|code| says(*code)) {
+        Some(code) => Seen::Unclear(format!("{status} {}", code.name())),
+        None => Seen::LetThrough,
+    }
+}
+
+/// We ask ourselves: whatever certificate is shown, it is ours if its key is.
+#[derive(Debug)]
+struct AnyServer(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _leaf: &CertificateDer<'_>,
+        _chain: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, leaf, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, leaf, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_that_says_so_is_a_refusal() {
+        let answer = |status: &str, code: &str| {
+            judge(format!("HTTP/1.1 {status} \r\n\r\n{{\"code\":\"{code}\"}}").as_bytes())
+        };
+        assert_eq!(answer("403", "certificate_required"), Seen::Refused);
+        assert_eq!(answer("403", "certificate_untrusted"), Seen::Refused);
+        assert_eq!(answer("503", "policy_stale"), Seen::Refused);
+        assert_eq!(answer("404", "not_found"), Seen::Unclear("404 not_found".into()));
+        assert_eq!(answer("403", "the app's own"), Seen::LetThrough);
+        assert_eq!(answer("200", ""), Seen::LetThrough);
+        assert_eq!(answer("502", "upstream_unavailable"), Seen::LetThrough);
+        assert_eq!(judge(b""), Seen::Unclear("nothing".into()));
+    }
+}
