@@ -38,6 +38,8 @@ pub const PEERS: &[&str] = &[
     "smtp-sink",
     "python3",
     "node",
+    "nginx",
+    "apache2",
     "chromium",
     "certutil",
     "openssl",

@@ -2,6 +2,8 @@
 
 mod causes;
 mod crowd;
+mod desync;
+mod fail_closed;
 mod readers;
 mod resumption;
 mod revocation;
