@@ -85,8 +85,9 @@ fuzz: ## Fuzz everything that reads foreign bytes, FUZZ_SECONDS (600) each
 	packaging/dev/fuzz
 
 .PHONY: bench-edge
-bench-edge: ## Our edge beside nginx and haproxy; writes benches/RESULTS.md
+bench-edge: ## Our edge beside nginx, haproxy and caddy; writes benches/RESULTS.md
 	packaging/dev/set-up test
+	packaging/dev/set-up bench
 	cargo bench --locked --bench edge
 
 .PHONY: bench-ca
