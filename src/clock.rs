@@ -12,6 +12,11 @@ use crate::domain::UtcTime;
 pub trait Clock: Send + Sync {
     /// The current time in UTC.
     fn now(&self) -> UtcTime;
+
+    /// What the host's clock shows: for what others compare with theirs, never for who is let in.
+    fn wall(&self) -> UtcTime {
+        self.now()
+    }
 }
 
 /// The clock that services share.
@@ -112,6 +117,10 @@ impl Clock for ForwardOnly {
         }
         self.leapt(wall.as_unix() - ticked, ticked);
         wall
+    }
+
+    fn wall(&self) -> UtcTime {
+        self.wall.now()
     }
 }
 

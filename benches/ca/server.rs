@@ -152,6 +152,8 @@ async fn open(url: &str, folder: &Path) -> Result<(Inside, Ready)> {
         mailer,
         health: Health::new(of_authorities(&store, &ca)),
         register,
+        edge_clock: clock.clone(),
+        edge: metrics.edge.clone(),
     };
     let settings = AdminSettings {
         console_origin: "https://localhost".to_owned(),

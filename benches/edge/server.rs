@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow};
 use rcgen::KeyPair;
 use wicketgate::clock::{Clock, ForwardOnly, SystemClock};
 use wicketgate::config::LogFormat;
+use wicketgate::domain::upstream::UpstreamOptions;
 use wicketgate::domain::{
     AccessPolicy, AccessRules, AuthorityKind, AuthorityState, ClientAuth, DeviceId, Fingerprint, Hostname,
     PersonId, RouteId, Secret, Serial, UtcTime,
@@ -171,6 +172,7 @@ fn configuration(folder: &Path, backend: &str, routes: usize) -> Result<Configur
         upstreams: vec![UpstreamData {
             name: "backend".parse()?,
             targets: vec![format!("http://{backend}")],
+            options: UpstreamOptions::default(),
         }],
         routes: prefixes.map(route).collect::<Result<_>>()?,
         challenges: Vec::new(),

@@ -8,6 +8,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub name: String,
     pub targets: String,
+    pub options: String,
     pub created_at: i64,
     pub version: i64,
 }

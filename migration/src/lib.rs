@@ -15,6 +15,7 @@ mod m0008_rollover;
 mod m0010_inventory;
 mod m0011_prove;
 mod m0012_speed;
+mod m0013_edge;
 mod table;
 
 /// Every step, oldest first.
@@ -35,6 +36,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_inventory::Migration),
             Box::new(m0011_prove::Migration),
             Box::new(m0012_speed::Migration),
+            Box::new(m0013_edge::Migration),
         ]
     }
 }

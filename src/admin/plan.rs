@@ -36,7 +36,7 @@ pub(super) enum Step {
     DeleteRoute(Route),
     DeleteSite(Site),
     AddUpstream(Upstream),
-    EditUpstream(Upstream),
+    EditUpstream(Upstream, Vec<&'static str>),
     AddSite(Site),
     EditSite(Site, Vec<&'static str>),
     AddRoute(Route),
@@ -72,7 +72,7 @@ impl Step {
             Self::DeleteRoute(_) => 0,
             Self::DeleteSite(_) => 1,
             Self::AddUpstream(_) => 2,
-            Self::EditUpstream(_) => 3,
+            Self::EditUpstream(..) => 3,
             Self::AddSite(_) => 4,
             Self::EditSite(..) => 5,
             Self::AddRoute(_) => 6,
@@ -105,10 +105,16 @@ fn upstreams(
         let before = outcome.insert(one.name.clone(), (Some(at), one.clone()));
         match before {
             None => steps.push(Step::AddUpstream(one.clone())),
-            Some((_, before)) if before.targets != one.targets => {
-                steps.push(Step::EditUpstream(Upstream { targets: one.targets.clone(), ..before }));
+            Some((_, before)) => {
+                let differs =
+                    [("targets", before.targets != one.targets), ("options", before.options != one.options)];
+                let fields: Vec<_> =
+                    differs.into_iter().filter(|(_, differs)| *differs).map(|(field, _)| field).collect();
+                if !fields.is_empty() {
+                    let (targets, options) = (one.targets.clone(), one.options.clone());
+                    steps.push(Step::EditUpstream(Upstream { targets, options, ..before }, fields));
+                }
             }
-            Some(_) => {}
         }
     }
     if desired.prune {
@@ -303,7 +309,11 @@ fn outcome(
             .collect(),
         upstreams: upstreams
             .values()
-            .map(|(_, one)| UpstreamData { name: one.name.clone(), targets: one.targets.clone() })
+            .map(|(_, one)| UpstreamData {
+                name: one.name.clone(),
+                targets: one.targets.clone(),
+                options: one.options.clone(),
+            })
             .collect(),
         routes: routes
             .values()

@@ -16,6 +16,7 @@ use crate::jobs::Jobs;
 use crate::live::{Classified, Register, classify};
 use crate::mail::Mailer;
 use crate::store::Store;
+use crate::telemetry::metrics::EdgeMetrics;
 
 /// The rooms behind the server.
 #[derive(Clone)]
@@ -38,6 +39,10 @@ pub struct Rooms {
     pub health: Health,
     /// Which client certificates are known, as edges know it.
     pub register: Arc<Register>,
+    /// The time by which the edge lets people in.
+    pub edge_clock: SharedClock,
+    /// What the edge counts and sees.
+    pub edge: Arc<EdgeMetrics>,
 }
 
 /// What every resource holds. Cheap to clone.
@@ -79,6 +84,10 @@ impl Services {
         &*self.0.rooms.enforce
     }
 
+    pub(super) fn edge(&self) -> &EdgeMetrics {
+        &self.0.rooms.edge
+    }
+
     pub(super) fn jobs(&self) -> &Jobs {
         &self.0.rooms.jobs
     }
@@ -95,6 +104,8 @@ impl Services {
     /// certificate that was revoked on an open connection is no proof any more.
     pub(super) fn classify(&self, visitor: &Visitor, now: UtcTime) -> Classified {
         let leaf = visitor.connection.and_then(|connection| self.0.presented.leaf(connection));
+        // What has ended at the edge has ended here.
+        let now = now.max(self.0.rooms.edge_clock.now());
         let chain: Vec<_> = leaf.as_deref().cloned().into_iter().collect();
         classify(&chain, now, &self.0.rooms.register)
     }

@@ -96,6 +96,8 @@ impl Bound {
             mailer: mailer.clone(),
             health: Health::new(of_authorities(store, ca).into_iter().chain(of_host(config)).collect()),
             register: parts.holder.register().clone(),
+            edge_clock: parts.edge_clock.clone(),
+            edge: parts.metrics.edge.clone(),
         };
         let console_origin = origin(config.admin.host.as_str(), self.address.port());
         let settings = AdminSettings {

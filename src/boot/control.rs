@@ -46,6 +46,8 @@ pub(super) struct Parts {
     pub(super) holder: Arc<Holder>,
     pub(super) edge: Arc<Edge>,
     pub(super) metrics: Arc<Metrics>,
+    /// The time by which people are let in.
+    pub(super) edge_clock: SharedClock,
 }
 
 /// A running control plane.

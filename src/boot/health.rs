@@ -72,6 +72,12 @@ impl Health {
         if verbose {
             let mark = |ok| if ok { "ok" } else { "missing" };
             let _ = writeln!(text, "edge.snapshot {}", mark(snapshot));
+            let is_sealed = self.metrics.edge.sealed.value() > 0;
+            let _ = writeln!(
+                text,
+                "edge.protected {}",
+                if is_sealed { "closed: a stranger got in" } else { "ok" }
+            );
             let _ = writeln!(
                 text,
                 "edge.register epoch {} as of {}",

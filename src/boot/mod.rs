@@ -133,7 +133,8 @@ pub async fn start(
     let (door, door_connections) = mpsc::channel::<DoorConnection>(DOOR_QUEUE);
     let metrics = Metrics::new(clock.now())?;
     let (settings, numbers) = (edge_settings(&config), metrics.edge.clone());
-    let edge = Edge::bind(settings, holder.clone(), edge_clock, entropy.clone(), Some(door), numbers).await?;
+    let edge = Edge::bind(settings, holder.clone(), edge_clock.clone(), entropy.clone(), Some(door), numbers)
+        .await?;
     let edge = Arc::new(edge);
 
     let mut tasks = JoinSet::new();
@@ -156,6 +157,7 @@ pub async fn start(
         holder: holder.clone(),
         edge: edge.clone(),
         metrics,
+        edge_clock,
     };
     let mut door_connections = Some(door_connections);
     match control::start(&parts, start, &mut door_connections).await {

@@ -214,7 +214,7 @@ impl Ca {
         transaction.finish_act(act, Outcome::Succeeded, Some(&sha256), now).await?;
         transaction.commit().await?;
         tracing::info!(authority = %root_row.name, plan.sha256 = %sha256, "Took over the outcome of a key ceremony");
-        let enforced = self.0.enforce.bring_register_up_to_date().await;
+        let enforced = self.0.enforce.bring_up_to_date().await;
         self.0.enforce.publish_documents().await;
         Ok(Imported { root: root_row, issuing: imported, list_ends: row.next_update, enforced })
     }

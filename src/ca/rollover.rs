@@ -320,7 +320,7 @@ impl Ca {
         }
         // A root's first list, and the lists of what was archived.
         self.0.publish_crls.wake();
-        let enforced = self.0.enforce.bring_register_up_to_date().await;
+        let enforced = self.0.enforce.bring_up_to_date().await;
         // Before the first certificate says where its authority's is.
         self.0.enforce.publish_documents().await;
         Ok(Moved { authority, others, enforced })

@@ -18,6 +18,7 @@ pub mod secret;
 pub mod serial;
 pub mod slug;
 pub mod time;
+pub mod upstream;
 
 pub use access::{AccessPolicy, AccessRules, ClientAuth};
 pub use actor::{Actor, Role};

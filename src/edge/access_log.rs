@@ -32,10 +32,12 @@ pub(super) struct Entry {
     pub(super) bytes: u64,
     /// Whether the answer ended as it should.
     pub(super) whole: bool,
+    /// Nobody has visited: the edge asks itself.
+    is_own: bool,
 }
 
 impl Entry {
-    pub(super) fn new(method: Method, uri: Uri, trace: TraceId) -> Self {
+    pub(super) fn new(method: Method, uri: Uri, trace: TraceId, is_own: bool) -> Self {
         Self {
             started: Instant::now(),
             method,
@@ -50,6 +52,7 @@ impl Entry {
             trace,
             bytes: 0,
             whole: false,
+            is_own,
         }
     }
 }
@@ -64,6 +67,9 @@ fn shown(path: &str) -> Cow<'_, str> {
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        if self.is_own {
+            return;
+        }
         // `info!` looks at nothing below unless someone listens.
         info!(
             target: "access",

@@ -30,6 +30,8 @@ enum Source {
 
 /// An upstream's body, and the connection it comes over.
 struct Download {
+    /// What was waited for before anything went out.
+    first: Option<Bytes>,
     incoming: Incoming,
     wire: Option<Wire>,
     home: Rc<Worker>,
@@ -49,14 +51,22 @@ impl AnswerBody {
         Self { source: Source::Page(Some(page).filter(|page| !page.is_empty())), tail: None }
     }
 
-    /// What comes over `wire`, piece by piece within the body timeout, whole before `end`.
-    pub(super) async fn download(incoming: Incoming, wire: Wire, home: &Rc<Worker>, end: Instant) -> Self {
+    /// What comes over `wire`, after what has come already: piece by piece within the body timeout, whole before
+    /// `end`.
+    pub(super) async fn download(
+        first: Option<Bytes>,
+        incoming: Incoming,
+        wire: Wire,
+        home: &Rc<Worker>,
+        end: Instant,
+    ) -> Self {
         if incoming.is_end_stream() {
             home.pool.give_back(wire).await;
-            return Self::page(Bytes::new());
+            return Self::page(first.unwrap_or_default());
         }
         Self {
             source: Source::Upstream(Box::new(Download {
+                first,
                 incoming,
                 wire: Some(wire),
                 home: home.clone(),
@@ -91,6 +101,9 @@ impl Download {
             self.wire = None;
             return Poll::Ready(Some(Err(BodyFault::TimedOut)));
         }
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
         // Asking the body first tells the connection that there is room; then it reads; then the
         // body has something, without a trip through the scheduler.
         let mut polled = Pin::new(&mut self.incoming).poll_frame(cx);
@@ -109,8 +122,7 @@ impl Download {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(_))) => {
-                self.wire = None;
-                self.home.shared.metrics.upstream_faults.count(UpstreamFault::Protocol);
+                self.fail(UpstreamFault::Protocol);
                 Poll::Ready(Some(Err(BodyFault::Broken)))
             }
             Poll::Ready(None) => {
@@ -119,12 +131,20 @@ impl Download {
             }
             // Both are asked: each has to register.
             Poll::Pending if self.stall.poll(cx) | self.end.as_mut().poll(cx).is_ready() => {
-                self.wire = None;
-                self.home.shared.metrics.upstream_faults.count(UpstreamFault::Timeout);
+                self.fail(UpstreamFault::Timeout);
                 Poll::Ready(Some(Err(BodyFault::TimedOut)))
             }
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// The target has not sent the rest.
+    fn fail(&mut self, kind: UpstreamFault) {
+        if let Some(lease) = self.wire.take().and_then(|mut wire| wire.lease.take()) {
+            let mut lease = lease;
+            lease.failed(kind.word(), self.home.pool.chance());
+        }
+        self.home.shared.metrics.upstream_faults.count(kind);
     }
 
     fn finish(&mut self, cx: &mut Context<'_>) {
@@ -169,14 +189,18 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Page(page) => page.is_none(),
-            Source::Upstream(download) => download.incoming.is_end_stream(),
+            Source::Upstream(download) => download.first.is_none() && download.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Page(page) => SizeHint::with_exact(page.as_ref().map_or(0, |page| page.len() as u64)),
-            Source::Upstream(download) => download.incoming.size_hint(),
+            Source::Upstream(download) => {
+                let (rest, first) =
+                    (download.incoming.size_hint(), download.first.as_ref().map_or(0, Bytes::len));
+                rest.exact().map_or(rest, |rest| SizeHint::with_exact(rest + first as u64))
+            }
         }
     }
 }

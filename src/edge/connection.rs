@@ -1,7 +1,7 @@
 //! One visitor's connection after its handshake: who is behind it, what is spoken on it, when it ends.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -34,6 +34,8 @@ pub(super) struct Visit {
     pub(super) worker: Rc<Worker>,
     pub(super) class: HandshakeClass,
     pub(super) activity: Rc<Activity>,
+    /// The edge asks itself.
+    pub(super) is_own: bool,
     peer: SocketAddr,
     leaf: Option<CertificateDer<'static>>,
     place: Place,
@@ -103,6 +105,7 @@ impl Visit {
         let visit = Self {
             class: site.handshake_class(),
             activity: Activity::new(),
+            is_own: worker.shared.is_own_call(peer),
             peer,
             leaf,
             place,
@@ -116,6 +119,9 @@ impl Visit {
             worker,
         };
         let who = visit.classify_again(visit.worker.shared.clock.now());
+        if visit.is_own {
+            return visit;
+        }
         visit.worker.shared.metrics.client_auth.count(result_of(&who));
         if let Classified::Refused(refusal) = &*who {
             access_log::certificate_refused(peer, &site.host, refusal);
@@ -203,6 +209,11 @@ impl Visit {
         self.place.set_handed_over(is_handed_over);
     }
 
+    /// From where the visitor calls.
+    pub(super) fn source(&self) -> IpAddr {
+        self.peer.ip().to_canonical()
+    }
+
     /// What the owner of the connection is asked to do.
     pub(super) fn signal(&self) -> &Arc<Signal> {
         self.place.signal()
@@ -271,7 +282,7 @@ impl Visit {
         let mut memo = self.memo.borrow_mut();
         if memo.forwarded.as_ref().is_none_or(|(known, ..)| known != named) {
             let authority = named.authority();
-            let peer = self.peer.ip().to_canonical();
+            let peer = self.source();
             let node = if peer.is_ipv6() { format!("\"[{peer}]\"") } else { peer.to_string() };
             let forwarded = format!("for={node};host=\"{authority}\";proto=https");
             memo.peer = HeaderValue::try_from(peer.to_string()).ok();

@@ -1,30 +1,32 @@
 //! A permitted request on its way to an upstream and back. Takes the [`Permit`] by value: without
 //! one there is no way through here.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{self, PathAndQuery};
 use http::{Method, Request, Response, StatusCode, Uri, Version, request};
 use hyper::body::Incoming;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::answer::AnswerBody;
 use super::connection::Visit;
 use super::headers::{self, ASSERTION, CLIENT_CERT, CLIENT_CERT_CHAIN};
 use super::host::Named;
-use super::limits::{BodyFault, RequestBody};
+use super::limits::{BodyFault, RequestBody, Upload};
 use super::permit::Permit;
 use super::respond::{Code, Problem};
 use super::trace;
 use super::tunnel::Tunnel;
-use super::upstream::{Broken, Wire};
+use super::upstream::{Broken, Group, Wire, Wish};
 use super::worker::Derived;
 use crate::domain::UtcTime;
-use crate::live::Upstream;
+use crate::domain::upstream::Balance;
 use crate::telemetry::TraceContext;
-use crate::telemetry::metrics::UpstreamFault;
 
 /// Everything about a request that is not in its head.
 pub(super) struct Context<'a> {
@@ -33,6 +35,7 @@ pub(super) struct Context<'a> {
     pub(super) named: &'a Named,
     pub(super) trace: TraceContext,
     pub(super) started: Instant,
+    /// As the host's clock shows it, for backends to compare with theirs.
     pub(super) now: UtcTime,
 }
 
@@ -65,8 +68,12 @@ pub(super) async fn forward(
         // Said by us: for some methods hyper would rather send none of a body whose length it does not know.
         request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    let end = context.started + settings.total_timeout;
-    let (mut response, wire) = exchange(&context, &permit.route().upstream, request, body, end).await?;
+    // RFC 9110 §9.2.2; a body is streamed and cannot be sent twice.
+    let repeatable = !has_body && matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let group = context.derived.groups.get(&permit.route().upstream.name);
+    let group = group.ok_or(Problem::new(Code::UpstreamUnavailable))?;
+    let (wish, end) = (context.wish(&permit, group, repeatable), context.end(group));
+    let Answer { head: mut response, first, wire } = exchange(&context, group, wish, request, body).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         if !wants_websocket || !headers::asks_for_websocket(response.headers()) {
             return Err(Problem::new(Code::UpstreamUnavailable));
@@ -74,12 +81,12 @@ pub(super) async fn forward(
         headers::clean_response(response.headers_mut());
         put_upgrade(response.headers_mut());
         context.visit.open_tunnel(Tunnel { wire, host: context.named.host.clone(), path });
-        return Ok(response.map(|_| AnswerBody::page(bytes::Bytes::new())));
+        return Ok(response.map(|_| AnswerBody::page(Bytes::new())));
     }
     headers::clean_response(response.headers_mut());
     *response.version_mut() = Version::HTTP_11;
     let (parts, incoming) = response.into_parts();
-    let body = AnswerBody::download(incoming, wire, &context.visit.worker, end).await;
+    let body = AnswerBody::download(first, incoming, wire, &context.visit.worker, end).await;
     Ok(Response::from_parts(parts, body))
 }
 
@@ -140,74 +147,199 @@ fn origin_form(uri: Uri) -> Uri {
     Uri::from_parts(parts).unwrap_or_default()
 }
 
-/// One exchange, on a kept connection if there is one. Tried a second time, on a fresh connection,
-/// only if the first time was on a kept one and nothing can happen twice.
+/// An answer that has begun.
+struct Answer {
+    head: Response<Incoming>,
+    /// The first piece of the body, if it was waited for.
+    first: Option<Bytes>,
+    wire: Wire,
+}
+
+/// Sends a request to a target, and to others if that one fails and nothing can happen twice.
 async fn exchange(
     context: &Context<'_>,
-    upstream: &Arc<Upstream>,
+    group: &Arc<Group>,
+    mut wish: Wish,
     request: Request<()>,
     body: RequestBody,
-    end: Instant,
-) -> Result<(Response<Incoming>, Wire), Problem> {
-    let worker = &context.visit.worker;
-    let unavailable = || Problem::new(Code::UpstreamUnavailable);
-    let answer_timeout = worker.shared.settings.answer_timeout;
-    // RFC 9110 §9.2.2; a body is streamed and cannot be sent twice.
-    let repeatable = hyper::body::Body::is_end_stream(&body)
-        && matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    let mut wire = worker.pool.take(upstream, false).await.ok_or_else(unavailable)?;
-    let spare = (wire.reused() && repeatable).then(|| request.clone());
-    let upload = body.upload();
-    let sent = Instant::now();
-    let due = || end.min(sent.max(upload.moved_at()) + answer_timeout);
-    let mut outcome = wire.exchange(request.map(|()| body), due).await;
-    if wire.reused() {
-        let again = match outcome {
-            Err(Broken::Unsent(request)) => Ok(*request),
-            Err(Broken::Sent(error)) => {
-                spare.map(|spare| spare.map(|()| RequestBody::empty())).ok_or(Broken::Sent(error))
-            }
-            other => {
-                return finish(context, other, &upload).map(|response| (response, wire));
-            }
+) -> Result<Answer, Problem> {
+    let (worker, end) = (&context.visit.worker, context.end(group));
+    let (spare, upload) = (wish.repeatable.then(|| request.clone()), body.upload());
+    let (mut request, mut bad) = (request.map(|()| body), None);
+    group.count_request();
+    loop {
+        let wire = match timeout_at(end, worker.pool.take(group, &mut wish)).await {
+            Ok(Ok(wire)) => wire,
+            // Better a bad answer than none.
+            Ok(Err(none)) => return bad.ok_or_else(|| none.into()),
+            Err(_late) => return bad.ok_or_else(|| Problem::new(Code::UpstreamTimeout)),
         };
-        outcome = match again {
-            Ok(request) => {
-                wire = worker.pool.take(upstream, true).await.ok_or_else(unavailable)?;
-                wire.exchange(request, due).await
+        let attempt = Attempt { context, group, spare: spare.as_ref(), upload: &upload, end };
+        let mut broken = match attempt.make(wire, request).await {
+            _ if upload.fault().is_some() => return Err(problem(None, &upload)),
+            Ok(answer) if !is_bad(answer.head.status()) => return Ok(answer),
+            Ok(mut answer) => {
+                // Its place is for others.
+                answer.wire.lease = None;
+                bad = Some(answer);
+                wish.has_answer = true;
+                None
             }
-            Err(broken) => Err(broken),
+            Err(broken) => Some(broken),
+        };
+        let has_another = Instant::now() < end && group.has_another(&wish);
+        request = match (broken.take(), &spare) {
+            // Nothing of it has been seen by anybody.
+            (Some(Broken::Unsent(unsent)), _) if has_another => *unsent,
+            (_, Some(spare)) if has_another && group.may_try_again() => {
+                worker.shared.metrics.upstream_retries.count();
+                spare.clone().map(|()| RequestBody::empty())
+            }
+            (broken, _) => return bad.ok_or_else(|| problem(broken.as_ref(), &upload)),
         };
     }
-    finish(context, outcome, &upload).map(|response| (response, wire))
+}
+
+/// A request at one target.
+struct Attempt<'a> {
+    context: &'a Context<'a>,
+    group: &'a Arc<Group>,
+    /// The same request, if it can be sent again.
+    spare: Option<&'a Request<()>>,
+    upload: &'a Upload,
+    end: Instant,
+}
+
+impl Attempt<'_> {
+    /// A kept connection that has died is replaced once, if nothing is lost with it.
+    async fn make(&self, mut wire: Wire, request: Request<RequestBody>) -> Result<Answer, Broken> {
+        let (worker, began) = (&self.context.visit.worker, Instant::now());
+        let timeout = timeout(self.context, self.group);
+        // An upload that moves on buys time.
+        let due = || self.end.min(began.max(self.upload.moved_at()) + timeout);
+        let mut outcome = wire.exchange(request, due).await;
+        if wire.reused() {
+            let again = match outcome {
+                Err(Broken::Unsent(request)) => Ok(*request),
+                Err(Broken::Sent(error)) => match self.spare {
+                    Some(spare) if self.group.may_try_again() => {
+                        worker.shared.metrics.upstream_retries.count();
+                        Ok(spare.clone().map(|()| RequestBody::empty()))
+                    }
+                    _ => Err(Err(Broken::Sent(error))),
+                },
+                other => Err(other),
+            };
+            outcome = match again {
+                Err(outcome) => outcome,
+                Ok(request) => {
+                    wire = worker.pool.replace(self.group, wire).await.ok_or(Broken::Refused)?;
+                    wire.exchange(request, due).await
+                }
+            };
+        }
+        let settled = match outcome {
+            Ok(head) => first_piece(self.group, head, self.spare.is_some(), &mut wire, due()).await,
+            Err(broken) => Err(broken),
+        };
+        self.tell(&settled, &mut wire, began);
+        settled.map(|(head, first)| Answer { head, first, wire })
+    }
+
+    /// Notes how the target has done. What the visitor has broken off says nothing of it.
+    fn tell(
+        &self,
+        settled: &Result<(Response<Incoming>, Option<Bytes>), Broken>,
+        wire: &mut Wire,
+        began: Instant,
+    ) {
+        let worker = &self.context.visit.worker;
+        let Some(lease) = &mut wire.lease else { return };
+        match settled {
+            Ok((head, _)) if is_bad(head.status()) => lease.failed("status", worker.pool.chance()),
+            Ok(_) => lease.answered(began.elapsed()),
+            Err(broken) => {
+                let is_visitors = self.upload.fault().is_some()
+                    || (matches!(broken, Broken::Late) && self.upload.waits_for_visitor());
+                let Some(fault) = broken.fault().filter(|_| !is_visitors) else { return };
+                lease.failed(fault.word(), worker.pool.chance());
+                worker.shared.metrics.upstream_faults.count(fault);
+                if let Broken::Sent(error) = broken {
+                    tracing::warn!(error = %error, "an upstream broke off");
+                }
+            }
+        }
+    }
+}
+
+/// Waits for the first piece of a body whose length is known, where another target could be asked if it does not
+/// come. Streams say nothing of their length, and go out as they come.
+async fn first_piece(
+    group: &Group,
+    head: Response<Incoming>,
+    repeatable: bool,
+    wire: &mut Wire,
+    due: Instant,
+) -> Result<(Response<Incoming>, Option<Bytes>), Broken> {
+    let is_awaited = repeatable
+        && group.is_plural()
+        && head.status() != StatusCode::SWITCHING_PROTOCOLS
+        && hyper::body::Body::size_hint(head.body()).exact().is_some_and(|length| length > 0);
+    if !is_awaited {
+        return Ok((head, None));
+    }
+    let (parts, mut incoming) = head.into_parts();
+    let first = wire.first_piece(&mut incoming, due).await?;
+    Ok((Response::from_parts(parts, incoming), first))
+}
+
+/// Whether a target that says so is not well, or not here.
+fn is_bad(status: StatusCode) -> bool {
+    // The method or the version is not to its taste.
+    let is_refusal = [StatusCode::NOT_IMPLEMENTED, StatusCode::HTTP_VERSION_NOT_SUPPORTED].contains(&status);
+    status.is_server_error() && !is_refusal
+}
+
+fn timeout(context: &Context<'_>, group: &Group) -> Duration {
+    let own = group.upstream().options.answer_timeout_ms;
+    own.map_or(context.visit.worker.shared.settings.answer_timeout, |ms| Duration::from_millis(ms.into()))
+}
+
+impl Context<'_> {
+    /// When the whole exchange has to be over.
+    fn end(&self, group: &Group) -> Instant {
+        let own = group.upstream().options.total_timeout_ms;
+        let total = own
+            .map_or(self.visit.worker.shared.settings.total_timeout, |ms| Duration::from_millis(ms.into()));
+        self.started + total
+    }
+
+    /// What a request wishes of its target.
+    fn wish(&self, permit: &Permit, group: &Group, repeatable: bool) -> Wish {
+        let key = match group.upstream().options.balance {
+            Balance::ConsistentHash => match permit.identity() {
+                Some(identity) => hash(&identity.person().id),
+                None => hash(&self.visit.source()),
+            },
+            Balance::LeastLoaded | Balance::RoundRobin => 0,
+        };
+        Wish { key, repeatable, ..Wish::default() }
+    }
+}
+
+/// The same in every process.
+fn hash(value: &impl Hash) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(value)
 }
 
 /// Says whose fault it was.
-fn finish(
-    context: &Context<'_>,
-    outcome: Result<Response<Incoming>, Broken>,
-    upload: &super::limits::Upload,
-) -> Result<Response<Incoming>, Problem> {
-    let broken = match outcome {
-        Ok(response) => return Ok(response),
-        Err(broken) => broken,
-    };
-    let code = match (upload.fault(), &broken) {
+fn problem(broken: Option<&Broken>, upload: &Upload) -> Problem {
+    Problem::new(match (upload.fault(), broken) {
         (Some(BodyFault::TimedOut), _) => Code::RequestTimeout,
         (Some(BodyFault::TooLarge), _) => Code::PayloadTooLarge,
         (Some(BodyFault::Broken), _) => Code::BadRequest,
-        (None, Broken::Late) => Code::UpstreamTimeout,
-        (None, Broken::Unsent(_) | Broken::Sent(_)) => Code::UpstreamUnavailable,
-    };
-    if upload.fault().is_none() {
-        let kind = match broken {
-            Broken::Late => UpstreamFault::Timeout,
-            Broken::Unsent(_) | Broken::Sent(_) => UpstreamFault::Protocol,
-        };
-        context.visit.worker.shared.metrics.upstream_faults.count(kind);
-        if let Broken::Sent(error) = &broken {
-            tracing::warn!(error = %error, "an upstream broke off");
-        }
-    }
-    Err(Problem::new(code))
+        (None, Some(Broken::Late)) if upload.waits_for_visitor() => Code::RequestTimeout,
+        (None, Some(Broken::Late)) => Code::UpstreamTimeout,
+        (None, _) => Code::UpstreamUnavailable,
+    })
 }

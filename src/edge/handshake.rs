@@ -133,6 +133,7 @@ pub(super) async fn shake(
             shared.metrics.handshakes.count(Handshake::Challenge);
             None
         }
+        Err(_) if shared.is_own_call(peer) => None,
         Err(failure) => {
             shared.metrics.handshakes.count(failure.label());
             match &failure {

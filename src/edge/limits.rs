@@ -31,16 +31,22 @@ pub(super) enum BodyFault {
 pub(super) struct Upload {
     fault: Cell<Option<BodyFault>>,
     moved_at: Cell<Instant>,
+    waits: Cell<bool>,
 }
 
 impl Upload {
     fn new() -> Rc<Self> {
-        Rc::new(Self { fault: Cell::new(None), moved_at: Cell::new(Instant::now()) })
+        Rc::new(Self { fault: Cell::new(None), moved_at: Cell::new(Instant::now()), waits: Cell::new(false) })
     }
 
     /// Why the visitor's body ended early, if it did.
     pub(super) fn fault(&self) -> Option<BodyFault> {
         self.fault.get()
+    }
+
+    /// Whether everybody waits for the visitor's next piece.
+    pub(super) fn waits_for_visitor(&self) -> bool {
+        self.waits.get()
     }
 
     /// When the last piece went through.
@@ -107,7 +113,9 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let this = &mut *self;
         let Some(incoming) = this.incoming.as_mut() else { return Poll::Ready(None) };
-        match Pin::new(incoming).poll_frame(cx) {
+        let polled = Pin::new(incoming).poll_frame(cx);
+        this.upload.waits.set(polled.is_pending());
+        match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 this.upload.moved_at.set(Instant::now());
                 this.stall.moved();

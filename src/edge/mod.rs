@@ -135,6 +135,10 @@ impl Edge {
             http: http_addresses,
             threads: CancellationToken::new(),
         };
+        if edge.shared.holder.snapshot().is_some() {
+            // What a restart has brought back was tried by nobody yet.
+            edge.shared.published.notify_one();
+        }
         let mut own = split(https, Speech::Tls, threads);
         for (thread, more) in own.iter_mut().zip(split(http, Speech::Plain, threads)) {
             thread.extend(more);
@@ -220,6 +224,7 @@ fn run(
         let worker = worker();
         if let Some((addresses, strangers)) = asking {
             tokio::task::spawn_local(trial::keep_asking(worker.clone(), addresses, strangers));
+            tokio::task::spawn_local(upstream::health::watch(worker.clone()));
         }
         for (socket, speech) in listeners {
             match TcpListener::from_std(socket) {
@@ -238,6 +243,7 @@ fn run(
                 () = end.cancelled() => return,
                 _ = tick.tick() => {
                     worker.pool.sweep();
+                    worker.shared.metrics.targets.set(worker.shared.upstreams.status());
                     let now = worker.shared.clock.now();
                     worker.shared.index.expire(now);
                     let register = worker.shared.holder.register();

@@ -30,7 +30,7 @@ pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Respo
     let shared = visit.worker.shared.clone();
     let mut exchange = Exchange::begin(&visit);
     let trace = trace::of(request.headers(), &visit.worker.ids);
-    let mut entry = Entry::new(request.method().clone(), request.uri().clone(), trace.trace_id);
+    let mut entry = Entry::new(request.method().clone(), request.uri().clone(), trace.trace_id, visit.is_own);
     let (version, wants_page) = (request.version(), respond::wants_page(request.headers()));
     let snapshot = shared.holder.snapshot();
     let outcome = match &snapshot {
@@ -44,7 +44,9 @@ pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Respo
             let door = snapshot.as_ref().and_then(|snapshot| snapshot.configuration.door_url.as_deref());
             entry.code = Some(problem.code());
             entry.cause = problem.cause();
-            shared.metrics.refused.count(RefusalCode::from_code(problem.code().name()));
+            if !visit.is_own {
+                shared.metrics.refused.count(RefusalCode::from_code(problem.code().name()));
+            }
             if problem.ends_connection(version) {
                 visit.say_last_word();
             }
@@ -104,7 +106,7 @@ async fn walk(
         named: &named,
         trace,
         started: entry.started,
-        now,
+        now: shared.clock.wall(),
     };
     let (mut parts, body) = request.into_parts();
     parts.headers.remove(HOST);

@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 use super::headers::BadFraming;
 use super::path::BadPath;
 use super::permit::Denied;
+use super::upstream::NoWire;
 use crate::live::{Cause, Refusal};
 
 /// The stable code of a refusal at the edge.
@@ -59,6 +60,11 @@ pub enum Code {
 }
 
 impl Code {
+    /// The problem's type (RFC 9457 §3.1.1).
+    pub fn urn(self) -> String {
+        format!("urn:wicketgate:problem:{}", self.name())
+    }
+
     /// The code as clients read it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -273,6 +279,15 @@ impl From<BadFraming> for Problem {
     }
 }
 
+impl From<NoWire> for Problem {
+    fn from(none: NoWire) -> Self {
+        Self::new(match none {
+            NoWire::Unavailable => Code::UpstreamUnavailable,
+            NoWire::Busy => Code::Overloaded,
+        })
+    }
+}
+
 /// [`Cause::code`] as a value; an unknown name counts as untrusted.
 fn code_of(cause: Cause) -> Code {
     match cause.code() {
@@ -325,7 +340,7 @@ pub(super) fn refuse(
 fn json(problem: &Problem, door_url: Option<&str>) -> String {
     let code = problem.code;
     let mut value = serde_json::json!({
-        "type": format!("urn:wicketgate:problem:{}", code.name()),
+        "type": code.urn(),
         "title": code.title(),
         "status": code.status().as_u16(),
         "code": code.name(),

@@ -117,15 +117,16 @@ where
     }
 }
 
-/// Whether the answer is a refusal: of everybody unknown, of everybody for now, or of the path.
+/// Whether the answer is a refusal: of everybody unknown, of everybody for now, or of the path. It is one of ours
+/// by its status and its type together.
 fn judge(answer: &[u8]) -> Seen {
     let status = answer.strip_prefix(b"HTTP/1.1 ").and_then(|rest| rest.get(..3));
     let Some(status) = status.and_then(|status| std::str::from_utf8(status).ok()) else {
         return Seen::Unclear("nothing".to_owned());
     };
-    let says = |code: Code| {
-        let text = format!("\"code\":\"{}\"", code.name());
-        answer.windows(text.len()).any(|window| window == text.as_bytes())
+    let is = |code: &Code| {
+        let text = format!("\"type\":\"{}\"", code.urn());
+        code.status().as_str() == status && answer.windows(text.len()).any(|part| part == text.as_bytes())
     };
     let refusals = [
         Code::CertificateRequired,
@@ -134,11 +135,11 @@ fn judge(answer: &[u8]) -> Seen {
         Code::BadRequest,
         Code::RateLimited,
     ];
-    if refusals.into_iter().any(says) {
+    if refusals.iter().any(is) {
         return Seen::Refused;
     }
     let own = [Code::NotFound, Code::MisdirectedRequest, Code::Overloaded];
-    match own.into_iter().find(|code| says(*code)) {
+    match own.iter().find(|code| is(code)) {
         Some(code) => Seen::Unclear(format!("{status} {}", code.name())),
         None => Seen::LetThrough,
     }
@@ -190,7 +191,10 @@ mod tests {
     #[test]
     fn only_an_answer_that_says_so_is_a_refusal() {
         let answer = |status: &str, code: &str| {
-            judge(format!("HTTP/1.1 {status} \r\n\r\n{{\"code\":\"{code}\"}}").as_bytes())
+            judge(
+                format!("HTTP/1.1 {status} \r\n\r\n{{\"type\":\"urn:wicketgate:problem:{code}\"}}")
+                    .as_bytes(),
+            )
         };
         assert_eq!(answer("403", "certificate_required"), Seen::Refused);
         assert_eq!(answer("403", "certificate_untrusted"), Seen::Refused);
@@ -198,6 +202,7 @@ mod tests {
         assert_eq!(answer("404", "not_found"), Seen::Unclear("404 not_found".into()));
         assert_eq!(answer("403", "the app's own"), Seen::LetThrough);
         assert_eq!(answer("200", ""), Seen::LetThrough);
+        assert_eq!(answer("200", "bad_request"), Seen::LetThrough, "the app's own");
         assert_eq!(answer("502", "upstream_unavailable"), Seen::LetThrough);
         assert_eq!(judge(b""), Seen::Unclear("nothing".into()));
     }

@@ -3,18 +3,18 @@
 //!
 //! Nothing here reaches an upstream: a trial has none, and a stranger who gets as far is the finding.
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::dispatcher::{self, Dispatch};
 
 use super::carrier::Carrier;
@@ -26,21 +26,25 @@ use crate::clock::SharedClock;
 use crate::domain::{AccessPolicy, Entropy, Hostname};
 use crate::live::configuration::ConfigurationData;
 use crate::live::probe::{Candidate, Probe, ProbeFault, Stranger};
-use crate::live::{Configuration, Holder, SiteKind};
+use crate::live::{Holder, RouteData, SiteData, SiteKind};
 use crate::telemetry::metrics::SelfCheck;
 
-/// Sites that are tried, at most: those that change first. Two strangers ask for two routes of each.
-const MOST_SITES: usize = 32;
-/// For the whole trial. Nothing but other configurations waits for it.
-const WITHIN: Duration = Duration::from_secs(2);
+/// For one question. Nothing but other configurations waits for it.
+const QUESTION_WITHIN: Duration = Duration::from_secs(2);
+/// After this, sites that are as before are left out: they are asked for on the real sockets.
+const LONG: Duration = Duration::from_millis(500);
+/// Sites that are as before and asked for nevertheless, at most.
+const MOST_AS_BEFORE: usize = 32;
 /// Routes that are asked for on the real sockets after a publication.
 const MOST_AT_ONCE: usize = 8;
+/// Answers in a row that tell nothing after which that is said.
+const WORTH_SAYING: u32 = 6;
 /// For one question on a real socket.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// What the pipe holds.
 const PIPE: usize = 64 * 1024;
 /// Where a stranger calls from, as far as anybody asks.
-const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// What trials are made with.
 pub(super) struct Trial {
@@ -53,15 +57,13 @@ pub(super) struct Trial {
 #[async_trait]
 impl Probe for Trial {
     async fn probe(&self, candidate: Candidate) -> Result<(), ProbeFault> {
-        let questions = questions(&candidate);
-        if questions.is_empty() {
-            return Ok(());
-        }
+        let Candidate { data, previous, .. } = candidate.clone();
         let holder = Holder::of(candidate.snapshot, self.clock.clone());
         let shared = Shared::aside(self.settings.clone(), holder, self.clock.clone());
         let (ids, strangers) = (Ids::seeded(&*self.entropy), self.strangers.clone());
         // A thread of its own, and nothing of it in the log: nobody has visited.
         let trial = tokio::task::spawn_blocking(move || {
+            let questions = questions(&data, previous.as_deref());
             dispatcher::with_default(&Dispatch::none(), || in_private(shared, ids, &strangers, &questions))
         });
         trial.await.map_err(|panicked| ProbeFault::Impossible(panicked.to_string()))?
@@ -72,7 +74,7 @@ fn in_private(
     shared: Arc<Shared>,
     ids: Ids,
     strangers: &Strangers,
-    questions: &[Question],
+    questions: &Questions,
 ) -> Result<(), ProbeFault> {
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -80,15 +82,17 @@ fn in_private(
         .map_err(|cause| ProbeFault::Impossible(cause.to_string()))?;
     let worker = Worker::without_upstreams(shared, ids);
     let ask_all = async {
-        for question in questions {
+        let began = Instant::now();
+        let as_before = questions.as_before.iter().take_while(|_| began.elapsed() < LONG);
+        for question in questions.of_changed.iter().chain(as_before) {
             for who in [Stranger::Anonymous, Stranger::Foreign] {
-                ask(&worker, strangers, question, who).await?;
+                let asked = timeout(QUESTION_WITHIN, ask(&worker, strangers, question, who)).await;
+                asked.unwrap_or(Err(ProbeFault::Late))?;
             }
         }
         Ok(())
     };
-    let local = LocalSet::new();
-    local.block_on(&runtime, async { timeout(WITHIN, ask_all).await.unwrap_or(Err(ProbeFault::Late)) })
+    LocalSet::new().block_on(&runtime, ask_all)
 }
 
 async fn ask(
@@ -112,113 +116,181 @@ async fn ask(
     }
 }
 
+/// What is asked of a candidate.
+#[derive(Default)]
+struct Questions {
+    /// For sites that are new or others than in the configuration in force.
+    of_changed: Vec<Question>,
+    as_before: Vec<Question>,
+}
+
 /// What is asked of a candidate: by what it was made of, not by what was made of it.
-fn questions(candidate: &Candidate) -> Vec<Question> {
-    let mut protected = HashMap::<&Hostname, BTreeSet<&str>>::new();
-    for route in &candidate.data.routes {
-        if matches!(route.policy, AccessPolicy::Known(_)) {
-            protected.entry(&route.host).or_default().insert(&route.path_prefix);
-        }
+fn questions(data: &ConfigurationData, previous: Option<&ConfigurationData>) -> Questions {
+    let (own, before) = (by_host(data), previous.map(by_host).unwrap_or_default());
+    let mut questions = Questions::default();
+    for site in data.sites.iter().filter(|site| site.kind == SiteKind::App) {
+        let Some(routes) = own.get(&site.host) else { continue };
+        let protected = routes.iter().filter(|route| matches!(route.policy, AccessPolicy::Known(_)));
+        let paths: BTreeSet<_> = protected.map(|route| route.path_prefix.as_str()).collect();
+        let is_as_before = before.get(&site.host).is_some_and(|before| before == routes)
+            && previous.is_some_and(|previous| previous.sites.iter().any(|before| is_same(before, site)));
+        let of_this = match is_as_before {
+            true if questions.as_before.len() >= 2 * MOST_AS_BEFORE => continue,
+            true => &mut questions.as_before,
+            false => &mut questions.of_changed,
+        };
+        // The first and the last: one lies above the others, if any does.
+        let ends = paths.first().into_iter().chain(paths.last().filter(|last| paths.first() != Some(*last)));
+        of_this.extend(ends.map(|path| Question { host: site.host.clone(), path: (*path).to_owned() }));
     }
-    let apps = candidate.data.sites.iter().filter(|site| site.kind == SiteKind::App);
-    let mut sites: Vec<_> =
-        apps.filter_map(|site| protected.remove(&site.host).map(|paths| (&site.host, paths))).collect();
-    sites.sort_by_key(|(host, _)| is_as_before(candidate, host));
-    sites.truncate(MOST_SITES);
-    let ends = |paths: BTreeSet<&str>| {
-        let (first, last) = (paths.first().copied(), paths.last().copied());
-        first.into_iter().chain(last.filter(|_| first != last)).map(str::to_owned).collect::<Vec<_>>()
-    };
-    let of = |(host, paths): (&Hostname, BTreeSet<&str>)| {
-        let host = host.clone();
-        ends(paths).into_iter().map(move |path| Question { host: host.clone(), path })
-    };
-    sites.into_iter().flat_map(of).collect()
+    questions
 }
 
-/// Whether nothing of the site is another's than in the configuration in force.
-fn is_as_before(candidate: &Candidate, host: &Hostname) -> bool {
-    fn site<'a>(data: &'a ConfigurationData, host: &Hostname) -> Option<impl PartialEq + use<'a>> {
-        let site = data.sites.iter().find(|site| site.host == *host)?;
-        Some((site.kind, site.client_auth, &site.chain))
+fn by_host(data: &ConfigurationData) -> HashMap<&Hostname, Vec<&RouteData>> {
+    let mut routes = HashMap::<_, Vec<_>>::new();
+    for route in &data.routes {
+        routes.entry(&route.host).or_default().push(route);
     }
-    let routes = |data: &ConfigurationData| {
-        data.routes.iter().filter(|route| route.host == *host).cloned().collect::<Vec<_>>()
-    };
-    candidate.previous.as_ref().is_some_and(|previous| {
-        site(previous, host) == site(&candidate.data, host) && routes(previous) == routes(&candidate.data)
-    })
+    routes
 }
 
-/// Asks on the real sockets, until the edge stops: after every publication, and now and then.
+fn is_same(before: &SiteData, site: &SiteData) -> bool {
+    let of = |site: &SiteData| (site.host.clone(), site.kind, site.client_auth);
+    of(before) == of(site) && before.chain == site.chain
+}
+
+/// Asks on the real sockets, until the edge stops: at once, after every publication, and now and then.
 ///
 /// If somebody is let through there, the edge refuses everybody on protected routes until the next publication:
-/// what it answers meanwhile tells nothing about the routes themselves.
+/// what it answers meanwhile tells nothing about the routes themselves. What was found is then asked first.
 pub(super) async fn keep_asking(worker: Rc<Worker>, addresses: Vec<SocketAddr>, strangers: Strangers) {
     let shared = &worker.shared;
     let Some(pause) = shared.settings.self_check_every else { return };
-    let mut turn = 0;
+    let mut asking = Asking { shared, addresses, strangers, turn: 0, found: None, unclear: 0 };
     loop {
         let count = tokio::select! {
             () = shared.stop.cancelled() => return,
             () = sleep(pause) => 1,
             () = shared.published.notified() => {
-                shared.is_sealed.store(false, Ordering::Release);
+                shared.seal(false);
                 MOST_AT_ONCE
             }
         };
-        let Some(snapshot) = shared.holder.snapshot() else { continue };
-        let questions = protected(&snapshot.configuration);
-        for _ in 0..count.min(questions.len()) {
-            if let (Some(question), Some(address)) = (in_turn(&questions, turn), in_turn(&addresses, turn)) {
-                ask_both(shared, *address, &strangers, question).await;
-            }
-            turn += 1;
-        }
+        asking.ask(count).await;
     }
 }
 
-/// Has both strangers ask, and closes all protected routes if one of them gets in.
-async fn ask_both(shared: &Shared, address: SocketAddr, strangers: &Strangers, question: &Question) {
-    for who in [Stranger::Anonymous, Stranger::Foreign] {
-        let answer = timeout(ANSWER_WITHIN, ask_here(address, strangers, question, who)).await;
-        let result = match answer {
-            Ok(Ok(Seen::Refused)) => SelfCheck::Refused,
-            Ok(Ok(Seen::LetThrough)) => SelfCheck::LetThrough,
-            Ok(Ok(Seen::Unclear(_)) | Err(_)) | Err(_) => SelfCheck::Unclear,
-        };
-        if result == SelfCheck::LetThrough {
-            shared.is_sealed.store(true, Ordering::Release);
-            shared.index.doubt_all();
-            let fault = question.let_through(who);
-            tracing::error!(error = %fault, "Protected routes are closed to everybody until the next change");
+/// The asking so far.
+struct Asking<'a> {
+    shared: &'a Shared,
+    addresses: Vec<SocketAddr>,
+    strangers: Strangers,
+    turn: usize,
+    /// Where a stranger was let through.
+    found: Option<Question>,
+    /// Answers in a row that told nothing.
+    unclear: u32,
+}
+
+impl Asking<'_> {
+    /// Has both strangers ask for as many routes as that.
+    async fn ask(&mut self, count: usize) {
+        let Some(data) = self.shared.holder.data() else { return };
+        let questions = protected(&data);
+        let first = self.found.take().filter(|found| questions.contains(found));
+        let turns = self.turn..self.turn + count.min(questions.len());
+        self.turn = turns.end;
+        let in_turn = turns.filter_map(|turn| in_turn(&questions, turn).cloned());
+        for (at, question) in first.into_iter().chain(in_turn).enumerate() {
+            let Some(address) = in_turn_of(&self.addresses, self.turn + at) else { return };
+            for who in [Stranger::Anonymous, Stranger::Foreign] {
+                let result = self.ask_once(address, &question, who).await;
+                // A route may have become public meanwhile.
+                let is_meant = || self.shared.holder.data().is_some_and(|now| Arc::ptr_eq(&now, &data));
+                if result == SelfCheck::LetThrough && is_meant() {
+                    self.shared.seal(true);
+                    self.found = Some(question.clone());
+                    let fault = question.let_through(who);
+                    tracing::error!(error = %fault, "Protected routes are closed to everybody until the next change");
+                }
+                self.shared.metrics.self_checks.count(result);
+            }
         }
-        shared.metrics.self_checks.count(result);
     }
+
+    async fn ask_once(&mut self, address: SocketAddr, question: &Question, who: Stranger) -> SelfCheck {
+        let answer = timeout(ANSWER_WITHIN, self.ask_here(address, question, who)).await;
+        let why = match answer {
+            Ok(Ok(Seen::Refused)) => None,
+            Ok(Ok(Seen::LetThrough)) => {
+                self.unclear = 0;
+                return SelfCheck::LetThrough;
+            }
+            Ok(Ok(Seen::Unclear(answer))) => Some(answer),
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_late) => Some("nothing in time".to_owned()),
+        };
+        let Some(why) = why else {
+            self.unclear = 0;
+            return SelfCheck::Refused;
+        };
+        self.unclear += 1;
+        if self.unclear == WORTH_SAYING {
+            tracing::warn!(%address, why, "The edge cannot ask itself whether strangers are refused");
+        }
+        SelfCheck::Unclear
+    }
+
+    async fn ask_here(&self, address: SocketAddr, question: &Question, who: Stranger) -> io::Result<Seen> {
+        let stream = match TcpStream::connect(address).await {
+            // `[::]` takes IPv4, too, also where the host has no IPv6.
+            Err(_) if address.is_ipv6() => TcpStream::connect((Ipv4Addr::LOCALHOST, address.port())).await?,
+            connected => connected?,
+        };
+        let _own = OwnCall::of(self.shared, stream.local_addr()?);
+        Ok(self.strangers.ask(stream, question, who).await)
+    }
+}
+
+/// A connection of the edge to itself, while it lasts.
+struct OwnCall<'a> {
+    shared: &'a Shared,
+    from: [SocketAddr; 2],
+}
+
+impl<'a> OwnCall<'a> {
+    fn of(shared: &'a Shared, from: SocketAddr) -> Self {
+        // As a listener for both protocols sees IPv4.
+        let mapped = match from.ip() {
+            IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), from.port()),
+            IpAddr::V6(_) => from,
+        };
+        shared.own_calls.lock().extend([from, mapped]);
+        Self { shared, from: [from, mapped] }
+    }
+}
+
+impl Drop for OwnCall<'_> {
+    fn drop(&mut self) {
+        let mut calls = self.shared.own_calls.lock();
+        calls.retain(|from| !self.from.contains(from));
+    }
+}
+
+fn in_turn_of(all: &[SocketAddr], turn: usize) -> Option<SocketAddr> {
+    in_turn(all, turn).copied()
 }
 
 fn in_turn<T>(all: &[T], turn: usize) -> Option<&T> {
     all.get(turn.checked_rem(all.len())?)
 }
 
-async fn ask_here(
-    address: SocketAddr,
-    strangers: &Strangers,
-    question: &Question,
-    who: Stranger,
-) -> std::io::Result<Seen> {
-    let stream = TcpStream::connect(address).await?;
-    Ok(strangers.ask(stream, question, who).await)
-}
-
-/// The protected routes in force.
-fn protected(configuration: &Configuration) -> Vec<Question> {
-    let apps = configuration.sites.values().filter(|site| site.kind == SiteKind::App);
-    let routes = apps.flat_map(|site| site.routes.iter().map(move |route| (site, route)));
-    let mut questions: Vec<_> = routes
-        .filter(|(_, route)| matches!(route.policy, AccessPolicy::Known(_)))
-        .map(|(site, route)| Question { host: site.host.clone(), path: route.path_prefix.clone() })
-        .collect();
-    questions.sort();
-    questions
+/// The routes that have to be protected.
+fn protected(data: &ConfigurationData) -> Vec<Question> {
+    let apps: HashSet<_> =
+        data.sites.iter().filter(|site| site.kind == SiteKind::App).map(|site| &site.host).collect();
+    let protected = data.routes.iter().filter(|route| matches!(route.policy, AccessPolicy::Known(_)));
+    let of_apps = protected.filter(|route| apps.contains(&route.host));
+    let question = |route: &RouteData| Question { host: route.host.clone(), path: route.path_prefix.clone() };
+    of_apps.map(question).collect()
 }

@@ -54,12 +54,14 @@ where
         may_go_on: &|| !visit.has_lost_identity() && ongoing::ask(visit, &host, &path).is_ok(),
     };
     let opening = async {
-        let (mut upstream, answered) = wire.into_tunnel().await;
+        let gone = || io::Error::from(io::ErrorKind::NotConnected);
+        let (mut upstream, answered, lease) = wire.into_tunnel().await.ok_or_else(gone)?;
         pour(&mut stream, &answered, &mut upstream, &early).await?;
-        Ok::<_, io::Error>(upstream)
+        Ok::<_, io::Error>((upstream, lease))
     };
     let opened = watch.over(tokio::time::timeout(settings.body_timeout, opening)).await;
-    if let Some(Ok(Ok(mut upstream))) = opened {
+    // Under way at its target until it ends.
+    if let Some(Ok(Ok((mut upstream, _lease)))) = opened {
         let copy = tokio::io::copy_bidirectional_with_sizes(&mut stream, &mut upstream, BUFFER, BUFFER);
         watch.over(copy).await;
     }

@@ -1,12 +1,14 @@
 //! What the connections of one thread share, and what all threads share.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::HeaderValue;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,9 +20,9 @@ use super::index::Index;
 use super::permit::Freshness;
 use super::settings::EdgeSettings;
 use super::trace::Ids;
-use super::upstream::Pool;
+use super::upstream::{Group, Pool, Upstreams};
 use crate::clock::SharedClock;
-use crate::domain::{Hostname, UtcTime};
+use crate::domain::{Hostname, Slug, UtcTime};
 use crate::live::{Configuration, Holder, Site};
 use crate::telemetry::metrics::EdgeMetrics;
 
@@ -39,10 +41,14 @@ pub(super) struct Shared {
     pub(super) tasks: TaskTracker,
     /// The port in redirects.
     pub(super) https_port: u16,
+    /// What is known of the targets.
+    pub(super) upstreams: Upstreams,
     /// A configuration was published.
     pub(super) published: Notify,
     /// Somebody was let in who must not be: nobody is known until that is over.
     pub(super) is_sealed: AtomicBool,
+    /// From where the edge is asking itself.
+    pub(super) own_calls: Mutex<HashSet<SocketAddr>>,
 }
 
 impl Shared {
@@ -69,8 +75,24 @@ impl Shared {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             https_port: 443,
+            upstreams: Upstreams::default(),
             published: Notify::new(),
             is_sealed: AtomicBool::new(false),
+            own_calls: Mutex::default(),
+        }
+    }
+
+    /// Whether it is the edge itself that calls: nobody has visited, and nothing is logged or counted.
+    pub(super) fn is_own_call(&self, peer: SocketAddr) -> bool {
+        self.settings.self_check_every.is_some() && self.own_calls.lock().contains(&peer)
+    }
+
+    /// Refuses everybody on protected routes, or does not any more.
+    pub(super) fn seal(&self, is_sealed: bool) {
+        self.is_sealed.store(is_sealed, Ordering::Release);
+        self.metrics.sealed.set(i64::from(is_sealed));
+        if is_sealed {
+            self.index.doubt_all();
         }
     }
 
@@ -98,6 +120,8 @@ pub(super) struct Derived {
     pub(super) signer: Option<Signer>,
     /// `Strict-Transport-Security` by site.
     pub(super) hsts: HashMap<Hostname, HeaderValue>,
+    /// The upstreams that routes lead to.
+    pub(super) groups: HashMap<Slug, Arc<Group>>,
 }
 
 impl Worker {
@@ -125,10 +149,20 @@ impl Worker {
             aliases: Aliases::of(&configuration.plain_headers),
             signer: Signer::of(configuration),
             hsts: configuration.sites.values().filter_map(|site| hsts(site)).collect(),
+            groups: groups(configuration, &self.shared.upstreams),
         });
         *slot = Some(derived.clone());
         derived
     }
+}
+
+fn groups(configuration: &Configuration, upstreams: &Upstreams) -> HashMap<Slug, Arc<Group>> {
+    let mut groups = HashMap::new();
+    for route in configuration.sites.values().flat_map(|site| &site.routes) {
+        let group = || upstreams.group(&route.upstream);
+        groups.entry(route.upstream.name.clone()).or_insert_with(group);
+    }
+    groups
 }
 
 fn hsts(site: &Site) -> Option<(Hostname, HeaderValue)> {

@@ -5,7 +5,7 @@
 //! that what another replica committed arrives too and the register stays confirmed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 
 use crate::activate::{Activation, Enforce};
 use crate::clock::SharedClock;
-use crate::domain::{Enforced, Fingerprint, Slug};
+use crate::domain::{Delta, Enforced, Fingerprint, Slug};
 use crate::keys::{KeyId, Vaults};
 use crate::live::configuration::{AssertionKeyData, DerData, KeyData};
 use crate::live::feed::{Document, Documents};
@@ -55,8 +55,10 @@ pub struct RefreshLive {
     documents: Arc<Mutex<Published>>,
     /// Woken when a look has found a configuration that edges do not have yet.
     new_configuration: Activation,
-    /// The version that edges have, or have refused.
-    configured: Mutex<Option<u64>>,
+    /// The version that edges have, or have refused, and how many have it.
+    configured: Mutex<Option<(u64, Enforced)>>,
+    /// Whom we trust is another now, and so is what handshakes ask for: the same version is published again.
+    trust_moved: AtomicBool,
 }
 
 /// The documents that edges have, and what they were made of.
@@ -93,6 +95,17 @@ pub enum RefreshError {
     Refused(#[source] crate::live::EdgeError),
 }
 
+impl RefreshError {
+    /// Whether the same version would be refused again.
+    fn is_final(&self) -> bool {
+        match self {
+            Self::Store(_) => false,
+            Self::Sealed(_) => true,
+            Self::Refused(error) => !error.may_pass_later(),
+        }
+    }
+}
+
 impl RefreshLive {
     /// A publisher to `feed`, whose edges have the register up to `epoch` already.
     pub fn new(
@@ -116,6 +129,7 @@ impl RefreshLive {
             documents: Arc::default(),
             new_configuration: Activation::new("publish_configuration"),
             configured: Mutex::default(),
+            trust_moved: AtomicBool::new(false),
         })
     }
 
@@ -192,11 +206,6 @@ impl RefreshLive {
         Enforced { edges: self.feed.len(), acknowledged: 0 }
     }
 
-    /// No edge is behind.
-    fn everybody(&self) -> Enforced {
-        Enforced { edges: self.feed.len(), acknowledged: self.feed.len() }
-    }
-
     /// The register, shared with whoever asks at the same moment: what they committed was there when it began.
     async fn register_up_to_date(&self) -> Enforced {
         let turn = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
@@ -231,11 +240,16 @@ impl RefreshLive {
                 state.version = Some(version);
                 self.new_configuration.wake();
             }
+            let trust_moves = changes.iter().any(|change| matches!(change.delta, Delta::Authority(_)));
             let as_of = complete.then_some(now);
             let update = Update { configuration: None, changes: changes.into(), documents: None, as_of };
             let refusal;
             (enforced, refusal) = self.feed.publish(&update).await;
             state.epoch = if complete { last.max(head) } else { last };
+            if trust_moves {
+                self.trust_moved.store(true, Ordering::SeqCst);
+                self.new_configuration.wake();
+            }
             if let Some(error) = refusal {
                 return Err(RefreshError::Refused(error));
             }
@@ -245,42 +259,36 @@ impl RefreshLive {
         }
     }
 
-    /// Gives edges the configuration, if it is new.
+    /// Gives edges the configuration, if it is new. What they have refused is not offered again, and not said
+    /// to be in force either.
     async fn configuration_up_to_date(&self) -> Result<Enforced, RefreshError> {
         let mut configured = self.configured.lock().await;
         let Marks { version, .. } = self.store.marks().await?;
-        if *configured == Some(version) {
-            return Ok(self.everybody());
+        let trust_moved = self.trust_moved.swap(false, Ordering::SeqCst);
+        if let Some((_, enforced)) = configured.filter(|(known, _)| *known == version && !trust_moved) {
+            return Ok(enforced);
         }
-        let data = match self.configuration(version).await {
-            Ok(data) => data,
-            Err(error @ RefreshError::Store(_)) => {
-                self.look_again_at_the_configuration().await;
-                return Err(error);
+        let offered = self.offer(version).await;
+        match &offered {
+            Ok(enforced) if enforced.acknowledged == enforced.edges => {
+                *configured = Some((version, *enforced))
             }
-            Err(error) => {
-                // A version that cannot be had is not tried again every second; the next edit makes a new one.
-                *configured = Some(version);
-                return Err(error);
-            }
-        };
-        let update = Update { configuration: Some(Arc::new(data)), ..Update::default() };
-        let (enforced, refusal) = self.feed.publish(&update).await;
-        match refusal {
-            Some(error) if error.may_pass_later() => {
-                self.look_again_at_the_configuration().await;
-                Err(RefreshError::Refused(error))
-            }
-            refusal => {
-                *configured = Some(version);
-                refusal.map_or(Ok(enforced), |error| Err(RefreshError::Refused(error)))
+            Err(error) if error.is_final() => *configured = Some((version, self.nobody())),
+            // Too late, or for now: the next look finds it new again.
+            Ok(_) | Err(_) => {
+                *configured = None;
+                self.trust_moved.fetch_or(trust_moved, Ordering::SeqCst);
+                self.state.lock().await.version = None;
             }
         }
+        offered
     }
 
-    /// The next look finds it new again.
-    async fn look_again_at_the_configuration(&self) {
-        self.state.lock().await.version = None;
+    async fn offer(&self, version: u64) -> Result<Enforced, RefreshError> {
+        let data = self.configuration(version).await?;
+        let update = Update { configuration: Some(Arc::new(data)), ..Update::default() };
+        let (enforced, refusal) = self.feed.publish(&update).await;
+        refusal.map_or(Ok(enforced), |error| Err(RefreshError::Refused(error)))
     }
 
     async fn configuration(&self, version: u64) -> Result<ConfigurationData, RefreshError> {
@@ -307,7 +315,7 @@ impl RefreshLive {
             sites: served,
             upstreams: upstreams
                 .into_iter()
-                .map(|row| UpstreamData { name: row.name, targets: row.targets })
+                .map(|row| UpstreamData { name: row.name, targets: row.targets, options: row.options })
                 .collect(),
             routes: routes
                 .map(|row| RouteData {

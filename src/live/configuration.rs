@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::register::Register;
 use super::tls::{self, TlsFault, TlsPolicy};
 use crate::clock::SharedClock;
+use crate::domain::upstream::UpstreamOptions;
 use crate::domain::{AccessPolicy, ClientAuth, Fingerprint, Hostname, RouteId, Secret, Slug};
 
 /// What a site is.
@@ -60,6 +61,9 @@ pub struct UpstreamData {
     pub name: Slug,
     /// Base URLs, `http://host:port`.
     pub targets: Vec<String>,
+    /// How requests are spread over them.
+    #[serde(default)]
+    pub options: UpstreamOptions,
 }
 
 /// One route as the feed carries it.
@@ -143,15 +147,19 @@ pub struct Target {
     pub port: u16,
     /// `host[:port]` for the Host header, default port left out.
     pub authority: http::HeaderValue,
+    /// As it was written.
+    pub text: String,
 }
 
-/// A named pool of targets. Compared by name and targets, so that unchanged pools survive a swap.
+/// A named pool of targets. Compared by all that it is, so that unchanged pools survive a swap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// Its name.
     pub name: Slug,
     /// At least one.
     pub targets: Vec<Target>,
+    /// How requests are spread over them.
+    pub options: UpstreamOptions,
 }
 
 /// One compiled route.
@@ -511,7 +519,10 @@ fn compile_upstream(data: &UpstreamData) -> Result<Upstream, ConfigurationFault>
     }
     let targets =
         data.targets.iter().map(|text| parse_target(text).map_err(&refuse)).collect::<Result<_, _>>()?;
-    Ok(Upstream { name: data.name.clone(), targets })
+    if let Some((field, why)) = data.options.faults(&data.targets).into_iter().next() {
+        return Err(refuse(format!("option {field} {why}")));
+    }
+    Ok(Upstream { name: data.name.clone(), targets, options: data.options.clone() })
 }
 
 /// Parses `http://host[:port]` without path, query or credentials.
@@ -534,7 +545,7 @@ pub fn parse_target(text: &str) -> Result<Target, String> {
     let connect = connect.parse::<IpAddr>().map_or_else(|_| host.to_owned(), |ip| ip.to_string());
     let authority =
         http::HeaderValue::try_from(authority).map_err(|_| format!("{text:?} has an odd host"))?;
-    Ok(Target { host: connect, port, authority })
+    Ok(Target { host: connect, port, authority, text: text.to_owned() })
 }
 
 /// Secrets as base64 text in JSON that is about to be sealed.

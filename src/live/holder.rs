@@ -17,7 +17,7 @@ use super::probe::{Candidate, Probe};
 use super::register::Register;
 use super::tls::TlsPolicy;
 use crate::clock::SharedClock;
-use crate::domain::{Change, Delta, UtcTime};
+use crate::domain::{Change, UtcTime};
 
 /// Told about applied changes before they are acknowledged; must not block.
 type Listener = Box<dyn Fn(&[&Change]) + Send + Sync>;
@@ -29,6 +29,8 @@ type Fault = Box<dyn Fn(&mut Configuration) + Send + Sync>;
 pub struct Holder {
     register: Arc<Register>,
     configuration: ArcSwapOption<Configuration>,
+    /// What it was made of.
+    data: ArcSwapOption<ConfigurationData>,
     documents: ArcSwap<Documents>,
     ocsp: OcspAnswers,
     tls: TlsPolicy,
@@ -40,8 +42,8 @@ pub struct Holder {
     /// What a fault of ours would make of a configuration.
     #[cfg(feature = "test-util")]
     fault: RwLock<Option<Fault>>,
-    /// Whoever publishes a configuration has this; what the one in force was made of.
-    publishing: tokio::sync::Mutex<Option<Arc<ConfigurationData>>>,
+    /// Whoever publishes a configuration has this.
+    publishing: tokio::sync::Mutex<()>,
 }
 
 impl Holder {
@@ -78,6 +80,7 @@ impl Holder {
         Self {
             register: Register::new(),
             configuration: ArcSwapOption::empty(),
+            data: ArcSwapOption::empty(),
             documents: ArcSwap::default(),
             ocsp: OcspAnswers::default(),
             tls,
@@ -101,9 +104,7 @@ impl Holder {
             let built =
                 Configuration::build(&data, &self.context(None)).map_err(JournalFault::Configuration)?;
             self.configuration.store(Some(Arc::new(built)));
-            if let Ok(mut current) = self.publishing.try_lock() {
-                *current = Some(Arc::new(data));
-            }
+            self.data.store(Some(Arc::new(data)));
         }
         Ok(())
     }
@@ -117,6 +118,11 @@ impl Holder {
     pub fn snapshot(&self) -> Option<Snapshot> {
         let configuration = self.configuration.load_full()?;
         Some(Snapshot { configuration, register: self.register.clone() })
+    }
+
+    /// What the configuration in force was made of, and so what it has to do.
+    pub fn data(&self) -> Option<Arc<ConfigurationData>> {
+        self.data.load_full()
     }
 
     /// The public document at this path below `/pki/`.
@@ -148,12 +154,9 @@ impl Holder {
         BuildContext { tls: &self.tls, register: &self.register, clock: &self.clock, previous }
     }
 
-    /// Compiles, tries and publishes `data`. With the same data again, root hints follow the register.
-    async fn publish(
-        &self,
-        current: &mut Option<Arc<ConfigurationData>>,
-        data: Arc<ConfigurationData>,
-    ) -> Result<(), EdgeError> {
+    /// Compiles, tries and publishes `data`. With the same data again, root hints follow the register: they belong
+    /// to a `ServerConfig`.
+    async fn publish(&self, data: Arc<ConfigurationData>) -> Result<(), EdgeError> {
         let previous = self.configuration.load_full();
         let built = Configuration::build(&data, &self.context(previous.as_deref()))?;
         #[cfg(feature = "test-util")]
@@ -161,10 +164,10 @@ impl Holder {
         let built = Arc::new(built);
         if let Some(probe) = self.probe.get() {
             let snapshot = Snapshot { configuration: built.clone(), register: self.register.clone() };
-            probe.probe(Candidate { snapshot, data: data.clone(), previous: current.clone() }).await?;
+            probe.probe(Candidate { snapshot, data: data.clone(), previous: self.data() }).await?;
         }
         self.configuration.store(Some(built));
-        *current = Some(data);
+        self.data.store(Some(data));
         self.publications.read().iter().for_each(|listener| listener());
         Ok(())
     }
@@ -203,8 +206,8 @@ impl Holder {
         written.map_err(EdgeError::Journal)
     }
 
-    /// Applies register changes, and whether whom we trust has changed by them.
-    async fn apply_changes(&self, update: &Update) -> Result<bool, EdgeError> {
+    /// Applies register changes.
+    async fn apply_changes(&self, update: &Update) -> Result<(), EdgeError> {
         // Applied and written in one order.
         let mut journal = self.journal.lock().await;
         let new = self.register.apply(&update.changes);
@@ -215,9 +218,7 @@ impl Holder {
             self.ocsp.forget(&new, &self.register);
             self.listeners.read().iter().for_each(|listener| listener(&new));
         }
-        let trust_moved = new.iter().any(|change| matches!(change.delta, Delta::Authority(_)));
-        self.write(&mut journal, new.into_iter().cloned().collect(), None, update.as_of).await?;
-        Ok(trust_moved)
+        self.write(&mut journal, new.into_iter().cloned().collect(), None, update.as_of).await
     }
 }
 
@@ -229,17 +230,11 @@ impl EdgeLink for Holder {
         if let Some(documents) = &update.documents {
             self.documents.store(documents.clone());
         }
-        let trust_moved = *changes.as_ref().unwrap_or(&true);
-        if update.configuration.is_some() || trust_moved {
-            let mut current = self.publishing.lock().await;
-            // Root hints belong to a ServerConfig, so new trust means new TLS sides.
-            if let Some(data) = update.configuration.clone().or_else(|| current.clone()) {
-                self.publish(&mut current, data).await?;
-            }
-            if let Some(data) = &update.configuration {
-                let mut journal = self.journal.lock().await;
-                self.write(&mut journal, Vec::new(), Some(data.clone()), None).await?;
-            }
+        if let Some(data) = &update.configuration {
+            let _one_at_a_time = self.publishing.lock().await;
+            self.publish(data.clone()).await?;
+            let mut journal = self.journal.lock().await;
+            self.write(&mut journal, Vec::new(), Some(data.clone()), None).await?;
         }
         changes?;
         let version = self.configuration.load().as_ref().map_or(0, |configuration| configuration.version);

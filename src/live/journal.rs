@@ -200,7 +200,9 @@ impl Journal {
         as_of: Option<UtcTime>,
         register: &Arc<Register>,
     ) -> (Self, std::io::Result<()>) {
-        let confirm_due = as_of.is_some_and(|at| at.as_unix() - self.confirmed >= CONFIRM_EVERY_SECONDS);
+        // Earlier, too: a clock that was ahead for a moment must not be what a restart begins with.
+        let confirm_due =
+            as_of.is_some_and(|at| (at.as_unix() - self.confirmed).abs() >= CONFIRM_EVERY_SECONDS);
         let owes = !self.owed.changes.is_empty() || self.owed.configuration.is_some();
         if changes.is_empty() && configuration.is_none() && !confirm_due && !owes {
             return (self, Ok(()));

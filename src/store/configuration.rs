@@ -6,6 +6,7 @@ use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder};
 
 use super::{Store, StoreError, Transaction, at, json, named, parse, to_json};
+use crate::domain::upstream::UpstreamOptions;
 use crate::domain::{AccessPolicy, ClientAuth, Fingerprint, Hostname, RouteId, Slug, UtcTime};
 use crate::keys::Place;
 
@@ -132,6 +133,8 @@ pub struct Upstream {
     pub name: Slug,
     /// Base URLs, `http://host:port`.
     pub targets: Vec<String>,
+    /// How requests are spread over them.
+    pub options: UpstreamOptions,
     /// When it was made.
     pub created_at: UtcTime,
     /// Counts edits, for `If-Match`.
@@ -393,6 +396,7 @@ impl Transaction {
         let row = upstream::ActiveModel {
             name: Set(new.name.to_string()),
             targets: Set(to_json("targets", &new.targets)?),
+            options: Set(to_json("options", &new.options)?),
             created_at: Set(new.created_at.as_unix()),
             version: Set(1),
         };
@@ -408,6 +412,7 @@ impl Transaction {
     pub async fn update_upstream(&self, edited: &Upstream) -> Result<(), StoreError> {
         let update = upstream::Entity::update_many()
             .col_expr(upstream::Column::Targets, Expr::value(to_json("targets", &edited.targets)?))
+            .col_expr(upstream::Column::Options, Expr::value(to_json("options", &edited.options)?))
             .col_expr(upstream::Column::Version, Expr::col(upstream::Column::Version).add(1))
             .filter(upstream::Column::Name.eq(edited.name.to_string()))
             .filter(upstream::Column::Version.eq(signed(edited.version)));
@@ -479,6 +484,7 @@ fn read_upstream(row: upstream::Model) -> Result<Upstream, StoreError> {
     Ok(Upstream {
         name: parse("an upstream's name", &row.name)?,
         targets: json("an upstream's targets", &row.targets)?,
+        options: json("an upstream's options", &row.options)?,
         created_at: at(row.created_at),
         version: u64::try_from(row.version).unwrap_or(0),
     })

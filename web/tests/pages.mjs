@@ -53,7 +53,7 @@ async function serve() {
     setupToken: world.setupToken,
     adminToken: world.adminToken,
     setSetupRequired: (required) => (world.setupRequired = required),
-    stories: ["invitation", "portalPages", "setup", "consolePages", "consoleToken", "consoleActs", "profiles", "rollover", "auditChain", "health", "orders"],
+    stories: ["invitation", "portalPages", "setup", "consolePages", "consoleToken", "consoleActs", "upstreams", "profiles", "rollover", "auditChain", "health", "orders"],
   };
 }
 

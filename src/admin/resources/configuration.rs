@@ -5,6 +5,7 @@ use poem_openapi::{Enum, Object, OpenApi};
 
 use super::routes::{self, AccessPolicy};
 use super::sites::CertificateSource;
+use super::upstream_options::UpstreamOptions;
 use super::{Tag, check_version, installation, settings, upstreams};
 use crate::admin::auth::caller::Call;
 use crate::admin::body::{Body, Shown};
@@ -14,7 +15,7 @@ use crate::admin::plan::{Current, Desired, Step, plan};
 use crate::admin::services::Services;
 use crate::admin::values::{ClientAuth, Enforced};
 use crate::domain::audit::Outcome as ActOutcome;
-use crate::domain::{Hostname, RouteId, Slug, UtcTime};
+use crate::domain::{Hostname, RouteId, Slug, UtcTime, upstream as domain};
 use crate::store::Transaction;
 use crate::store::configuration as rows;
 use crate::store::settings::INSTALLATION_NAME;
@@ -46,13 +47,14 @@ struct SettingsPart {
 
 /// A named pool of backend targets.
 #[derive(Debug, Object)]
-#[oai(deny_unknown_fields)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
 struct UpstreamPart {
     #[oai(validator(max_length = 63))]
     name: String,
     /// `http://host:port`, nothing behind it.
     #[oai(validator(min_items = 1, max_items = 32))]
     targets: Vec<String>,
+    options: Option<UpstreamOptions>,
 }
 
 /// A public host name.
@@ -192,7 +194,7 @@ impl Api {
                 Step::DeleteRoute(route) => transaction.delete_route(route.id, route.version).await?,
                 Step::DeleteSite(site) => transaction.delete_site(&site.host, site.version).await?,
                 Step::AddUpstream(one) => transaction.insert_upstream(one).await?,
-                Step::EditUpstream(one) => transaction.update_upstream(one).await?,
+                Step::EditUpstream(one, _) => transaction.update_upstream(one).await?,
                 Step::AddSite(site) => {
                     let own = certificates.iter().find(|certificate| certificate.host == site.host).cloned();
                     transaction.insert_site(&rows::Site { server_certificate: own, ..site.clone() }).await?;
@@ -253,7 +255,12 @@ fn document(current: Current) -> Configuration {
             current
                 .upstreams
                 .into_iter()
-                .map(|one| UpstreamPart { name: one.name.to_string(), targets: one.targets })
+                .map(|one| UpstreamPart {
+                    name: one.name.to_string(),
+                    targets: one.targets,
+                    // As short as it can be said.
+                    options: (one.options != domain::UpstreamOptions::default()).then(|| one.options.into()),
+                })
                 .collect(),
         ),
         sites: Some(
@@ -299,9 +306,11 @@ fn read_upstreams(all: Vec<UpstreamPart>, now: UtcTime, faults: &mut Faults) -> 
         let at = format!("/upstreams/{index}");
         let name = faults.take(&format!("{at}/name"), one.name.parse::<Slug>());
         upstreams::check_targets(&one.targets, &at, faults);
+        let options = one.options.map(|options| options.read(&one.targets, &at, faults));
         read.extend(name.map(|name| rows::Upstream {
             name,
             targets: one.targets,
+            options: options.unwrap_or_default(),
             created_at: now,
             version: 1,
         }));
@@ -360,8 +369,8 @@ impl Change {
             Step::DeleteRoute(one) => (Action::Delete, "route", route(one), None),
             Step::DeleteSite(site) => (Action::Delete, "site", site.host.to_string(), None),
             Step::AddUpstream(one) => (Action::Create, "upstream", one.name.to_string(), None),
-            Step::EditUpstream(one) => {
-                (Action::Change, "upstream", one.name.to_string(), Some(vec!["targets"]))
+            Step::EditUpstream(one, fields) => {
+                (Action::Change, "upstream", one.name.to_string(), Some(fields.clone()))
             }
             Step::AddSite(site) => (Action::Create, "site", site.host.to_string(), None),
             Step::EditSite(site, fields) => {

@@ -21,6 +21,7 @@ pub mod settings;
 pub mod setup;
 pub mod sites;
 pub mod tokens;
+mod upstream_options;
 pub mod upstreams;
 
 use poem::http::StatusCode;

@@ -3,6 +3,7 @@
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::{Object, OpenApi};
 
+use super::upstream_options::{TargetState, UpstreamOptions};
 use super::{Tag, check_version, check_version_if_given};
 use crate::admin::auth::caller::Call;
 use crate::admin::body::{Body, Created, NoContent, Shown};
@@ -26,6 +27,9 @@ struct Upstream {
     name: String,
     /// `http://host:port`
     targets: Vec<String>,
+    options: UpstreamOptions,
+    /// How the edge sees each target, once a route leads there.
+    state: Option<Vec<TargetState>>,
     /// Counts edits: the ETag.
     version: u64,
     enforced: Option<Enforced>,
@@ -48,6 +52,7 @@ struct NewUpstream {
     /// `http://host:port`, nothing behind it.
     #[oai(validator(min_items = 1, max_items = 32))]
     targets: Vec<String>,
+    options: Option<UpstreamOptions>,
 }
 
 /// What changes about an upstream.
@@ -57,6 +62,8 @@ struct UpstreamEdit {
     /// `http://host:port`, nothing behind it.
     #[oai(validator(min_items = 1, max_items = 32))]
     targets: Option<Vec<String>>,
+    /// All of them: what is absent goes back to its default.
+    options: Option<UpstreamOptions>,
 }
 
 #[OpenApi(prefix_path = "/api/v1/", tag = "Tag::Upstreams")]
@@ -71,7 +78,7 @@ impl Api {
         let page = Page::<Slug>::read(&limit, &cursor)?;
         let fetched = page.slice(self.0.store().upstreams().await?, |upstream| upstream.name.clone());
         let (upstreams, next_cursor) = page.cut(fetched, |upstream| upstream.name.to_string());
-        let items = upstreams.into_iter().map(|row| look(row, None)).collect();
+        let items = upstreams.into_iter().map(|row| self.look(row, None)).collect();
         Ok(Shown::new(UpstreamList { items, next_cursor }))
     }
 
@@ -82,8 +89,15 @@ impl Api {
         let mut faults = Faults::default();
         let name = faults.take("/name", body.name.parse::<Slug>());
         check_targets(&body.targets, "", &mut faults);
+        let options = body.options.map(|options| options.read(&body.targets, "", &mut faults));
         let name = faults.unless(name)?;
-        let row = rows::Upstream { name, targets: body.targets, created_at: call.now, version: 1 };
+        let row = rows::Upstream {
+            name,
+            targets: body.targets,
+            options: options.unwrap_or_default(),
+            created_at: call.now,
+            version: 1,
+        };
         let transaction = self.0.store().begin().await?;
         transaction.insert_upstream(&row).await?;
         let note = row.name.to_string();
@@ -91,8 +105,8 @@ impl Api {
         transaction.commit().await?;
         call.closed();
         let enforced = self.0.enforce().bring_up_to_date().await;
-        Ok(Created::at(format!("/api/v1/upstreams/{}", row.name), look(row, Some(enforced.into())))
-            .version(1))
+        let location = format!("/api/v1/upstreams/{}", row.name);
+        Ok(Created::at(location, self.look(row, Some(enforced.into()))).version(1))
     }
 
     /// One upstream
@@ -100,7 +114,7 @@ impl Api {
     async fn show(&self, name: Path<String>) -> Outcome<Shown<Upstream>> {
         let row = self.find(&name).await?;
         let version = row.version;
-        Ok(Shown::new(look(row, None)).version(version))
+        Ok(Shown::new(self.look(row, None)).version(version))
     }
 
     /// Changes an upstream
@@ -117,8 +131,17 @@ impl Api {
         let targets = body.0.targets.unwrap_or_else(|| row.targets.clone());
         let mut faults = Faults::default();
         check_targets(&targets, "", &mut faults);
+        let options = match body.0.options {
+            Some(options) => options.read(&targets, "", &mut faults),
+            None => {
+                let mut kept = row.options.clone();
+                // What was decided about a target goes with it.
+                kept.forced.retain(|target, _| targets.contains(target));
+                kept
+            }
+        };
         faults.none()?;
-        let edited = rows::Upstream { targets, ..row };
+        let edited = rows::Upstream { targets, options, ..row };
         let transaction = self.0.store().begin().await?;
         transaction.update_upstream(&edited).await?;
         transaction.finish_act(call.act()?, ActOutcome::Succeeded, None, call.now).await?;
@@ -127,7 +150,7 @@ impl Api {
         let enforced = self.0.enforce().bring_up_to_date().await;
         let stored = rows::Upstream { version: edited.version + 1, ..edited };
         let version = stored.version;
-        Ok(Shown::new(look(stored, Some(enforced.into()))).version(version))
+        Ok(Shown::new(self.look(stored, Some(enforced.into()))).version(version))
     }
 
     /// Removes an upstream that no route leads to
@@ -159,14 +182,24 @@ impl Api {
         let name: Slug = name.0.parse().map_err(|_| missing())?;
         self.0.store().upstream(&name).await?.ok_or_else(missing)
     }
+
+    fn look(&self, row: rows::Upstream, enforced: Option<Enforced>) -> Upstream {
+        let seen = self.0.edge().targets.seen();
+        let state: Vec<_> =
+            seen.iter().filter(|seen| seen.upstream == row.name).map(TargetState::from).collect();
+        Upstream {
+            name: row.name.to_string(),
+            targets: row.targets,
+            options: row.options.into(),
+            state: (!state.is_empty()).then_some(state),
+            version: row.version,
+            enforced,
+        }
+    }
 }
 
 pub(super) fn check_targets(targets: &[String], at: &str, faults: &mut Faults) {
     for (index, target) in targets.iter().enumerate() {
         faults.take(&format!("{at}/targets/{index}"), parse_target(target));
     }
-}
-
-fn look(row: rows::Upstream, enforced: Option<Enforced>) -> Upstream {
-    Upstream { name: row.name.to_string(), targets: row.targets, version: row.version, enforced }
 }

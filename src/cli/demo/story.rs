@@ -11,6 +11,7 @@ use super::{Ready, control};
 use crate::admin::{NewAdminToken, create_token_for};
 use crate::boot::Running;
 use crate::ca::{DeviceChoice, IssueRequest};
+use crate::domain::upstream::UpstreamOptions;
 use crate::domain::{
     AccessPolicy, AccessRules, Actor, AuthorityKind, ClientAuth, PersonId, Role, RouteId, Secret, Slug,
     UtcTime,
@@ -84,7 +85,13 @@ async fn routes(control: &crate::boot::Control, upstream: SocketAddr, now: UtcTi
     let targets = vec![format!("http://{upstream}")];
     let transaction = control.store().begin().await?;
     transaction
-        .insert_upstream(&Upstream { name: name.clone(), targets, created_at: now, version: 1 })
+        .insert_upstream(&Upstream {
+            name: name.clone(),
+            targets,
+            options: UpstreamOptions::default(),
+            created_at: now,
+            version: 1,
+        })
         .await?;
     transaction.insert_server_certificate(&certificate).await?;
     transaction.insert_site(&site).await?;

@@ -168,8 +168,28 @@ pub(crate) enum UpstreamAct {
         #[arg(required = true)]
         targets: Vec<String>,
     },
+    /// Show one: its options, and how the edge sees its targets
+    Show { name: Slug },
+    /// Change its targets or what is done with them
+    Set {
+        name: Slug,
+        /// http://host:port; all of them, once each
+        #[arg(long = "target")]
+        targets: Vec<String>,
+        /// As the API takes them, for example '{"balance":"round_robin"}'; what is left out goes back to its default
+        #[arg(long, value_name = "JSON", value_parser = json_object)]
+        options: Option<Value>,
+    },
     /// Remove one that no route leads to
     Remove { name: Slug },
+}
+
+fn json_object(text: &str) -> Result<Value, String> {
+    match serde_json::from_str(text) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(_) => Err("must be a JSON object".to_owned()),
+        Err(error) => Err(format!("is not JSON: {error}")),
+    }
 }
 
 /// Acts on people.
@@ -299,6 +319,19 @@ impl Command {
             Self::Upstream { act: UpstreamAct::List } => Call::get("/api/v1/upstreams", &["name", "targets"]),
             Self::Upstream { act: UpstreamAct::Add { name, targets } } => {
                 Call::post("/api/v1/upstreams", Some(json!({ "name": name, "targets": targets })), "")
+            }
+            Self::Upstream { act: UpstreamAct::Show { name } } => {
+                Call::get(format!("/api/v1/upstreams/{name}"), &[])
+            }
+            Self::Upstream { act: UpstreamAct::Set { name, targets, options } } => {
+                let mut body = json!({});
+                if !targets.is_empty() {
+                    body["targets"] = json!(targets);
+                }
+                if let Some(options) = options {
+                    body["options"] = options;
+                }
+                Call::edit(Method::PATCH, format!("/api/v1/upstreams/{name}"), Some(body), "")
             }
             Self::Upstream { act: UpstreamAct::Remove { name } } => {
                 Call::edit(Method::DELETE, format!("/api/v1/upstreams/{name}"), None, "Removed.")

@@ -11,8 +11,9 @@ use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
 
 use super::instruments::{Counters, Label};
 use super::rooms::AdminMetrics;
-use super::{Metrics, process};
+use super::{EdgeMetrics, Metrics, process};
 use crate::domain::UtcTime;
+use crate::domain::upstream::{BreakerState, Health, TargetStatus};
 
 /// Makes every number of `metrics` but the histograms readable through `provider`.
 pub(super) fn observe(metrics: &Metrics, provider: &SdkMeterProvider, now: UtcTime) {
@@ -48,9 +49,12 @@ fn edge(meter: &Meter, metrics: &Metrics) {
     counters(meter, "wicketgate_client_auth", "Client certificates seen", edge, |edge| &edge.client_auth);
     let name = "wicketgate_edge_self_checks";
     counters(meter, name, "What the edge answers itself as a stranger", edge, |edge| &edge.self_checks);
+    let help = "1 while protected routes are closed because a stranger got in";
+    gauge(meter, "wicketgate_edge_sealed", help, edge, |edge| Some(edge.sealed.value()));
     counters(meter, "wicketgate_edge_refused", "Errors of the edge's own", edge, |edge| &edge.refused);
     let name = "wicketgate_edge_upstream_faults";
     counters(meter, name, "Faults of backends", edge, |edge| &edge.upstream_faults);
+    targets(meter, edge);
     let connections = edge.clone();
     meter
         .i64_observable_gauge("wicketgate_edge_connections")
@@ -72,6 +76,79 @@ fn edge(meter: &Meter, metrics: &Metrics) {
     gauge(meter, name, "Certificates in the register", edge, |edge| Some(edge.register_certificates.value()));
     let name = "wicketgate_edge_feed_fresh_timestamp_seconds";
     gauge(meter, name, "When the feed was last known to be complete", edge, |edge| edge.feed_fresh.value());
+}
+
+/// Targets come from the configuration, so there are not many.
+fn targets(meter: &Meter, edge: &Arc<EdgeMetrics>) {
+    let label = |status: &TargetStatus| {
+        [
+            KeyValue::new("upstream", status.upstream.to_string()),
+            KeyValue::new("target", status.target.clone()),
+        ]
+    };
+    let metrics = edge.clone();
+    meter
+        .i64_observable_gauge("wicketgate_edge_upstream_breaker")
+        .with_description("1 for the state that a target's breaker is in, 0 for the others")
+        .with_callback(move |observer| {
+            for status in metrics.targets.seen().iter() {
+                for state in BreakerState::ALL {
+                    let [upstream, target] = label(status);
+                    let labels = [upstream, target, KeyValue::new("state", state.name())];
+                    observer.observe(i64::from(state == status.breaker), &labels);
+                }
+            }
+        })
+        .build();
+    let metrics = edge.clone();
+    meter
+        .i64_observable_gauge("wicketgate_edge_upstream_healthy")
+        .with_description("What active checks found: 1 well, 0 not")
+        .with_callback(move |observer| {
+            for status in metrics.targets.seen().iter().filter(|status| status.health != Health::Unknown) {
+                observer.observe(i64::from(status.health == Health::Healthy), &label(status));
+            }
+        })
+        .build();
+    let metrics = edge.clone();
+    meter
+        .i64_observable_gauge("wicketgate_edge_upstream_in_flight")
+        .with_description("Requests under way at a target")
+        .with_callback(move |observer| {
+            for status in metrics.targets.seen().iter() {
+                observer.observe(status.in_flight.into(), &label(status));
+            }
+        })
+        .build();
+    let (requests, failures) = (edge.clone(), edge.clone());
+    meter
+        .u64_observable_counter("wicketgate_edge_upstream_requests")
+        .with_description("Requests that were sent to a target")
+        .with_callback(move |observer| {
+            requests
+                .targets
+                .seen()
+                .iter()
+                .for_each(|status| observer.observe(status.requests, &label(status)));
+        })
+        .build();
+    meter
+        .u64_observable_counter("wicketgate_edge_upstream_failures")
+        .with_description("Requests that failed at a target")
+        .with_callback(move |observer| {
+            failures
+                .targets
+                .seen()
+                .iter()
+                .for_each(|status| observer.observe(status.failures, &label(status)));
+        })
+        .build();
+    let retries = edge.clone();
+    meter
+        .u64_observable_counter("wicketgate_edge_upstream_retries")
+        .with_description("Requests that were sent to another target")
+        .with_callback(move |observer| observer.observe(retries.upstream_retries.value(), &[]))
+        .build();
 }
 
 fn control(meter: &Meter, metrics: &Metrics) {
@@ -240,7 +317,7 @@ pub(super) struct Durations {
 
 /// Whose requests.
 enum Server {
-    Edge(Arc<super::EdgeMetrics>),
+    Edge(Arc<EdgeMetrics>),
     Admin(Arc<AdminMetrics>),
 }
 

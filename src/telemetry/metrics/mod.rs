@@ -17,8 +17,8 @@ use crate::domain::UtcTime;
 
 pub use rooms::{
     AcmeMetrics, AdminMetrics, CaMetrics, ClientAuthResult, EdgeMetrics, Handshake, HttpMetrics, Issuance,
-    IssuanceRefusal, JobMetrics, RefusalCode, Revocation, SelfCheck, StatusClass, Success, UpstreamFault,
-    ValidityMetrics,
+    IssuanceRefusal, JobMetrics, RefusalCode, Revocation, SelfCheck, StatusClass, Success, Targets,
+    UpstreamFault, ValidityMetrics,
 };
 
 /// Content type of [`Metrics::render`].

@@ -1,8 +1,12 @@
 //! What each room counts. A room gets its own struct and nothing else.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
+
 use super::instruments::{Counter, Counters, Gauge, Histogram, PairCounters, Timestamp, Timestamps, label};
+use crate::domain::upstream::TargetStatus;
 
 label! {
     /// The hundreds of an HTTP status.
@@ -287,6 +291,22 @@ impl AdminMetrics {
     }
 }
 
+/// The targets of all upstreams, as they were seen a moment ago.
+#[derive(Debug, Default)]
+pub struct Targets(RwLock<Arc<Vec<TargetStatus>>>);
+
+impl Targets {
+    /// They are seen like this now.
+    pub fn set(&self, seen: Vec<TargetStatus>) {
+        *self.0.write() = Arc::new(seen);
+    }
+
+    /// How they were seen last.
+    pub fn seen(&self) -> Arc<Vec<TargetStatus>> {
+        self.0.read().clone()
+    }
+}
+
 /// The edge.
 #[derive(Debug, Default)]
 pub struct EdgeMetrics {
@@ -298,10 +318,16 @@ pub struct EdgeMetrics {
     pub client_auth: Counters<ClientAuthResult>,
     /// How the edge answered itself when it asked as a stranger.
     pub self_checks: Counters<SelfCheck>,
+    /// 1 while protected routes are closed because a stranger got in.
+    pub sealed: Gauge,
     /// Errors that the edge answered with.
     pub refused: Counters<RefusalCode>,
     /// Faults of backends.
     pub upstream_faults: Counters<UpstreamFault>,
+    /// Requests that were sent to another target, or once more.
+    pub upstream_retries: Counter,
+    /// How each target is seen.
+    pub targets: Targets,
     /// Open connections with a known certificate, which end when it is revoked.
     pub tracked_connections: Gauge,
     /// Open connections without any certificate: there is nothing to revoke.

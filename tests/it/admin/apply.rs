@@ -199,6 +199,23 @@ async fn a_configuration_of_a_thousand_routes_fits() {
     assert!(changes(&editor.put("?prune=true", &read).await.expect(200)).is_empty());
 }
 
+/// Options that are not the defaults, as they are read back.
+fn any_options(target: &str, number: u32) -> Value {
+    let balance = ["round_robin", "consistent_hash"][number as usize % 2];
+    let mut options = json!({ "balance": balance,
+        "failures_to_open": 1 + number % 1000, "success_percent": number % 101, "may_eject_all": number.is_multiple_of(3),
+        "max_queue": number % 100, "queue_timeout_ms": number % 1000, "retry_percent": number % 100 });
+    if number.is_multiple_of(3) {
+        options["max_in_flight"] = json!(1 + number % 1000);
+        options["forced"] = json!([{ "target": target, "breaker": "open" }]);
+    }
+    if number % 5 < 3 {
+        options["health_check"] = json!({ "kind": "http", "path": "/healthz", "interval_ms": 1000,
+            "timeout_ms": 500, "healthy_after": 2, "unhealthy_after": 3 });
+    }
+    options
+}
+
 /// Any configuration that fits together.
 fn any_document() -> impl Strategy<Value = Value> {
     let names = prop::collection::btree_set("[a-z]{1,8}", 1..4);
@@ -211,14 +228,23 @@ fn any_document() -> impl Strategy<Value = Value> {
         let upstreams: Vec<_> = names
             .iter()
             .enumerate()
-            .map(|(at, name)| json!({ "name": name, "targets": [format!("http://h{}.example:{}", at, 1 + number(at) % 65_535)] }))
+            .map(|(at, name)| {
+                let target = format!("http://h{}.example:{}", at, 1 + number(at) % 65_535);
+                let mut upstream = json!({ "name": name, "targets": [&target] });
+                if number(at) % 2 == 0 {
+                    upstream["options"] = any_options(&target, number(at + 1));
+                }
+                upstream
+            })
             .collect();
         let mut sites = Vec::new();
         let mut routes = Vec::new();
         for (at, host) in hosts.iter().enumerate() {
             let asks = ["none", "request", "require"][number(at) as usize % 3];
-            sites.push(json!({ "host": host, "client_auth": asks, "hsts_max_age_seconds": number(at + 1) % 1000,
-                "certificate": "local", "enabled": number(at + 2) % 2 == 0 }));
+            sites.push(
+                json!({ "host": host, "client_auth": asks, "hsts_max_age_seconds": number(at + 1) % 1000,
+                "certificate": "local", "enabled": number(at + 2) % 2 == 0 }),
+            );
             for (index, prefix) in ["/", "/a", "/a/b"].iter().enumerate().take(number(at + 3) as usize % 4) {
                 let mut route = json!({ "host": host, "path_prefix": prefix, "upstream": pick(at + index),
                     "policy": { "kind": "public" } });

@@ -44,6 +44,30 @@ crate::on_both_databases! {
         assert!(app.holder.snapshot().unwrap().configuration.site("app.example.com").is_none());
     }
 
+    async fn what_an_upstream_does_with_its_targets_reaches_the_edges(database) {
+        let app = App::over(database).await;
+        let (_, token) = app.administrator().await;
+        let targets = json!(["http://127.0.0.1:3000", "http://127.0.0.1:3001"]);
+        let check = json!({ "kind": "http", "path": "/healthz", "interval_ms": 1000 });
+        let body = json!({ "name": "app", "targets": targets, "options": { "balance": "round_robin", "health_check": check } });
+        let made = app.post("/api/v1/upstreams", &body).token(&token).send().await.expect(201);
+        let options = &made.body["options"];
+        assert_eq!((&options["balance"], &options["retry_percent"]), (&json!("round_robin"), &json!(20)));
+        assert_eq!((&options["health_check"]["timeout_ms"], &made.body["state"]), (&json!(2000), &Value::Null));
+        let path = "/api/v1/upstreams/app";
+        let edit = |tag: &str, body: Value| app.call("PATCH", path).token(&token).header("if-match", tag).json(&body).send();
+        let forced = json!([{ "target": "http://127.0.0.1:3001", "breaker": "open" }]);
+        let edited = edit("\"1\"", json!({ "options": { "forced": forced } })).await.expect(200);
+        assert_eq!((&edited.body["options"]["balance"], &edited.body["options"]["forced"]), (&json!("least_loaded"), &forced));
+        // What was decided about a target goes with it.
+        let fewer = edit("\"2\"", json!({ "targets": ["http://127.0.0.1:3000"] })).await.expect(200);
+        assert_eq!(fewer.body["options"]["forced"], Value::Null);
+        let bad = json!({ "options": { "failures_to_open": 0, "health_check": { "kind": "http", "path": "x y" },
+            "forced": [{ "target": "http://127.0.0.1:3001", "breaker": "open" }] } });
+        let refused = edit("\"3\"", bad).await.expect_problem(422, "invalid_request");
+        assert_eq!(refused.pointers(), ["/options/failures_to_open", "/options/health_check/path", "/options/forced"]);
+    }
+
     async fn settings_are_edited_by_one_at_a_time(database) {
         let app = App::over(database).await;
         let (_, token) = app.administrator().await;

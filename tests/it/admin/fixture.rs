@@ -268,7 +268,9 @@ impl App {
         let server = AdminServer::new(
             Rooms {
                 store: store.clone(),
-                clock: shared,
+                clock: shared.clone(),
+                edge_clock: shared,
+                edge: metrics.edge.clone(),
                 entropy: Arc::new(SystemEntropy),
                 ca: ca.clone(),
                 enforce: refresh,

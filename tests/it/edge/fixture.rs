@@ -12,6 +12,7 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::mpsc;
 use wicketgate::clock::{Clock, ManualClock, SharedClock};
+use wicketgate::domain::upstream::UpstreamOptions;
 use wicketgate::domain::{
     AccessPolicy, AccessRules, AuthorityKind, AuthorityState, ClientAuth, DeviceId, Entropy, Fingerprint,
     Hostname, PersonId, RevocationReason, RouteId, Secret, Serial, Slug, UtcTime,
@@ -262,7 +263,12 @@ impl World {
             .map(|delta| Change { epoch: self.epoch.fetch_add(1, Ordering::SeqCst) + 1, delta })
             .collect();
         let update = Update { changes, as_of: Some(self.clock.now()), ..Update::default() };
+        let trust_moves = update.changes.iter().any(|change| matches!(change.delta, Delta::Authority(_)));
         self.holder.apply(&update).await.unwrap();
+        // As whoever feeds edges does.
+        if trust_moves && self.holder.snapshot().is_some() {
+            self.publish(self.data.clone()).await;
+        }
     }
 
     /// A new configuration version.
@@ -368,9 +374,14 @@ pub fn configuration(server_ca: &Authority, backend: &Backend) -> ConfigurationD
             UpstreamData {
                 name: "echo".parse().unwrap(),
                 targets: vec![format!("http://{}", backend.address)],
+                options: UpstreamOptions::default(),
             },
             // Port 1 on loopback refuses.
-            UpstreamData { name: "dead".parse().unwrap(), targets: vec!["http://127.0.0.1:1".into()] },
+            UpstreamData {
+                name: "dead".parse().unwrap(),
+                targets: vec!["http://127.0.0.1:1".into()],
+                options: UpstreamOptions::default(),
+            },
         ],
         routes: vec![
             route(APP, "/", known()),

@@ -1,6 +1,7 @@
 //! The data plane against real TLS clients and a real backend, all on loopback.
 
 mod access;
+mod balance;
 mod challenges;
 pub mod client;
 mod deadlines;

@@ -6,6 +6,7 @@ use http_body_util::{BodyExt, Full};
 use std::sync::atomic::Ordering;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use wicketgate::domain::upstream::{Balance, UpstreamOptions};
 use wicketgate::live::UpstreamData;
 use wicketgate::telemetry::metrics::UpstreamFault;
 
@@ -93,8 +94,11 @@ async fn a_kept_connection_that_dies_is_replaced_for_requests_that_may_be_repeat
     let world = World::with(
         |settings| settings.threads = 1,
         |data| {
-            data.upstreams[0] =
-                UpstreamData { name: "echo".parse().unwrap(), targets: vec![format!("http://{address}")] };
+            data.upstreams[0] = UpstreamData {
+                name: "echo".parse().unwrap(),
+                targets: vec![format!("http://{address}")],
+                options: UpstreamOptions::default(),
+            };
         },
     )
     .await;
@@ -120,6 +124,7 @@ async fn requests_go_round_the_targets_and_past_a_dead_one() {
     let world = World::with(
         |settings| settings.threads = 1,
         |data| {
+            data.upstreams[0].options.balance = Balance::RoundRobin;
             data.upstreams[0].targets.push(format!("http://{address}"));
             data.upstreams[0].targets.push("http://127.0.0.1:1".into());
         },

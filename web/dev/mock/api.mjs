@@ -1,7 +1,7 @@
 // The API over the fixtures: just enough rules to show every state of every page.
 import { randomBytes, randomUUID } from "node:crypto";
 import { issue } from "./issue.mjs";
-import { PASSWORD } from "./world.mjs";
+import { PASSWORD, upstreamOptions } from "./world.mjs";
 
 const BASE = "/api/v1";
 
@@ -77,7 +77,7 @@ function route(call) {
     if (!call.headers["if-match"]) throw new Refusal(428, "precondition_required", "Send If-Match.");
     if (row.version !== undefined && call.headers["if-match"] !== `"${row.version}"`) throw new Refusal(412, "precondition_failed", "It was changed meanwhile.");
     table.check?.(body);
-    Object.assign(row, table.edit?.(body) ?? body, { version: (row.version ?? 0) + 1 });
+    Object.assign(row, table.edit?.(body, row) ?? body, { version: (row.version ?? 0) + 1 });
     return { body: row, headers: tag(row) };
   }
   if (method === "DELETE") {
@@ -133,10 +133,21 @@ const every = (...tests) => (row, query, call) => tests.every((test) => test(row
 const begins = (row, query) => [row.subject, row.email ?? "", row.device_name, row.serial].some((text) => text.toLowerCase().startsWith((query.get("search") ?? "").toLowerCase()));
 const own = (row, _query, { session, entry }) => entry === "console" || row.person_id === session.person.id;
 
-function checkUpstream({ targets }) {
+function checkUpstream({ targets, options = {} }) {
   for (const [i, target] of (targets ?? []).entries()) {
     if (!/^https?:\/\/[^/]+$/.test(target)) throw invalid(`/targets/${i}`, `${target} is not an address like http://127.0.0.1:3000`);
   }
+  const { path, interval_ms } = options.health_check ?? {};
+  if (path !== undefined && !path.startsWith("/")) throw invalid("/options/health_check/path", "This must start with / and hold no spaces or other characters that URLs escape.");
+  if (interval_ms < 100) throw invalid("/options/health_check/interval_ms", "This must be 100 to 3600000.");
+}
+
+/** An edit, and how the edge sees the targets after it. */
+function editUpstream(body, row) {
+  const { targets = row.targets, options = row.options } = body;
+  const forced = (target) => options.forced?.find((one) => one.target === target)?.breaker;
+  const seen = (one) => ({ ...one, breaker: forced(one.target) ? `forced_${forced(one.target)}` : one.breaker.replace(/^forced_.*/, "closed") });
+  return { targets, options: upstreamOptions(options), state: row.state?.filter((one) => targets.includes(one.target)).map(seen) };
 }
 
 function checkRules({ lifetime_seconds }) {
@@ -151,7 +162,7 @@ const TABLES = {
   profiles: { rows: "profiles", key: "name", check: checkRules, make: ({ world, body }) => ({ ...world.profiles[0], ...body.rules }) },
   sites: { rows: "sites", key: "host", edit: ({ certificate, ...rest }) => ({ ...rest, ...(certificate ? { certificate_source: certificate } : {}) }), make: () => ({ kind: "app", renewal: { state: "waiting", next_attempt_at: new Date().toISOString() } }), after: ({ body }) => ({ certificate_source: body.certificate, certificate: undefined }) },
   routes: { rows: "routes", key: "id" },
-  upstreams: { rows: "upstreams", key: "name", check: checkUpstream, make: ({ body }) => checkUpstream(body) },
+  upstreams: { rows: "upstreams", key: "name", check: checkUpstream, edit: editUpstream, make: ({ body }) => checkUpstream(body), after: ({ body }) => ({ options: upstreamOptions(body.options) }) },
   jobs: { rows: "jobs", key: "name" },
   alerts: { rows: "alerts", key: "id" },
   "audit-events": { rows: "audit", key: "id", filter: every(fits("action"), fits("actor"), (row, query) => query.get("chained") !== "false" || row.number === undefined) },

@@ -29,6 +29,18 @@ function linkHash(before, number, event) {
   return hash.digest();
 }
 
+/** As the server answers: every value that has a default, also where nobody gave one. */
+export function upstreamOptions({ health_check: check, forced, ...given } = {}) {
+  const path = check?.kind === "http" ? { path: "/" } : {};
+  return {
+    ...{ balance: "least_loaded", failures_to_open: 5, success_percent: 50, may_eject_all: false },
+    ...{ max_queue: 100, queue_timeout_ms: 1_000, retry_percent: 20 },
+    ...given,
+    ...(check ? { health_check: { ...path, interval_ms: 5_000, timeout_ms: 2_000, healthy_after: 2, unhealthy_after: 3, ...check } } : {}),
+    ...(forced?.length > 0 ? { forced } : {}),
+  };
+}
+
 export function makeWorld() {
   const person = (name, role, groups, more = {}) => ({
     id: randomUUID(),
@@ -151,9 +163,36 @@ export function makeWorld() {
       enabled: false,
     }),
   ];
+  const seen = (target, more = {}) => ({ target, breaker: "closed", health: "unknown", in_flight: 0, requests: 0, failures: 0, ...more });
   const upstreams = [
-    { name: "grafana", targets: ["http://127.0.0.1:3000"], version: 1 },
-    { name: "home-assistant", targets: ["http://10.0.0.5:8123", "http://10.0.0.6:8123"], version: 2 },
+    {
+      name: "grafana",
+      targets: ["http://127.0.0.1:3000"],
+      options: upstreamOptions(),
+      state: [seen("http://127.0.0.1:3000", { in_flight: 2, latency_ms: 12.4, requests: 12_034, failures: 3, last_failure: "timeout" })],
+      version: 1,
+    },
+    {
+      name: "home-assistant",
+      targets: ["http://10.0.0.5:8123", "http://10.0.0.6:8123", "http://10.0.0.7:8123", "http://10.0.0.8:8123"],
+      options: upstreamOptions({
+        health_check: { kind: "http", path: "/api/health" },
+        max_in_flight: 20,
+        forced: [
+          { target: "http://10.0.0.7:8123", breaker: "open" },
+          { target: "http://10.0.0.8:8123", breaker: "closed" },
+        ],
+      }),
+      state: [
+        seen("http://10.0.0.5:8123", { health: "healthy", in_flight: 7, latency_ms: 4.2, requests: 88_121 }),
+        seen("http://10.0.0.6:8123", { breaker: "open", health: "unhealthy", requests: 40_310, failures: 71, last_failure: "connect" }),
+        seen("http://10.0.0.7:8123", { breaker: "forced_open", health: "healthy", latency_ms: 5.1, requests: 39_006, failures: 2, last_failure: "status" }),
+        seen("http://10.0.0.8:8123", { breaker: "forced_closed", health: "unhealthy", in_flight: 1, latency_ms: 1_480, requests: 9, failures: 4, last_failure: "protocol" }),
+      ],
+      version: 2,
+    },
+    // No route leads there.
+    { name: "media", targets: ["http://media-server-with-a-long-name.internal.example.org:8096"], options: upstreamOptions({ balance: "round_robin" }), version: 1 },
   ];
   const routes = [
     { id: randomUUID(), host: "grafana.example.org", path_prefix: "/", upstream: "grafana", policy: { kind: "known", people: [], groups: ["operations"], profiles: [], devices: [] }, plain_header: "X-WEBAUTH-USER", version: 1 },

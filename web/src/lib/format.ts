@@ -2,6 +2,7 @@
 
 const date = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 const dateTime = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const count = new Intl.NumberFormat();
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
 
 const UNITS: [Intl.RelativeTimeFormatUnit, number][] = [
@@ -29,6 +30,15 @@ export function duration(seconds: number): string {
   if (seconds < 90) return `${seconds} second${seconds === 1 ? "" : "s"}`;
   return `${Math.ceil(seconds / 60)} minutes`;
 }
+
+/** For example “4.2 ms”, “120 ms” or “1.5 s”. */
+export function milliseconds(ms: number): string {
+  if (ms >= 999.5) return `${Number((ms / 1000).toFixed(1))} s`;
+  return `${Number(ms.toFixed(ms < 10 ? 1 : 0))} ms`;
+}
+
+/** `12034` → “12,034”. */
+export const formatCount = (value: number): string => count.format(value);
 
 export function plural(count: number, one: string, many = `${one}s`): string {
   return `${count} ${count === 1 ? one : many}`;

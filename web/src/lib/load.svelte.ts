@@ -47,6 +47,7 @@ export class Listed<T> {
   #cursor = $state<string>();
   readonly #read: (cursor: string | undefined) => Promise<Slice<T>>;
   #round = 0;
+  #refreshing = false;
 
   constructor(read: (cursor: string | undefined) => Promise<Slice<T>>) {
     this.#read = read;
@@ -65,21 +66,46 @@ export class Listed<T> {
     return this.#fetch(this.#cursor, () => this.items);
   }
 
+  /** Reads again what is shown, however many pages that is, without a sign of waiting. Anything else that reads comes first. */
+  async refresh(): Promise<void> {
+    if (this.busy || this.#refreshing) return;
+    this.#refreshing = true;
+    const round = ++this.#round;
+    try {
+      const items: T[] = [];
+      let cursor: string | undefined;
+      do {
+        const slice = await this.#read(cursor);
+        items.push(...slice.items);
+        cursor = slice.next_cursor;
+      } while (cursor !== undefined && items.length < this.items.length);
+      if (round === this.#round) this.#show(items, cursor);
+    } catch (thrown) {
+      if (round === this.#round) this.problem = asProblem(thrown);
+    } finally {
+      this.#refreshing = false;
+    }
+  }
+
   async #fetch(cursor: string | undefined, before: () => T[]): Promise<void> {
     const round = ++this.#round;
     this.busy = true;
     try {
       const slice = await this.#read(cursor);
       if (round !== this.#round) return;
-      this.items = [...before(), ...slice.items];
-      this.#cursor = slice.next_cursor;
-      this.problem = undefined;
-      this.ready = true;
+      this.#show([...before(), ...slice.items], slice.next_cursor);
     } catch (thrown) {
       if (round === this.#round) this.problem = asProblem(thrown);
     } finally {
       if (round === this.#round) this.busy = false;
     }
+  }
+
+  #show(items: T[], cursor: string | undefined): void {
+    this.items = items;
+    this.#cursor = cursor;
+    this.problem = undefined;
+    this.ready = true;
   }
 }
 

@@ -11,6 +11,7 @@ mod visitor;
 
 use futures_util::future::join_all;
 use wicketgate::domain::AccessPolicy;
+use wicketgate::domain::upstream::UpstreamOptions;
 use wicketgate::live::{ConfigurationData, UpstreamData};
 
 use self::backends::{Backends, Front};
@@ -26,7 +27,11 @@ use crate::prove::seed::Seed;
 fn configure(data: &mut ConfigurationData, backends: &Backends) {
     for Front { name, relay, .. } in &backends.fronts {
         let targets = vec![format!("http://127.0.0.1:{}", relay.port)];
-        data.upstreams.push(UpstreamData { name: name.parse().unwrap(), targets });
+        data.upstreams.push(UpstreamData {
+            name: name.parse().unwrap(),
+            targets,
+            options: UpstreamOptions::default(),
+        });
         for (suffix, policy) in [("", AccessPolicy::Public), ("-private", known())] {
             let mut route = route(APP, &format!("/{name}{suffix}"), policy);
             route.upstream = name.parse().unwrap();

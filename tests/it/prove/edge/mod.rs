@@ -1,10 +1,12 @@
 //! The proofs of the edge.
 
+mod attacks;
 mod causes;
 mod crowd;
 mod desync;
 mod fail_closed;
 mod readers;
+mod resilience;
 mod resumption;
 mod revocation;
 mod routing;

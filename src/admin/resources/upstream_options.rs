@@ -1,0 +1,251 @@
+//! How the API spells what an upstream does with its targets.
+
+use poem_openapi::{Enum, Object};
+
+use crate::admin::fields::Faults;
+use crate::domain::upstream as domain;
+
+/// Which target a request goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case", remote = "domain::Balance")]
+enum Balance {
+    /// The less loaded of two, by latency and requests under way.
+    LeastLoaded,
+    /// One after the other.
+    RoundRobin,
+    /// The same for the same person, or address of somebody unknown.
+    ConsistentHash,
+}
+
+/// What is asked of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+enum CheckKind {
+    /// That it takes a connection.
+    Tcp,
+    /// That it answers `GET` for a path with a status of 200 to 399.
+    Http,
+}
+
+/// Active checks of every target.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
+struct HealthCheck {
+    kind: CheckKind,
+    /// For `http`; `/` unless it is given.
+    #[oai(validator(max_length = 1024))]
+    path: Option<String>,
+    /// From one check to the next; 5,000 unless it is given.
+    interval_ms: Option<u32>,
+    /// For one check; 2,000 unless it is given.
+    timeout_ms: Option<u32>,
+    /// Good checks in a row after which a target is used again; 2 unless it is given.
+    healthy_after: Option<u32>,
+    /// Bad checks in a row after which a target is not used; 3 unless it is given.
+    unhealthy_after: Option<u32>,
+}
+
+/// What was decided about a target, whatever is observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case", remote = "domain::Forced")]
+enum Forced {
+    /// It is not used.
+    Open,
+    /// It is used.
+    Closed,
+}
+
+/// A target whose breaker is held.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+struct ForcedTarget {
+    /// One of the upstream's targets.
+    #[oai(validator(max_length = 300))]
+    target: String,
+    breaker: Forced,
+}
+
+/// How requests are spread over targets, and what keeps a sick one out of the way. What is absent has its default.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
+pub(super) struct UpstreamOptions {
+    /// `least_loaded` unless it is given.
+    balance: Option<Balance>,
+    /// None unless it is given: targets are judged by their answers.
+    health_check: Option<HealthCheck>,
+    /// Failures in a row that open a target's breaker; 5 unless it is given.
+    failures_to_open: Option<u32>,
+    /// Share of good answers below which the breaker opens, of at least 20 in 10 s; 50 unless it is given, 0: never.
+    success_percent: Option<u32>,
+    /// Whether breakers may open for all targets; otherwise at least half stay in use.
+    may_eject_all: Option<bool>,
+    /// Requests under way for each target; any number unless it is given.
+    max_in_flight: Option<u32>,
+    /// Requests that wait for a place, at most; 100 unless it is given.
+    max_queue: Option<u32>,
+    /// How long they wait; 1,000 unless it is given.
+    queue_timeout_ms: Option<u32>,
+    /// Second tries of what can happen twice, as a share of all requests; 20 unless it is given, 0: none.
+    retry_percent: Option<u32>,
+    /// For one connection; the edge's setting unless it is given.
+    connect_timeout_ms: Option<u32>,
+    /// Until the head of the answer; the edge's setting unless it is given.
+    answer_timeout_ms: Option<u32>,
+    /// For the whole exchange; the edge's setting unless it is given.
+    total_timeout_ms: Option<u32>,
+    /// Targets whose breakers are held, whatever is observed.
+    #[oai(validator(max_items = 32))]
+    forced: Option<Vec<ForcedTarget>>,
+}
+
+impl UpstreamOptions {
+    /// The options, or faults below `at`.
+    pub(super) fn read(self, targets: &[String], at: &str, faults: &mut Faults) -> domain::UpstreamOptions {
+        let default = domain::UpstreamOptions::default();
+        let options = domain::UpstreamOptions {
+            balance: self.balance.map_or(default.balance, Into::into),
+            health_check: self.health_check.map(HealthCheck::read),
+            failures_to_open: self.failures_to_open.unwrap_or(default.failures_to_open),
+            success_percent: self.success_percent.unwrap_or(default.success_percent),
+            may_eject_all: self.may_eject_all.unwrap_or(default.may_eject_all),
+            max_in_flight: self.max_in_flight,
+            max_queue: self.max_queue.unwrap_or(default.max_queue),
+            queue_timeout_ms: self.queue_timeout_ms.unwrap_or(default.queue_timeout_ms),
+            retry_percent: self.retry_percent.unwrap_or(default.retry_percent),
+            connect_timeout_ms: self.connect_timeout_ms,
+            answer_timeout_ms: self.answer_timeout_ms,
+            total_timeout_ms: self.total_timeout_ms,
+            forced: self
+                .forced
+                .unwrap_or_default()
+                .into_iter()
+                .map(|forced| (forced.target, forced.breaker.into()))
+                .collect(),
+        };
+        for (field, why) in options.faults(targets) {
+            faults.add(&format!("{at}/options{field}"), "invalid", format!("This {why}."));
+        }
+        options
+    }
+}
+
+impl HealthCheck {
+    fn read(self) -> domain::HealthCheck {
+        domain::HealthCheck {
+            kind: match self.kind {
+                CheckKind::Tcp => domain::CheckKind::Tcp,
+                CheckKind::Http => {
+                    domain::CheckKind::Http { path: self.path.unwrap_or_else(|| "/".to_owned()) }
+                }
+            },
+            interval_ms: self.interval_ms.unwrap_or(5_000),
+            timeout_ms: self.timeout_ms.unwrap_or(2_000),
+            healthy_after: self.healthy_after.unwrap_or(2),
+            unhealthy_after: self.unhealthy_after.unwrap_or(3),
+        }
+    }
+}
+
+impl From<domain::HealthCheck> for HealthCheck {
+    fn from(check: domain::HealthCheck) -> Self {
+        let (kind, path) = match check.kind {
+            domain::CheckKind::Tcp => (CheckKind::Tcp, None),
+            domain::CheckKind::Http { path } => (CheckKind::Http, Some(path)),
+        };
+        Self {
+            kind,
+            path,
+            interval_ms: Some(check.interval_ms),
+            timeout_ms: Some(check.timeout_ms),
+            healthy_after: Some(check.healthy_after),
+            unhealthy_after: Some(check.unhealthy_after),
+        }
+    }
+}
+
+impl From<domain::UpstreamOptions> for UpstreamOptions {
+    fn from(options: domain::UpstreamOptions) -> Self {
+        let forced: Vec<_> = options
+            .forced
+            .into_iter()
+            .map(|(target, forced)| ForcedTarget { target, breaker: forced.into() })
+            .collect();
+        Self {
+            balance: Some(options.balance.into()),
+            health_check: options.health_check.map(Into::into),
+            failures_to_open: Some(options.failures_to_open),
+            success_percent: Some(options.success_percent),
+            may_eject_all: Some(options.may_eject_all),
+            max_in_flight: options.max_in_flight,
+            max_queue: Some(options.max_queue),
+            queue_timeout_ms: Some(options.queue_timeout_ms),
+            retry_percent: Some(options.retry_percent),
+            connect_timeout_ms: options.connect_timeout_ms,
+            answer_timeout_ms: options.answer_timeout_ms,
+            total_timeout_ms: options.total_timeout_ms,
+            forced: (!forced.is_empty()).then_some(forced),
+        }
+    }
+}
+
+/// What a target's breaker lets through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case", remote = "domain::BreakerState")]
+enum BreakerState {
+    /// Everything.
+    Closed,
+    /// Nothing for now.
+    Open,
+    /// One request, whose answer decides.
+    Probation,
+    /// Nothing, as was decided.
+    ForcedOpen,
+    /// Everything, as was decided.
+    ForcedClosed,
+}
+
+/// What active checks have found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case", remote = "domain::Health")]
+enum TargetHealth {
+    /// Nothing yet, or there are none.
+    Unknown,
+    /// It is well.
+    Healthy,
+    /// It is not.
+    Unhealthy,
+}
+
+/// How the edge sees a target.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub(super) struct TargetState {
+    target: String,
+    breaker: BreakerState,
+    health: TargetHealth,
+    /// Requests under way.
+    in_flight: u32,
+    /// Of its last answers.
+    latency_ms: Option<f64>,
+    /// Requests that were sent to it since the edge knows it.
+    requests: u64,
+    /// Those that failed.
+    failures: u64,
+    /// How the last of them did: `connect`, `timeout`, `protocol` or `status`
+    last_failure: Option<String>,
+}
+
+impl From<&domain::TargetStatus> for TargetState {
+    fn from(status: &domain::TargetStatus) -> Self {
+        Self {
+            target: status.target.clone(),
+            breaker: status.breaker.into(),
+            health: status.health.into(),
+            in_flight: status.in_flight,
+            latency_ms: status.latency.map(|latency| (latency.as_secs_f64() * 1e4).round() / 10.0),
+            requests: status.requests,
+            failures: status.failures,
+            last_failure: status.last_failure.map(str::to_owned),
+        }
+    }
+}

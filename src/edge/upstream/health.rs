@@ -1,0 +1,82 @@
+//! Asks targets now and then whether they are well, where an administrator wants that. One task an edge.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::{Request, header};
+use tokio::time::{Instant, timeout};
+
+use super::group::{Group, State};
+use super::wire::Wire;
+use crate::domain::upstream::{CheckKind, HealthCheck};
+use crate::edge::limits::RequestBody;
+use crate::edge::worker::Worker;
+
+/// How often it is looked who is due.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Checks the targets of the configuration in force until the edge stops.
+pub(in crate::edge) async fn watch(worker: Rc<Worker>) {
+    let shared = &worker.shared;
+    let mut last = HashMap::<u64, Instant>::new();
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        let Some(snapshot) = shared.holder.snapshot() else { continue };
+        let derived = worker.derived(&snapshot.configuration);
+        let groups = || derived.groups.values().filter_map(|group| Some((group, group.check()?)));
+        last.retain(|id, _| groups().any(|(group, _)| group.targets.iter().any(|state| state.id == *id)));
+        for (group, check) in groups() {
+            let interval = Duration::from_millis(check.interval_ms.into());
+            for state in &group.targets {
+                let is_due = last.get(&state.id).is_none_or(|since| since.elapsed() >= interval);
+                if is_due && !state.is_checked.swap(true, Ordering::AcqRel) {
+                    last.insert(state.id, Instant::now());
+                    tokio::task::spawn_local(look(group.clone(), state.clone(), check.clone()));
+                }
+            }
+        }
+    }
+}
+
+impl Group {
+    fn check(&self) -> Option<&HealthCheck> {
+        self.upstream.options.health_check.as_ref()
+    }
+}
+
+async fn look(group: Arc<Group>, state: Arc<State>, check: HealthCheck) {
+    let patience = Duration::from_millis(check.timeout_ms.into());
+    let is_well = timeout(patience, answers(&state, &check.kind)).await.unwrap_or(false);
+    state.is_checked.store(false, Ordering::Release);
+    if state.checked(is_well, check.healthy_after, check.unhealthy_after) {
+        let (upstream, target) = (&group.upstream.name, &state.target.text);
+        match is_well {
+            true => tracing::info!(%upstream, target, "A target is well"),
+            false => tracing::warn!(%upstream, target, "A target is not well and not used"),
+        }
+    }
+}
+
+/// Over a connection of its own, made as those of requests are.
+async fn answers(state: &State, kind: &CheckKind) -> bool {
+    let Ok(mut wire) = Wire::connect(&state.target, state.id).await else { return false };
+    let CheckKind::Http { path } = kind else { return true };
+    let request = Request::get(path.as_str())
+        .header(header::HOST, state.target.authority.clone())
+        .header(header::USER_AGENT, "wicketgate-health-check")
+        .header(header::CONNECTION, "close")
+        .body(RequestBody::empty());
+    let Ok(request) = request else { return false };
+    // The caller's deadline is the only one.
+    let never = || Instant::now() + Duration::from_secs(3_600);
+    match wire.exchange(request, never).await {
+        Ok(answer) => answer.status().is_success() || answer.status().is_redirection(),
+        Err(_) => false,
+    }
+}

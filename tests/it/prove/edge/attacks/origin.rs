@@ -1,0 +1,91 @@
+//! The app behind the edge, in a process of its own: it answers shortly, without end, or not at all.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::process::{Part, Process};
+
+/// A path that everybody may ask for, whose answer has no end.
+pub(super) const ENDLESS: &str = "/public/endless";
+/// A path that everybody may ask for, and is not answered.
+pub(super) const SILENT: &str = "/public/silent";
+/// A path that everybody may ask for.
+pub(super) const SHORT: &str = "/public/short";
+/// Octets of a piece of an endless answer.
+const PIECE: usize = 16 * 1024;
+/// When there are no files left, some have to be closed first.
+const AFTER_FAILURE: Duration = Duration::from_millis(10);
+/// Fields of a request; the edge has its own bound.
+const FIELDS: usize = 2_000;
+
+/// Not a test of its own: the process behind the edge.
+#[tokio::test]
+async fn origin() {
+    let Some(mut orders) = Part::Origin.orders() else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    orders.say(&json!({ "port": listener.local_addr().unwrap().port() }));
+    tokio::select! {
+        () = serve(listener) => {}
+        () = orders.end() => {}
+    }
+}
+
+async fn serve(listener: TcpListener) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(AFTER_FAILURE).await;
+            continue;
+        };
+        tokio::spawn(async move {
+            let _ = http1::Builder::new()
+                .max_headers(FIELDS)
+                .serve_connection(TokioIo::new(stream), service_fn(answer))
+                .await;
+        });
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+) -> Result<Response<UnsyncBoxBody<Bytes, Infallible>>, Infallible> {
+    let body = match request.uri().path() {
+        SILENT => std::future::pending().await,
+        ENDLESS => {
+            let piece = || Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[b'x'; PIECE])));
+            StreamBody::new(stream::repeat_with(piece)).boxed_unsync()
+        }
+        _ => Full::new(Bytes::from_static(&[b'x'; 256])).boxed_unsync(),
+    };
+    Ok(Response::new(body))
+}
+
+/// The app as others see it.
+pub(super) struct Origin {
+    process: Process,
+    pub(super) port: u16,
+}
+
+impl Origin {
+    pub(super) async fn start() -> Self {
+        let mut process = Process::start(Part::Origin);
+        let port = process.hear().await["port"].as_u64().unwrap().try_into().unwrap();
+        Self { process, port }
+    }
+
+    /// Ends it.
+    pub(super) async fn end(self) {
+        self.process.end().await;
+    }
+}
