@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use http::header::{HOST, STRICT_TRANSPORT_SECURITY};
+use http::header::{COOKIE, HOST, STRICT_TRANSPORT_SECURITY};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -72,6 +72,11 @@ async fn walk(
 ) -> Result<Response<AnswerBody>, Problem> {
     let visit = exchange.visit.clone();
     let shared = &visit.worker.shared;
+    // HTTP/1 is held to it before; HTTP/2 knows a size only, and breaks cookies into crumbs.
+    let fields = || request.headers().len() - request.headers().get_all(COOKIE).iter().count();
+    if request.headers().len() > shared.settings.max_headers && fields() > shared.settings.max_headers {
+        return Err(Problem::new(Code::HeadersTooLarge));
+    }
     let named = host::named(request.version(), request.uri(), request.headers())?;
     let site = snapshot.configuration.site(named.host.as_str());
     // Only names of ours: visitors may write anything.

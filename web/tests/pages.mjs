@@ -14,8 +14,9 @@ import { PASSWORD } from "../dev/mock/world.mjs";
 import { findChromium, invite, openBrowser, runAxe } from "./browser.mjs";
 import * as authority from "./authority-stories.mjs";
 import * as everyday from "./stories.mjs";
+import * as upstream from "./upstream-stories.mjs";
 
-const stories = { ...everyday, ...authority };
+const stories = { ...everyday, ...authority, ...upstream };
 const { values } = parseArgs({
   options: { edge: { type: "string" }, console: { type: "string" }, out: { type: "string" }, only: { type: "string" } },
 });

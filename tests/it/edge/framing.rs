@@ -109,3 +109,15 @@ async fn a_head_over_the_bounds_is_431() {
         assert!(answer.starts_with("HTTP/1.1 431 "), "{}", &answer[..answer.len().min(200)]);
     }
 }
+
+#[tokio::test]
+async fn many_fields_are_431_over_http_2_as_well() {
+    let world = World::start().await;
+    let mut visitor = connect(&world, APP, None, Http::Two).await;
+    let mut request = visitor.request(Method::GET, APP, "/public");
+    for _ in 0..200 {
+        request.headers_mut().append("x", HeaderValue::from_static("1"));
+    }
+    assert_eq!(visitor.ask(request).await.code(), "headers_too_large");
+    assert_eq!(visitor.get(APP, "/public").await.status, 200, "and costs only itself");
+}

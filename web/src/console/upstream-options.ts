@@ -30,7 +30,7 @@ export const MEASURES = {
   },
   connect_timeout_ms: { label: "To connect", usual: EDGE, least: 1, most: 60_000 },
   answer_timeout_ms: { label: "Until an answer begins", usual: EDGE, least: 1, most: 3_600_000 },
-  total_timeout_ms: { label: "For everything", usual: EDGE, least: 1, most: 86_400_000 },
+  total_timeout_ms: { label: "Until all is done", usual: EDGE, least: 1, most: 86_400_000 },
 } satisfies Record<string, Measure>;
 
 export const CHECK_MEASURES = {
