@@ -233,7 +233,11 @@ impl Attempt<'_> {
             outcome = match again {
                 Err(outcome) => outcome,
                 Ok(request) => {
-                    wire = worker.pool.replace(self.group, wire).await.ok_or(Broken::Refused)?;
+                    match worker.pool.replace(self.group, wire).await {
+                        Some(fresh) => wire = fresh,
+                        // The target knows already; nothing of this has been sent.
+                        None => return Err(Broken::Unsent(Box::new(request))),
+                    }
                     wire.exchange(request, due).await
                 }
             };
@@ -261,7 +265,10 @@ impl Attempt<'_> {
             Err(broken) => {
                 let is_visitors = self.upload.fault().is_some()
                     || (matches!(broken, Broken::Late) && self.upload.waits_for_visitor());
-                let Some(fault) = broken.fault().filter(|_| !is_visitors) else { return };
+                if is_visitors {
+                    return;
+                }
+                let fault = broken.fault();
                 lease.failed(fault.word(), worker.pool.chance());
                 worker.shared.metrics.upstream_faults.count(fault);
                 if let Broken::Sent(error) = broken {

@@ -13,6 +13,9 @@ use tokio::time::Instant;
 use super::settings::EdgeSettings;
 use super::stream::Delivery;
 
+/// Octets that one connection reads before others have their turn.
+const TURN: usize = 64 * 1024;
+
 /// What happens on one connection. Shared by its stream, its requests and its timer; one thread.
 #[derive(Debug)]
 pub(super) struct Activity {
@@ -23,6 +26,8 @@ pub(super) struct Activity {
     blocked_since: Cell<Option<Instant>>,
     in_flight: Cell<u32>,
     moved: Cell<u64>,
+    /// Octets that may still be read before others have their turn.
+    turn: Cell<usize>,
     /// HTTP/2 only: the stream that is being moved on right now.
     entered: RefCell<Option<Rc<Delivery>>>,
 }
@@ -47,6 +52,7 @@ impl Activity {
             blocked_since: Cell::new(None),
             in_flight: Cell::new(0),
             moved: Cell::new(0),
+            turn: Cell::new(usize::MAX),
             entered: RefCell::new(None),
         })
     }
@@ -54,6 +60,17 @@ impl Activity {
     /// From now on, bytes outside of requests belong to the head of one (HTTP/1).
     pub(super) fn watch_heads(&self) {
         self.reads_heads.set(true);
+    }
+
+    /// The connection is moved on once more: it may read so much, and then the others of its thread come first.
+    /// A peer that sends without end would otherwise be read without end.
+    pub(super) fn begin_turn(&self) {
+        self.turn.set(TURN);
+    }
+
+    /// From now on, whoever reads yields by itself.
+    pub(super) fn end_turns(&self) {
+        self.turn.set(usize::MAX);
     }
 
     /// A head is complete; the exchange lasts until the guard is dropped.
@@ -161,11 +178,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.activity.turn.get() == 0 {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         let octets = buffer.filled().len() - before;
         if octets > 0 {
             self.activity.has_read(octets);
+            self.activity.turn.set(self.activity.turn.get().saturating_sub(octets));
         }
         Poll::Ready(Ok(()))
     }

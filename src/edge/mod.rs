@@ -222,6 +222,7 @@ fn run(
     let local = LocalSet::new();
     local.block_on(runtime, async move {
         let worker = worker();
+        let is_first = asking.is_some();
         if let Some((addresses, strangers)) = asking {
             tokio::task::spawn_local(trial::keep_asking(worker.clone(), addresses, strangers));
             tokio::task::spawn_local(upstream::health::watch(worker.clone()));
@@ -243,7 +244,13 @@ fn run(
                 () = end.cancelled() => return,
                 _ = tick.tick() => {
                     worker.pool.sweep();
-                    worker.shared.metrics.targets.set(worker.shared.upstreams.status());
+                    if let Some(snapshot) = worker.shared.holder.snapshot() {
+                        // Also where nobody asks: what is not in force any more is let go.
+                        worker.derived(&snapshot.configuration);
+                    }
+                    if is_first {
+                        worker.shared.metrics.targets.set(worker.shared.upstreams.status());
+                    }
                     let now = worker.shared.clock.now();
                     worker.shared.index.expire(now);
                     let register = worker.shared.holder.register();

@@ -105,6 +105,7 @@ pub(super) async fn serve_h1(visit: Rc<Visit>, stream: TlsStream<Carrier>) {
     let end = drive(&visit, &mut connection).await;
     match end {
         End::Closed => {
+            visit.activity.end_turns();
             if let Some(tunnel) = visit.take_tunnel() {
                 let parts = connection.into_parts();
                 tunnel::run(&visit, tunnel, parts.io.into_inner(), parts.read_buf).await;
@@ -170,6 +171,7 @@ async fn drive<C: Served>(visit: &Rc<Visit>, connection: &mut C) -> End {
     let mut course = Course::default();
     loop {
         let event = poll_fn(|cx| {
+            visit.activity.begin_turn();
             if Pin::new(&mut *connection).poll(cx).is_ready() {
                 return Poll::Ready(Event::Closed);
             }

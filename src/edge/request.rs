@@ -21,6 +21,7 @@ use super::respond::{self, Code, Problem};
 use super::route_table;
 use super::stream::Delivery;
 use super::trace;
+use super::worker::Derived;
 use crate::live::{Classified, Snapshot};
 use crate::telemetry::TraceContext;
 use crate::telemetry::metrics::RefusalCode;
@@ -33,8 +34,10 @@ pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Respo
     let mut entry = Entry::new(request.method().clone(), request.uri().clone(), trace.trace_id, visit.is_own);
     let (version, wants_page) = (request.version(), respond::wants_page(request.headers()));
     let snapshot = shared.holder.snapshot();
-    let outcome = match &snapshot {
-        Some(snapshot) => walk(&mut exchange, snapshot, request, &mut entry, trace).await,
+    // Once, and before anything is waited for: what is in force may be another version afterwards.
+    let derived = snapshot.as_ref().map(|snapshot| visit.worker.derived(&snapshot.configuration));
+    let outcome = match snapshot.as_ref().zip(derived.as_ref()) {
+        Some(ground) => walk(&mut exchange, ground, request, &mut entry, trace).await,
         // Handshakes need a configuration, and configurations are never taken away.
         None => Err(Problem::new(Code::Overloaded)),
     };
@@ -53,8 +56,8 @@ pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Respo
             respond::refuse(&problem, version, wants_page, door).map(AnswerBody::page)
         }
     };
-    if let Some((host, snapshot)) = entry.host.as_ref().zip(snapshot.as_ref())
-        && let Some(hsts) = visit.worker.derived(&snapshot.configuration).hsts.get(host)
+    if let Some((host, derived)) = entry.host.as_ref().zip(derived.as_ref())
+        && let Some(hsts) = derived.hsts.get(host)
     {
         response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
@@ -65,7 +68,7 @@ pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Respo
 /// From the named host to the upstream's answer.
 async fn walk(
     exchange: &mut Exchange,
-    snapshot: &Snapshot,
+    (snapshot, derived): (&Snapshot, &Rc<Derived>),
     request: Request<Incoming>,
     entry: &mut Entry,
     trace: TraceContext,
@@ -104,10 +107,9 @@ async fn walk(
     let permit = permit(route, &who, shared.freshness(now))?;
     let permitted =
         exchange.permitted.insert(Permitted::begin(&visit, named.host.clone(), request.uri().clone()));
-    let derived = visit.worker.derived(&snapshot.configuration);
     let context = forward::Context {
         visit: &visit,
-        derived: &derived,
+        derived,
         named: &named,
         trace,
         started: entry.started,

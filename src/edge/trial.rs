@@ -8,6 +8,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -172,7 +173,7 @@ pub(super) async fn keep_asking(worker: Rc<Worker>, addresses: Vec<SocketAddr>, 
             () = shared.stop.cancelled() => return,
             () = sleep(pause) => 1,
             () = shared.published.notified() => {
-                shared.seal(false);
+                asking.unseal();
                 MOST_AT_ONCE
             }
         };
@@ -186,18 +187,27 @@ struct Asking<'a> {
     addresses: Vec<SocketAddr>,
     strangers: Strangers,
     turn: usize,
-    /// Where a stranger was let through.
-    found: Option<Question>,
+    /// Where a stranger was let through, and by which version.
+    found: Option<(Question, u64)>,
     /// Answers in a row that told nothing.
     unclear: u32,
 }
 
 impl Asking<'_> {
+    /// Opens again, if another version is in force than the one that let a stranger in.
+    fn unseal(&self) {
+        let version = self.shared.holder.data().map(|data| data.version);
+        if self.found.as_ref().is_none_or(|(_, found)| Some(*found) != version) {
+            self.shared.seal(false);
+        }
+    }
+
     /// Has both strangers ask for as many routes as that.
     async fn ask(&mut self, count: usize) {
         let Some(data) = self.shared.holder.data() else { return };
         let questions = protected(&data);
-        let first = self.found.take().filter(|found| questions.contains(found));
+        let found = self.found.take_if(|_| !self.shared.is_sealed.load(Ordering::Acquire));
+        let first = found.map(|(question, _)| question).filter(|found| questions.contains(found));
         let turns = self.turn..self.turn + count.min(questions.len());
         self.turn = turns.end;
         let in_turn = turns.filter_map(|turn| in_turn(&questions, turn).cloned());
@@ -209,7 +219,7 @@ impl Asking<'_> {
                 let is_meant = || self.shared.holder.data().is_some_and(|now| Arc::ptr_eq(&now, &data));
                 if result == SelfCheck::LetThrough && is_meant() {
                     self.shared.seal(true);
-                    self.found = Some(question.clone());
+                    self.found = Some((question.clone(), data.version));
                     let fault = question.let_through(who);
                     tracing::error!(error = %fault, "Protected routes are closed to everybody until the next change");
                 }

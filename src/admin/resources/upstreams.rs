@@ -1,5 +1,7 @@
 //! Named pools of backend targets.
 
+use std::collections::BTreeSet;
+
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::{Object, OpenApi};
 
@@ -199,7 +201,13 @@ impl Api {
 }
 
 pub(super) fn check_targets(targets: &[String], at: &str, faults: &mut Faults) {
+    let mut seen = BTreeSet::new();
     for (index, target) in targets.iter().enumerate() {
-        faults.take(&format!("{at}/targets/{index}"), parse_target(target));
+        let pointer = format!("{at}/targets/{index}");
+        if let Some(target) = faults.take(&pointer, parse_target(target))
+            && !seen.insert((target.host, target.port))
+        {
+            faults.add(&pointer, "doubled", "This target is there twice.");
+        }
     }
 }

@@ -10,7 +10,7 @@ const FEWEST: u32 = 20;
 /// Seconds that are looked back on.
 const SECONDS: usize = 10;
 /// The first pause, in milliseconds; each further one is twice as long, up to [`LONGEST_MS`].
-const FIRST_MS: u64 = 1_000;
+pub(super) const FIRST_MS: u64 = 1_000;
 /// The longest pause, in milliseconds.
 const LONGEST_MS: u64 = 60_000;
 
@@ -92,8 +92,10 @@ impl Breaker {
         self.state.compare_exchange(OPEN, PROBATION, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// The one request came to nothing, for no fault of the target.
-    pub(super) fn give_back_probe(&self) {
+    /// The one request came to nothing, for no fault of the target that is known; nobody is sent next before
+    /// `until`.
+    pub(super) fn give_back_probe(&self, until: u64) {
+        self.until.fetch_max(until, Ordering::AcqRel);
         let _ = self.state.compare_exchange(PROBATION, OPEN, Ordering::AcqRel, Ordering::Acquire);
     }
 
@@ -121,6 +123,12 @@ impl Breaker {
         if was_probe || (is_due() && may_open()) {
             self.open(now, chance);
         }
+    }
+
+    /// The pause is over then.
+    #[cfg(test)]
+    pub(super) fn pause_until(&self, then: u64) {
+        self.until.store(then, Ordering::Release);
     }
 
     fn open(&self, now: u64, chance: u64) {
@@ -219,7 +227,7 @@ mod tests {
         let breaker = Breaker::default();
         (0..3).for_each(|_| fail(&breaker, 0));
         assert!(breaker.take_probe());
-        breaker.give_back_probe();
+        breaker.give_back_probe(0);
         assert_eq!(breaker.admits(1_000), Admits::One);
     }
 

@@ -13,35 +13,27 @@ const MOST: i64 = 100 * ONE;
 /// The second tries that are left to one upstream.
 #[derive(Debug)]
 pub(super) struct Budget {
-    /// Thousandths that each request adds.
-    share: i64,
     left: AtomicI64,
     /// Milliseconds.
     filled_at: AtomicU64,
 }
 
-impl Budget {
-    /// `percent` of all requests may be tried again.
-    pub(super) fn of(percent: u32) -> Self {
-        Self {
-            share: i64::from(percent) * ONE / 100,
-            left: AtomicI64::new(RESERVE),
-            filled_at: AtomicU64::new(0),
-        }
+impl Default for Budget {
+    fn default() -> Self {
+        Self { left: AtomicI64::new(RESERVE), filled_at: AtomicU64::new(0) }
     }
+}
 
-    /// A request comes.
-    pub(super) fn add(&self) {
+impl Budget {
+    /// A request comes, of which `percent` may be tried again.
+    pub(super) fn add(&self, percent: u32) {
         if self.left.load(Ordering::Relaxed) < MOST {
-            self.left.fetch_add(self.share, Ordering::Relaxed);
+            self.left.fetch_add(i64::from(percent) * ONE / 100, Ordering::Relaxed);
         }
     }
 
     /// Takes a second try, if one is left at `now`, in milliseconds.
     pub(super) fn take(&self, now: u64) -> bool {
-        if self.share == 0 {
-            return false;
-        }
         self.fill(now);
         let taken = self
             .left
@@ -49,10 +41,10 @@ impl Budget {
         taken.is_ok()
     }
 
-    /// Whether a second try is left, or none is ever wanted.
+    /// Whether a second try is left.
     pub(super) fn is_left(&self, now: u64) -> bool {
         self.fill(now);
-        self.share == 0 || self.left.load(Ordering::Relaxed) >= ONE
+        self.left.load(Ordering::Relaxed) >= ONE
     }
 
     fn fill(&self, now: u64) {
@@ -77,15 +69,14 @@ mod tests {
 
     #[test]
     fn a_share_of_the_requests_and_a_reserve_may_be_tried_again() {
-        let budget = Budget::of(20);
+        let budget = Budget::default();
         let takes = |now| (0..1_000).take_while(|_| budget.take(now)).count();
         assert_eq!(takes(0), 10);
-        (0..100).for_each(|_| budget.add());
+        (0..100).for_each(|_| budget.add(20));
         assert_eq!(takes(0), 20);
         assert_eq!(takes(3_999), 3, "one a second");
         assert_eq!(takes(60_000), 10, "up to the reserve");
-        (0..10_000).for_each(|_| budget.add());
+        (0..10_000).for_each(|_| budget.add(20));
         assert_eq!(takes(60_000), 100, "nothing is saved without end");
-        assert!(!Budget::of(0).take(0));
     }
 }

@@ -1,7 +1,10 @@
 //! The targets of an upstream as all threads of an edge see them, and which of them a request goes to.
 
+mod lease;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -10,17 +13,14 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::breaker::{Admits, Breaker, Failure, Rules};
+use super::breaker::{Admits, Breaker, FIRST_MS, Rules};
 use super::budget::Budget;
 use super::load::Load;
 use crate::domain::Slug;
 use crate::domain::upstream::{Balance, BreakerState, Forced, Health, TargetStatus};
 use crate::live::{Target, Upstream};
-
-/// The failure of a connection that could not be made.
-pub(super) const ABSENT: &str = "connect";
-/// A failed answer counts for at least this, or a target that fails at once would seem the fastest.
-const FAILED_LIKE: Duration = Duration::from_secs(1);
+pub(super) use lease::ABSENT;
+pub(in crate::edge) use lease::Lease;
 
 /// Everything that the threads of an edge know of targets, by upstream.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ pub(in crate::edge) struct Upstreams {
 #[derive(Debug, Default)]
 struct Known {
     groups: HashMap<Slug, Weak<Group>>,
+    commons: HashMap<Slug, Weak<Common>>,
     /// Options change without what was learnt of the targets being lost.
     states: HashMap<(Slug, Target), Weak<State>>,
     next: u64,
@@ -45,9 +46,15 @@ pub(in crate::edge) struct Group {
     forced: Vec<Option<Forced>>,
     began: Instant,
     turn: AtomicUsize,
-    budget: Budget,
     /// Requests under way at each target, at most.
     most: u32,
+    common: Arc<Common>,
+}
+
+/// What an upstream keeps when its options change.
+#[derive(Debug, Default)]
+struct Common {
+    budget: Budget,
     waiting: AtomicU32,
     /// Somewhere a request has ended.
     room: Notify,
@@ -113,18 +120,6 @@ enum Choice {
     None,
 }
 
-/// A request at a target, from before it is sent until its answer is through.
-#[derive(Debug)]
-pub(in crate::edge) struct Lease {
-    pub(super) state: Arc<State>,
-    group: Arc<Group>,
-    pub(super) place: usize,
-    is_probe: bool,
-    /// The head of a good answer has come.
-    is_answered: bool,
-    is_settled: bool,
-}
-
 impl Places {
     /// Most that there are.
     pub(in crate::edge) const MOST: usize = u64::BITS as usize;
@@ -165,11 +160,11 @@ impl Upstreams {
         if let Some(kept) = kept.filter(|kept| kept.upstream == *upstream) {
             return kept;
         }
-        known.states.retain(|_, state| state.strong_count() > 0);
+        known.forget();
+        let common = known.common(&upstream.name);
         let targets =
             upstream.targets.iter().take(Places::MOST).map(|target| known.state(&upstream.name, target));
-        let group = Arc::new(Group::of(upstream.clone(), targets.collect(), self.began));
-        known.groups.retain(|_, group| group.strong_count() > 0);
+        let group = Arc::new(Group::of(upstream.clone(), targets.collect(), common, self.began));
         known.groups.insert(upstream.name.clone(), Arc::downgrade(&group));
         group
     }
@@ -184,6 +179,22 @@ impl Upstreams {
 }
 
 impl Known {
+    /// Leaves out what nobody uses any more.
+    fn forget(&mut self) {
+        self.groups.retain(|_, group| group.strong_count() > 0);
+        self.commons.retain(|_, common| common.strong_count() > 0);
+        self.states.retain(|_, state| state.strong_count() > 0);
+    }
+
+    fn common(&mut self, upstream: &Slug) -> Arc<Common> {
+        let kept = self.commons.get(upstream).and_then(Weak::upgrade);
+        kept.unwrap_or_else(|| {
+            let common = Arc::default();
+            self.commons.insert(upstream.clone(), Arc::downgrade(&common));
+            common
+        })
+    }
+
     fn state(&mut self, upstream: &Slug, target: &Target) -> Arc<State> {
         let key = (upstream.clone(), target.clone());
         if let Some(kept) = self.states.get(&key).and_then(Weak::upgrade) {
@@ -211,16 +222,16 @@ impl Known {
 }
 
 impl Group {
-    fn of(upstream: Arc<Upstream>, targets: Vec<Arc<State>>, began: Instant) -> Self {
+    fn of(upstream: Arc<Upstream>, targets: Vec<Arc<State>>, common: Arc<Common>, began: Instant) -> Self {
         let options = &upstream.options;
+        if options.health_check.is_none() {
+            targets.iter().for_each(|state| state.forget_checks());
+        }
         Self {
             forced: targets.iter().map(|state| options.forced.get(&state.target.text).copied()).collect(),
-            budget: Budget::of(options.retry_percent),
             turn: AtomicUsize::new(0),
             most: options.max_in_flight.unwrap_or(u32::MAX),
-            waiting: AtomicU32::new(0),
-            room: Notify::new(),
-            opening: Mutex::default(),
+            common,
             upstream,
             targets,
             began,
@@ -242,12 +253,12 @@ impl Group {
 
     /// A request comes in.
     pub(in crate::edge) fn count_request(&self) {
-        self.budget.add();
+        self.common.budget.add(self.upstream.options.retry_percent);
     }
 
     /// Whether a request may be sent once more.
     pub(in crate::edge) fn may_try_again(&self) -> bool {
-        self.budget.take(self.now())
+        self.upstream.options.retry_percent > 0 && self.common.budget.take(self.now())
     }
 
     /// Whether there is a target that a request was not sent to.
@@ -265,12 +276,13 @@ impl Group {
             return Ok(lease);
         }
         let options = &self.upstream.options;
-        let _queue = Queue::join(&self.waiting, options.max_queue).ok_or(NoTarget::Busy)?;
+        let _queue = Queue::join(&self.common.waiting, options.max_queue).ok_or(NoTarget::Busy)?;
         let patience = Duration::from_millis(options.queue_timeout_ms.into());
         let waiting = async {
             loop {
-                let room = self.room.notified();
+                let mut room = pin!(self.common.room.notified());
                 // Listening before looking, so that nothing is missed in between.
+                room.as_mut().enable();
                 if let Some(lease) = self.try_lease(&wish)? {
                     return Ok(lease);
                 }
@@ -292,16 +304,18 @@ impl Group {
                 state.requests.fetch_add(1, Ordering::Relaxed);
                 return Ok(Some(Lease {
                     state,
+                    since: group.now(),
                     group,
                     place,
                     is_probe,
+                    is_whole: wish.repeatable,
                     is_answered: false,
                     is_settled: false,
                 }));
             }
             // Another thread was faster.
             if is_probe {
-                state.breaker.give_back_probe();
+                state.breaker.give_back_probe(self.now() + FIRST_MS);
             }
         }
     }
@@ -336,9 +350,10 @@ impl Group {
         let now = self.now();
         let (left, good, probe) = self.look(wish, now);
         // Whoever is back is noticed by a request that can be sent elsewhere if it is not.
-        let may_probe =
-            !wish.has_answer && (good.count() == 0 || (wish.repeatable && self.budget.is_left(now)));
-        if let Some(place) = probe.filter(|_| may_probe)
+        let has_room = |place: &usize| self.targets[*place].load.in_flight() < self.most;
+        let has_second_try = || self.upstream.options.retry_percent == 0 || self.common.budget.is_left(now);
+        let may_probe = !wish.has_answer && (good.count() == 0 || (wish.repeatable && has_second_try()));
+        if let Some(place) = probe.filter(|_| may_probe).filter(has_room)
             && self.targets[place].breaker.take_probe()
         {
             return Choice::Target(place, true);
@@ -353,7 +368,6 @@ impl Group {
             return Choice::None;
         }
         let mut free = Places::default();
-        let has_room = |place: &usize| self.targets[*place].load.in_flight() < self.most;
         among.iter().filter(has_room).for_each(|place| free.add(place));
         match free.count() {
             0 => Choice::Busy,
@@ -411,7 +425,10 @@ impl Group {
                 Some(Forced::Closed) => BreakerState::ForcedClosed,
                 None => state.breaker.state(),
             },
-            health: state.health(),
+            health: match self.upstream.options.health_check {
+                Some(_) => state.health(),
+                None => Health::Unknown,
+            },
             in_flight: state.load.in_flight(),
             latency: state.load.latency(),
             requests: state.requests.load(Ordering::Relaxed),
@@ -435,13 +452,13 @@ impl<'a> Queue<'a> {
     fn join(waiting: &'a AtomicU32, most: u32) -> Option<Self> {
         let place = Self(waiting);
         // Counted at once, and taken back where it is dropped.
-        (waiting.fetch_add(1, Ordering::AcqRel) < most).then_some(place)
+        (waiting.fetch_add(1, Ordering::SeqCst) < most).then_some(place)
     }
 }
 
 impl Drop for Queue<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -452,6 +469,12 @@ impl State {
             1 => Health::Healthy,
             _ => Health::Unhealthy,
         }
+    }
+
+    /// Nobody checks any more.
+    fn forget_checks(&self) {
+        self.health.store(0, Ordering::Release);
+        self.doubts.store(0, Ordering::Relaxed);
     }
 
     /// What a check has found. Returns whether the target's health is another now.
@@ -473,65 +496,6 @@ impl State {
         self.doubts.store(0, Ordering::Relaxed);
         self.health.store(health, Ordering::Release);
         true
-    }
-}
-
-impl Lease {
-    /// The head of a good answer came after `took`. Whether the target has done well is known when the rest is
-    /// through, too; a request that decides about its target decides now.
-    pub(in crate::edge) fn answered(&mut self, took: Duration) {
-        let now = self.group.now();
-        self.is_answered = true;
-        if self.is_probe {
-            self.state.load.begin_anew();
-            self.settle_well(now);
-        }
-        self.state.load.observe(took, now);
-    }
-
-    fn settle_well(&mut self, now: u64) {
-        if !self.is_settled {
-            self.is_settled = true;
-            self.state.breaker.succeeded(now, self.is_probe);
-        }
-    }
-
-    /// No answer, or a bad one. Says how in a word.
-    pub(in crate::edge) fn failed(&mut self, how: &'static str, chance: u64) {
-        let (state, group) = (&self.state, &self.group);
-        let now = group.now();
-        state.load.observe(FAILED_LIKE, now);
-        state.failures.fetch_add(1, Ordering::Relaxed);
-        *state.last_failure.lock() = Some(how);
-        let was_probe = self.is_probe && !self.is_settled;
-        self.is_settled = true;
-        let failure = Failure { was_probe, is_absence: how == ABSENT, chance };
-        let _one_at_a_time = group.opening.lock();
-        let before = state.breaker.state();
-        state.breaker.failed(now, failure, group.rules(), || group.may_open_one());
-        if before == BreakerState::Closed && state.breaker.state() == BreakerState::Open {
-            tracing::warn!(
-                upstream = %group.upstream.name, target = state.target.text, cause = how,
-                "A target is left alone for a while"
-            );
-        }
-    }
-
-    /// Where the target stands among those of its upstream.
-    pub(in crate::edge) fn place(&self) -> usize {
-        self.place
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.state.load.fall();
-        if self.is_answered {
-            self.settle_well(self.group.now());
-        } else if self.is_probe && !self.is_settled {
-            self.state.breaker.give_back_probe();
-        }
-        self.group.room.notify_one();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Asks targets now and then whether they are well, where an administrator wants that. One task an edge.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,7 +30,9 @@ pub(in crate::edge) async fn watch(worker: Rc<Worker>) {
         let Some(snapshot) = shared.holder.snapshot() else { continue };
         let derived = worker.derived(&snapshot.configuration);
         let groups = || derived.groups.values().filter_map(|group| Some((group, group.check()?)));
-        last.retain(|id, _| groups().any(|(group, _)| group.targets.iter().any(|state| state.id == *id)));
+        let used: HashSet<_> =
+            groups().flat_map(|(group, _)| group.targets.iter().map(|state| state.id)).collect();
+        last.retain(|id, _| used.contains(id));
         for (group, check) in groups() {
             let interval = Duration::from_millis(check.interval_ms.into());
             for state in &group.targets {

@@ -22,7 +22,7 @@ impl Load {
     /// One more, if there may be; whether there is.
     pub(super) fn rise(&self, most: u32) -> bool {
         let rise = |under_way| (under_way < most).then_some(under_way + 1);
-        self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, rise).is_ok()
+        self.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, rise).is_ok()
     }
 
     /// What was observed is of another time: the target is back.
@@ -31,7 +31,7 @@ impl Load {
     }
 
     pub(super) fn fall(&self) {
-        self.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.in_flight.fetch_sub(1, Ordering::SeqCst);
     }
 
     pub(super) fn in_flight(&self) -> u32 {

@@ -42,17 +42,14 @@ pub(in crate::edge) enum Broken {
     Sent(hyper::Error),
     /// No answer in time.
     Late,
-    /// A connection that had died could not be replaced, which the target knows already.
-    Refused,
 }
 
 impl Broken {
-    /// What the target has done wrong, if that is not counted yet.
-    pub(in crate::edge) fn fault(&self) -> Option<UpstreamFault> {
+    /// What the target has done wrong.
+    pub(in crate::edge) fn fault(&self) -> UpstreamFault {
         match self {
-            Self::Unsent(_) | Self::Sent(_) => Some(UpstreamFault::Protocol),
-            Self::Late => Some(UpstreamFault::Timeout),
-            Self::Refused => None,
+            Self::Unsent(_) | Self::Sent(_) => UpstreamFault::Protocol,
+            Self::Late => UpstreamFault::Timeout,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::upstream::UpstreamOptions;
+use crate::edge::upstream::breaker::Failure;
 use crate::live::configuration::parse_target;
 
 fn group(count: usize, options: UpstreamOptions) -> Arc<Group> {
@@ -104,7 +105,7 @@ async fn who_finds_no_room_waits_and_the_queue_has_an_end() {
     assert_eq!(waiting.await.unwrap(), Ok(()));
     let _first = lease(&group, wish(3)).await;
     assert_eq!(group.lease(wish(4)).await.unwrap_err(), NoTarget::Busy, "waited long enough");
-    assert_eq!(group.waiting.load(Ordering::Relaxed), 0);
+    assert_eq!(group.common.waiting.load(Ordering::Relaxed), 0);
 }
 
 #[test]
@@ -114,4 +115,37 @@ fn health_changes_after_as_many_checks_as_were_asked_for() {
     assert!(!state.checked(true, 2, 3) && !state.checked(false, 2, 3) && !state.checked(true, 2, 3));
     assert!(state.checked(true, 2, 3));
     assert_eq!(state.health(), Health::Healthy);
+}
+
+#[tokio::test]
+async fn a_full_target_that_waits_for_its_probe_is_passed_over() {
+    let options = UpstreamOptions {
+        max_in_flight: Some(1),
+        max_queue: 0,
+        failures_to_open: 1,
+        may_eject_all: true,
+        ..UpstreamOptions::default()
+    };
+    let group = group(1, options);
+    let held = lease(&group, wish(0)).await;
+    // As it was at the beginning of all time, so that its pause is over.
+    let failure = Failure { is_absence: true, ..Failure::default() };
+    held.state.breaker.failed(0, failure, group.rules(), || true);
+    held.state.breaker.pause_until(0);
+    assert_eq!(held.state.breaker.admits(group.now()), Admits::One);
+    assert_eq!(group.lease(wish(1)).await.unwrap_err(), NoTarget::Busy, "and asked for no longer");
+}
+
+#[tokio::test]
+async fn what_was_spent_stays_spent_when_options_change() {
+    let upstreams = Upstreams::default();
+    let group = |failures_to_open| {
+        let targets = vec![parse_target("http://127.0.0.1:1").unwrap()];
+        let options = UpstreamOptions { failures_to_open, ..UpstreamOptions::default() };
+        upstreams.group(&Arc::new(Upstream { name: "app".parse().unwrap(), targets, options }))
+    };
+    let before = group(5);
+    while before.may_try_again() {}
+    let after = group(6);
+    assert!(!after.may_try_again() && Arc::ptr_eq(&before.targets[0], &after.targets[0]));
 }
