@@ -4,6 +4,9 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
 use wicketgate::activate::{Activation, Enforce};
 use wicketgate::admin::{OcspDesk, OcspLimits};
 use wicketgate::ca::{Ca, DeviceChoice, IssueError, IssueRequest, Issued};
@@ -13,7 +16,10 @@ use wicketgate::domain::{Actor, PersonId, Role, Secret, Serial, UtcTime};
 use wicketgate::edge::{Edge, EdgeSettings};
 use wicketgate::jobs::refresh_live::RefreshLive;
 use wicketgate::keys::{Kek, Purpose, SystemEntropy, Vault, Vaults};
-use wicketgate::live::{Feed, Holder, OcspAnswer, OcspRefusal, OcspResponder, TlsPolicy};
+use wicketgate::live::{
+    Ack, ConfigurationData, EdgeError, EdgeLink, Feed, Holder, OcspAnswer, OcspRefusal, OcspResponder,
+    TlsPolicy, Update,
+};
 use wicketgate::pki::keygen;
 use wicketgate::pki::ocsp::OcspRequest;
 use wicketgate::store::Store;
@@ -26,6 +32,8 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) ca: Ca,
     pub(crate) holder: Arc<Holder>,
+    /// How the edge is fed.
+    pub(crate) stand_in: Arc<StandIn>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) anna: PersonId,
     /// Serves `/pki/` on loopback, if somebody must reach it.
@@ -97,7 +105,8 @@ impl World {
         store.open_vaults(&vaults, &SystemEntropy, clock.now()).await.unwrap();
         let holder = Holder::in_memory(TlsPolicy::modern(), shared.clone());
         let feed = Feed::new();
-        feed.connect(holder.clone());
+        let stand_in = Arc::new(StandIn { holder: holder.clone(), data: Mutex::default() });
+        feed.connect(stand_in.clone());
         let refresh = RefreshLive::new(store.clone(), vaults.clone(), feed, shared.clone(), None, 0);
         let mut base_url = "http://door.example.com".to_owned();
         let mut edge = None;
@@ -122,7 +131,7 @@ impl World {
         let limits = OcspLimits { per_source: limit, in_all: limit };
         holder.ocsp().connect(Arc::new(OcspDesk::new(ca.clone(), shared, limits)));
         let ring = Ring(holder.clone());
-        Self { store, ca, holder, clock, anna: PersonId::new(), _edge: edge, _ring: ring }
+        Self { store, ca, holder, stand_in, clock, anna: PersonId::new(), _edge: edge, _ring: ring }
     }
 
     /// With its authorities and its person.
@@ -189,4 +198,34 @@ impl World {
 pub(crate) fn csr() -> String {
     let (key, _) = keygen::generate_p256();
     keygen::client_csr_pem(key.expose(), "a device").unwrap()
+}
+
+/// An edge that serves another configuration than the rows say, whenever they say one.
+pub(crate) struct StandIn {
+    holder: Arc<Holder>,
+    data: Mutex<Option<ConfigurationData>>,
+}
+
+impl StandIn {
+    /// Serves `data` from now on.
+    pub(crate) async fn serve(&self, data: ConfigurationData) {
+        let version = self.holder.snapshot().map_or(1, |snapshot| snapshot.configuration.version + 1);
+        *self.data.lock() = Some(ConfigurationData { version, ..data.clone() });
+        let data = Arc::new(ConfigurationData { version, ..data });
+        let update = Update { configuration: Some(data), ..Update::default() };
+        self.holder.apply(&update).await.unwrap();
+    }
+}
+
+#[async_trait]
+impl EdgeLink for StandIn {
+    async fn apply(&self, update: &Update) -> Result<Ack, EdgeError> {
+        let mut update = update.clone();
+        let own = self.data.lock().clone();
+        if let (Some(said), Some(own)) = (&update.configuration, own) {
+            update.configuration =
+                Some(Arc::new(ConfigurationData { version: said.version.max(own.version), ..own }));
+        }
+        self.holder.apply(&update).await
+    }
 }

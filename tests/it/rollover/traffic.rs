@@ -14,7 +14,6 @@ use tokio_rustls::TlsConnector;
 use wicketgate::ca::{DeviceChoice, IssueRequest, Issued};
 use wicketgate::domain::{Serial, Slug, UtcTime};
 use wicketgate::edge::{Edge, EdgeSettings};
-use wicketgate::live::{EdgeLink, Update};
 use wicketgate::pki::keygen;
 use wicketgate::telemetry::metrics::EdgeMetrics;
 
@@ -73,10 +72,7 @@ impl Gate {
         let (holder, clock) = (world.holder.clone(), world.clock.clone());
         let metrics = Arc::new(EdgeMetrics::default());
         let edge = Edge::bind(settings, holder, clock, Arc::new(Random), None, metrics).await.unwrap();
-        let mut data = configuration(&server_ca, &backend);
-        data.version = world.holder.snapshot().map_or(1, |snapshot| snapshot.configuration.version + 1);
-        let update = Update { configuration: Some(Arc::new(data)), ..Update::default() };
-        world.holder.apply(&update).await.unwrap();
+        world.stand_in.serve(configuration(&server_ca, &backend)).await;
         Arc::new(Self {
             world,
             edge,
