@@ -45,7 +45,7 @@ const SPARE_KIB: u64 = 16 * 1_024;
 /// what the first began.
 const NOISE_KIB: u64 = 8 * 1_024;
 /// After the deadline that ends a connection, it is gone.
-const LATE: Duration = Duration::from_secs(3);
+const LATE: Duration = Duration::from_secs(20);
 
 /// One kind of attack, in a small and a full size.
 struct Attack {
