@@ -45,7 +45,7 @@ const SPARE_KIB: u64 = 16 * 1_024;
 /// what the first began.
 const NOISE_KIB: u64 = 8 * 1_024;
 /// After the deadline that ends a connection, it is gone.
-const LATE: Duration = Duration::from_secs(20);
+const LATE: Duration = Duration::from_secs(3);
 
 /// One kind of attack, in a small and a full size.
 struct Attack {
@@ -226,7 +226,11 @@ impl Growth {
 impl std::fmt::Display for Growth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { first, second, allowed } = self;
-        write!(f, "memory +{second} of {allowed} KiB, {} of them in the second half", second - first)
+        write!(
+            f,
+            "memory +{second} of {allowed} KiB, {} of them in the second half",
+            second.saturating_sub(*first)
+        )
     }
 }
 
