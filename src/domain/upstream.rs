@@ -145,7 +145,7 @@ impl UpstreamOptions {
             }
         }
         for target in self.forced.keys().filter(|target| !targets.contains(target)) {
-            faults.push(("/forced".to_owned(), format!("{target:?} is not among the targets")));
+            faults.push(("/forced".to_owned(), format!("names {target:?}, which is not among the targets")));
         }
         faults
     }

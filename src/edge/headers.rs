@@ -143,11 +143,20 @@ pub fn settle_framing(headers: &mut HeaderMap) -> Result<(), BadFraming> {
     let Some(first) = lengths.next() else { return Ok(()) };
     let is_number = !first.is_empty() && first.as_bytes().iter().all(u8::is_ascii_digit);
     // RFC 9112 §6.3: the same value twice may be taken as one; here it is nobody's to take as two.
-    if !is_number || lengths.any(|again| again != first) {
+    let mut is_alone = true;
+    for again in lengths {
+        is_alone = false;
+        if again != first {
+            return Err(BadFraming::Length);
+        }
+    }
+    if !is_number {
         return Err(BadFraming::Length);
     }
-    let only = first.clone();
-    headers.insert(CONTENT_LENGTH, only);
+    if !is_alone {
+        let only = first.clone();
+        headers.insert(CONTENT_LENGTH, only);
+    }
     Ok(())
 }
 

@@ -170,7 +170,8 @@ impl Code {
                 "This part of the gate is not taking visitors at the moment. Try again in a minute."
             }
             Self::PolicyStale => {
-                "The gate has lost touch with its authority, and lets nobody in until it has heard from it."
+                "The gate cannot tell for certain who may come in, and lets nobody in meanwhile. Try again in a \
+                 minute; if that does not help, tell whoever runs it."
             }
             Self::UpstreamTimeout => {
                 "The app behind this address did not answer in time. Try again in a minute."
