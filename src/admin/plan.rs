@@ -7,7 +7,8 @@ use super::fields::Faults;
 use crate::domain::{AccessPolicy, ClientAuth, Hostname, Secret, Slug};
 use crate::live::configuration::{self as live, KeyData};
 use crate::live::{ConfigurationData, RouteData, SiteData, UpstreamData};
-use crate::store::configuration::{Route, Site, SiteKind, Upstream};
+use crate::store::configuration::{Route, Site, SiteKind};
+use crate::store::upstreams::Upstream;
 
 /// What there is.
 #[derive(Clone, Debug, Default)]

@@ -4,17 +4,14 @@
 use std::io;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
 use super::respond::Code;
 use crate::domain::Hostname;
-use crate::live::TlsPolicy;
 use crate::live::probe::{ProbeFault, Stranger};
+use crate::live::witness::Witness;
 use crate::pki;
 
 /// The most that is read of an answer.
@@ -61,22 +58,13 @@ impl Strangers {
     /// # Errors
     /// A sentence: a key could not be made or used.
     pub(super) fn make() -> Result<Self, String> {
-        let provider = TlsPolicy::modern().provider().clone();
-        let builder = || {
-            ClientConfig::builder_with_provider(provider.clone())
-                .with_safe_default_protocol_versions()
-                .map(|builder| {
-                    let trust = Arc::new(AnyServer(provider.clone()));
-                    builder.dangerous().with_custom_certificate_verifier(trust)
-                })
-                .map_err(|cause| cause.to_string())
-        };
+        let fault = |cause: rustls::Error| cause.to_string();
+        let client = || Witness::new().client().map_err(fault);
         let (leaf, key) = pki::stranger::stranger()?;
         let key = PrivateKeyDer::Pkcs8(key.expose().clone().into());
-        let foreign =
-            builder()?.with_client_auth_cert(vec![leaf.into()], key).map_err(|cause| cause.to_string())?;
+        let foreign = client()?.with_client_auth_cert(vec![leaf.into()], key).map_err(fault)?;
         Ok(Self {
-            anonymous: TlsConnector::from(Arc::new(builder()?.with_no_client_auth())),
+            anonymous: TlsConnector::from(Arc::new(client()?.with_no_client_auth())),
             foreign: TlsConnector::from(Arc::new(foreign)),
         })
     }
@@ -142,45 +130,6 @@ fn judge(answer: &[u8]) -> Seen {
     match own.iter().find(|code| is(code)) {
         Some(code) => Seen::Unclear(format!("{status} {}", code.name())),
         None => Seen::LetThrough,
-    }
-}
-
-/// We ask ourselves: whatever certificate is shown, it is ours if its key is.
-#[derive(Debug)]
-struct AnyServer(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _leaf: &CertificateDer<'_>,
-        _chain: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, leaf, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, leaf, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

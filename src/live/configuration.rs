@@ -1,166 +1,27 @@
 //! One version of what an administrator edits, compiled into the table that both the handshake and
 //! the request are decided from. Pure data in ([`ConfigurationData`]), an immutable value out.
 
+mod data;
+mod upstream;
+
 use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::HeaderName;
 use rustls::ServerConfig;
 use rustls::sign::CertifiedKey;
-use serde::{Deserialize, Serialize};
+
+pub use data::{
+    AssertionKeyData, ChallengeData, ConfigurationData, DerData, KeyData, RouteData, SiteData, SiteKind,
+    UpstreamData,
+};
+pub use upstream::{Target, Upstream, parse_target};
 
 use super::register::Register;
 use super::tls::{self, TlsFault, TlsPolicy};
 use crate::clock::SharedClock;
-use crate::domain::upstream::UpstreamOptions;
-use crate::domain::{AccessPolicy, ClientAuth, Fingerprint, Hostname, RouteId, Secret, Slug};
-
-/// What a site is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SiteKind {
-    /// An app behind routes.
-    App,
-    /// Portal, invitations and enrolment: handed to the admin role after the handshake.
-    Door,
-}
-
-/// A private key in the feed: PKCS#8 DER. Serialised only into sealed bytes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct KeyData(#[serde(with = "secret_as_base64")] pub Secret<Vec<u8>>);
-
-/// One site as the feed carries it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct SiteData {
-    /// The public host name.
-    pub host: Hostname,
-    /// What it is.
-    pub kind: SiteKind,
-    /// How it asks for client certificates.
-    pub client_auth: ClientAuth,
-    /// `Strict-Transport-Security: max-age`, in seconds; 0 sends none.
-    pub hsts_max_age_seconds: u64,
-    /// The server certificate, leaf first, DER.
-    pub chain: Vec<DerData>,
-    /// Its key.
-    pub key: KeyData,
-    /// Whether the leaf is one of the local server authority's.
-    pub is_local: bool,
-}
-
-/// A DER value in the feed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DerData(#[serde(with = "crate::domain::register::bytes_as_base64")] pub Vec<u8>);
-
-/// One upstream as the feed carries it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UpstreamData {
-    /// Its name.
-    pub name: Slug,
-    /// Base URLs, `http://host:port`.
-    pub targets: Vec<String>,
-    /// How requests are spread over them.
-    #[serde(default)]
-    pub options: UpstreamOptions,
-}
-
-/// One route as the feed carries it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RouteData {
-    /// Its identity.
-    pub id: RouteId,
-    /// The site it belongs to.
-    pub host: Hostname,
-    /// `/` or `/segment…`, without a trailing slash; matches whole segments.
-    pub path_prefix: String,
-    /// Where requests go.
-    pub upstream: Slug,
-    /// Who may pass.
-    pub policy: AccessPolicy,
-    /// A header that carries the person's address, for example `X-WEBAUTH-USER`.
-    pub plain_header: Option<String>,
-    /// The `aud` of the assertion; the site's origin when absent.
-    pub audience: Option<String>,
-}
-
-/// An ACME challenge that edges must answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum ChallengeData {
-    /// RFC 8555 §8.3.
-    Http01 {
-        /// The name under validation.
-        host: Hostname,
-        /// The token in the path.
-        token: String,
-        /// The answer.
-        key_authorization: String,
-    },
-    /// RFC 8737.
-    TlsAlpn01 {
-        /// The name under validation.
-        host: Hostname,
-        /// SHA-256 of the key authorization, base64 in JSON.
-        #[serde(with = "crate::domain::register::bytes_as_base64")]
-        digest: Vec<u8>,
-    },
-}
-
-/// The key that signs `Wicketgate-Assertion`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct AssertionKeyData {
-    /// The JWS key id.
-    pub kid: String,
-    /// PKCS#8 DER, P-256.
-    pub key: KeyData,
-}
-
-/// One configuration version as rows hold it and the feed carries it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ConfigurationData {
-    /// Strictly increasing.
-    pub version: u64,
-    /// The `iss` of assertions.
-    pub installation: String,
-    /// Where refused visitors are sent, for example `https://door.example.com`.
-    pub door_url: Option<String>,
-    /// Every site.
-    pub sites: Vec<SiteData>,
-    /// Every upstream.
-    pub upstreams: Vec<UpstreamData>,
-    /// Every route.
-    pub routes: Vec<RouteData>,
-    /// Open challenges.
-    pub challenges: Vec<ChallengeData>,
-    /// The assertion key in use.
-    pub assertion: Option<AssertionKeyData>,
-}
-
-/// One target of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Target {
-    /// Host name or address to connect to.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// `host[:port]` for the Host header, default port left out.
-    pub authority: http::HeaderValue,
-    /// As it was written.
-    pub text: String,
-}
-
-/// A named pool of targets. Compared by all that it is, so that unchanged pools survive a swap.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
-    /// Its name.
-    pub name: Slug,
-    /// At least one.
-    pub targets: Vec<Target>,
-    /// How requests are spread over them.
-    pub options: UpstreamOptions,
-}
+use crate::domain::{AccessPolicy, ClientAuth, Fingerprint, Hostname, RouteId, Slug};
 
 /// One compiled route.
 #[derive(Clone, Debug)]
@@ -392,7 +253,7 @@ fn compile_routes(
     let upstreams = data
         .upstreams
         .iter()
-        .map(|upstream| Ok((upstream.name.clone(), Arc::new(compile_upstream(upstream)?))))
+        .map(|upstream| Ok((upstream.name.clone(), Arc::new(upstream::compile(upstream)?))))
         .collect::<Result<HashMap<_, _>, ConfigurationFault>>()?;
     let mut routes = HashMap::<Hostname, Vec<Arc<Route>>>::new();
     for route in &data.routes {
@@ -510,58 +371,4 @@ pub fn plain_header(name: &str) -> Result<HeaderName, ConfigurationFault> {
         return Err(refuse());
     }
     Ok(header)
-}
-
-fn compile_upstream(data: &UpstreamData) -> Result<Upstream, ConfigurationFault> {
-    let refuse = |reason: String| ConfigurationFault::BadUpstream { upstream: data.name.clone(), reason };
-    if data.targets.is_empty() {
-        return Err(refuse("has no target".to_owned()));
-    }
-    let targets =
-        data.targets.iter().map(|text| parse_target(text).map_err(&refuse)).collect::<Result<_, _>>()?;
-    if let Some((field, why)) = data.options.faults(&data.targets).into_iter().next() {
-        return Err(refuse(format!("option {field} {why}")));
-    }
-    Ok(Upstream { name: data.name.clone(), targets, options: data.options.clone() })
-}
-
-/// Parses `http://host[:port]` without path, query or credentials.
-///
-/// # Errors
-/// A sentence that says what is wrong.
-pub fn parse_target(text: &str) -> Result<Target, String> {
-    let url = url::Url::parse(text).map_err(|cause| format!("{text:?} is not a URL: {cause}"))?;
-    if url.scheme() != "http" {
-        return Err(format!("{text:?} must start with http://"));
-    }
-    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    if !bare || !url.username().is_empty() || url.password().is_some() {
-        return Err(format!("{text:?} must be http://host:port with nothing behind it"));
-    }
-    let host = url.host_str().ok_or_else(|| format!("{text:?} has no host"))?;
-    let port = url.port_or_known_default().unwrap_or(80);
-    let authority = if port == 80 { host.to_owned() } else { format!("{host}:{port}") };
-    let connect = host.trim_start_matches('[').trim_end_matches(']');
-    let connect = connect.parse::<IpAddr>().map_or_else(|_| host.to_owned(), |ip| ip.to_string());
-    let authority =
-        http::HeaderValue::try_from(authority).map_err(|_| format!("{text:?} has an odd host"))?;
-    Ok(Target { host: connect, port, authority, text: text.to_owned() })
-}
-
-/// Secrets as base64 text in JSON that is about to be sealed.
-mod secret_as_base64 {
-    use serde::{Deserializer, Serializer};
-
-    use crate::domain::Secret;
-    use crate::domain::register::bytes_as_base64;
-
-    pub(super) fn serialize<S: Serializer>(key: &Secret<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
-        bytes_as_base64::serialize(key.expose(), serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Secret<Vec<u8>>, D::Error> {
-        bytes_as_base64::deserialize(deserializer).map(Secret::new)
-    }
 }

@@ -13,6 +13,7 @@ pub mod ocsp;
 pub mod probe;
 pub mod register;
 pub mod tls;
+pub mod witness;
 
 pub use crate::domain::{AuthorityRecord, CertificateRecord, Change, Delta, Enforced, PersonRecord};
 pub use classify::{Cause, Classified, Identity, Issuer, Refusal, classify};

@@ -19,6 +19,7 @@ use crate::domain::{Hostname, RouteId, Slug, UtcTime, upstream as domain};
 use crate::store::Transaction;
 use crate::store::configuration as rows;
 use crate::store::settings::INSTALLATION_NAME;
+use crate::store::upstreams::Upstream as UpstreamRow;
 
 /// Operations on the configuration as a whole.
 pub struct Api(pub Services);
@@ -300,14 +301,14 @@ fn read(document: Configuration, prune: bool, now: UtcTime, faults: &mut Faults)
     Desired { name, upstreams, sites, routes, prune }
 }
 
-fn read_upstreams(all: Vec<UpstreamPart>, now: UtcTime, faults: &mut Faults) -> Vec<rows::Upstream> {
+fn read_upstreams(all: Vec<UpstreamPart>, now: UtcTime, faults: &mut Faults) -> Vec<UpstreamRow> {
     let mut read = Vec::with_capacity(all.len());
     for (index, one) in all.into_iter().enumerate() {
         let at = format!("/upstreams/{index}");
         let name = faults.take(&format!("{at}/name"), one.name.parse::<Slug>());
         upstreams::check_targets(&one.targets, &at, faults);
         let options = one.options.map(|options| options.read(&one.targets, &at, faults));
-        read.extend(name.map(|name| rows::Upstream {
+        read.extend(name.map(|name| UpstreamRow {
             name,
             targets: one.targets,
             options: options.unwrap_or_default(),

@@ -17,7 +17,7 @@ use crate::admin::values::Enforced;
 use crate::domain::Slug;
 use crate::domain::audit::Outcome as ActOutcome;
 use crate::live::configuration::parse_target;
-use crate::store::configuration as rows;
+use crate::store::upstreams as rows;
 
 /// Operations on upstreams.
 pub struct Api(pub Services);

@@ -18,8 +18,9 @@ use crate::domain::{
 };
 use crate::keys::SystemEntropy;
 use crate::pki::{keygen, pem, pkcs12};
-use crate::store::configuration::{CertificateSource, Route, Site, SiteKind, Upstream};
+use crate::store::configuration::{CertificateSource, Route, Site, SiteKind};
 use crate::store::people::Person;
+use crate::store::upstreams::Upstream;
 
 pub(super) async fn prepare(
     running: &Running,

@@ -3,6 +3,7 @@
 
 mod apply;
 mod authorities;
+mod calls;
 mod client;
 mod commands;
 mod health;

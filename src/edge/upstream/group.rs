@@ -1,42 +1,24 @@
-//! The targets of an upstream as all threads of an edge see them, and which of them a request goes to.
+//! The targets of an upstream, and which of them a request goes to.
 
 mod lease;
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::breaker::{Admits, Breaker, FIRST_MS, Rules};
+use super::breaker::{Admits, FIRST_MS, Rules};
 use super::budget::Budget;
-use super::load::Load;
-use crate::domain::Slug;
+use super::places::Places;
+use super::target::State;
 use crate::domain::upstream::{Balance, BreakerState, Forced, Health, TargetStatus};
-use crate::live::{Target, Upstream};
+use crate::live::Upstream;
 pub(super) use lease::ABSENT;
 pub(in crate::edge) use lease::Lease;
-
-/// Everything that the threads of an edge know of targets, by upstream.
-#[derive(Debug)]
-pub(in crate::edge) struct Upstreams {
-    began: Instant,
-    known: Mutex<Known>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    groups: HashMap<Slug, Weak<Group>>,
-    commons: HashMap<Slug, Weak<Common>>,
-    /// Options change without what was learnt of the targets being lost.
-    states: HashMap<(Slug, Target), Weak<State>>,
-    next: u64,
-}
 
 /// One upstream.
 #[derive(Debug)]
@@ -53,33 +35,13 @@ pub(in crate::edge) struct Group {
 
 /// What an upstream keeps when its options change.
 #[derive(Debug, Default)]
-struct Common {
+pub(super) struct Common {
     budget: Budget,
     waiting: AtomicU32,
     /// Somewhere a request has ended.
     room: Notify,
     /// Breakers open one at a time, so that not too many do.
     opening: Mutex<()>,
-}
-
-/// One target of one upstream.
-#[derive(Debug)]
-pub(in crate::edge) struct State {
-    /// Never that of another.
-    pub(super) id: u64,
-    pub(super) target: Target,
-    /// What tells it from others wherever it runs.
-    hash: u64,
-    breaker: Breaker,
-    load: Load,
-    health: AtomicU8,
-    /// Checks in a row that say otherwise than `health` does.
-    doubts: AtomicU32,
-    /// A check is under way.
-    pub(super) is_checked: AtomicBool,
-    requests: AtomicU64,
-    failures: AtomicU64,
-    last_failure: Mutex<Option<&'static str>>,
 }
 
 /// Which target a request should go to.
@@ -96,10 +58,6 @@ pub(in crate::edge) struct Wish {
     /// Any number.
     pub(in crate::edge) chance: u64,
 }
-
-/// Up to 64 places of targets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::edge) struct Places(u64);
 
 /// Why there is no target for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,109 +78,13 @@ enum Choice {
     None,
 }
 
-impl Places {
-    /// Most that there are.
-    pub(in crate::edge) const MOST: usize = u64::BITS as usize;
-
-    pub(in crate::edge) fn add(&mut self, place: usize) {
-        self.0 |= 1 << place;
-    }
-
-    fn has(self, place: usize) -> bool {
-        self.0 & (1 << place) != 0
-    }
-
-    fn count(self) -> usize {
-        self.0.count_ones() as usize
-    }
-
-    fn iter(self) -> impl Iterator<Item = usize> {
-        (0..Self::MOST).filter(move |place| self.has(*place))
-    }
-
-    /// The one at this position, which is below the count.
-    fn nth(self, position: usize) -> usize {
-        self.iter().nth(position).unwrap_or_default()
-    }
-}
-
-impl Default for Upstreams {
-    fn default() -> Self {
-        Self { began: Instant::now(), known: Mutex::default() }
-    }
-}
-
-impl Upstreams {
-    /// The group of this upstream, the same for every thread.
-    pub(in crate::edge) fn group(&self, upstream: &Arc<Upstream>) -> Arc<Group> {
-        let mut known = self.known.lock();
-        let kept = known.groups.get(&upstream.name).and_then(Weak::upgrade);
-        if let Some(kept) = kept.filter(|kept| kept.upstream == *upstream) {
-            return kept;
-        }
-        known.forget();
-        let common = known.common(&upstream.name);
-        let targets =
-            upstream.targets.iter().take(Places::MOST).map(|target| known.state(&upstream.name, target));
-        let group = Arc::new(Group::of(upstream.clone(), targets.collect(), common, self.began));
-        known.groups.insert(upstream.name.clone(), Arc::downgrade(&group));
-        group
-    }
-
-    /// How every target in use is seen.
-    pub(in crate::edge) fn status(&self) -> Vec<TargetStatus> {
-        let groups: Vec<_> = self.known.lock().groups.values().filter_map(Weak::upgrade).collect();
-        let mut all: Vec<_> = groups.iter().flat_map(|group| group.status()).collect();
-        all.sort_by(|a, b| (&a.upstream, &a.target).cmp(&(&b.upstream, &b.target)));
-        all
-    }
-}
-
-impl Known {
-    /// Leaves out what nobody uses any more.
-    fn forget(&mut self) {
-        self.groups.retain(|_, group| group.strong_count() > 0);
-        self.commons.retain(|_, common| common.strong_count() > 0);
-        self.states.retain(|_, state| state.strong_count() > 0);
-    }
-
-    fn common(&mut self, upstream: &Slug) -> Arc<Common> {
-        let kept = self.commons.get(upstream).and_then(Weak::upgrade);
-        kept.unwrap_or_else(|| {
-            let common = Arc::default();
-            self.commons.insert(upstream.clone(), Arc::downgrade(&common));
-            common
-        })
-    }
-
-    fn state(&mut self, upstream: &Slug, target: &Target) -> Arc<State> {
-        let key = (upstream.clone(), target.clone());
-        if let Some(kept) = self.states.get(&key).and_then(Weak::upgrade) {
-            return kept;
-        }
-        self.next += 1;
-        // The same in every process: `DefaultHasher::new` has fixed keys.
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(target);
-        let state = Arc::new(State {
-            id: self.next,
-            target: target.clone(),
-            hash,
-            breaker: Breaker::default(),
-            load: Load::default(),
-            health: AtomicU8::new(0),
-            doubts: AtomicU32::new(0),
-            is_checked: AtomicBool::new(false),
-            requests: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-            last_failure: Mutex::default(),
-        });
-        self.states.insert(key, Arc::downgrade(&state));
-        state
-    }
-}
-
 impl Group {
-    fn of(upstream: Arc<Upstream>, targets: Vec<Arc<State>>, common: Arc<Common>, began: Instant) -> Self {
+    pub(super) fn of(
+        upstream: Arc<Upstream>,
+        targets: Vec<Arc<State>>,
+        common: Arc<Common>,
+        began: Instant,
+    ) -> Self {
         let options = &upstream.options;
         if options.health_check.is_none() {
             targets.iter().for_each(|state| state.forget_checks());
@@ -416,7 +278,7 @@ impl Group {
         Rules { failures: options.failures_to_open, success_percent: options.success_percent }
     }
 
-    fn status(&self) -> impl Iterator<Item = TargetStatus> {
+    pub(super) fn status(&self) -> impl Iterator<Item = TargetStatus> {
         self.targets.iter().zip(&self.forced).map(|(state, forced)| TargetStatus {
             upstream: self.upstream.name.clone(),
             target: state.target.text.clone(),
@@ -459,43 +321,6 @@ impl<'a> Queue<'a> {
 impl Drop for Queue<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl State {
-    fn health(&self) -> Health {
-        match self.health.load(Ordering::Acquire) {
-            0 => Health::Unknown,
-            1 => Health::Healthy,
-            _ => Health::Unhealthy,
-        }
-    }
-
-    /// Nobody checks any more.
-    fn forget_checks(&self) {
-        self.health.store(0, Ordering::Release);
-        self.doubts.store(0, Ordering::Relaxed);
-    }
-
-    /// What a check has found. Returns whether the target's health is another now.
-    pub(super) fn checked(&self, is_well: bool, healthy_after: u32, unhealthy_after: u32) -> bool {
-        let (health, needed) = match is_well {
-            true => (1, healthy_after),
-            false => (2, unhealthy_after),
-        };
-        if self.health.load(Ordering::Acquire) == health {
-            self.doubts.store(0, Ordering::Relaxed);
-            return false;
-        }
-        let doubts = self.doubts.fetch_add(1, Ordering::Relaxed) + 1;
-        let is_first = self.health.load(Ordering::Acquire) == 0;
-        // The first good check is enough: nothing speaks against it.
-        if doubts < needed && !(is_first && is_well) {
-            return false;
-        }
-        self.doubts.store(0, Ordering::Relaxed);
-        self.health.store(health, Ordering::Release);
-        true
     }
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 use http::{Request, header};
 use tokio::time::{Instant, timeout};
 
-use super::group::{Group, State};
+use super::group::Group;
+use super::target::State;
 use super::wire::Wire;
 use crate::domain::upstream::{CheckKind, HealthCheck};
 use crate::edge::limits::RequestBody;

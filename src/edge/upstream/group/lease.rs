@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Group, State};
+use super::Group;
 use crate::domain::upstream::BreakerState;
 use crate::edge::upstream::breaker::{FIRST_MS, Failure};
+use crate::edge::upstream::target::State;
 
 /// The failure of a connection that could not be made.
 pub(in crate::edge::upstream) const ABSENT: &str = "connect";

@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::upstream::UpstreamOptions;
 use crate::edge::upstream::breaker::Failure;
+use crate::edge::upstream::registry::Upstreams;
 use crate::live::configuration::parse_target;
 
 fn group(count: usize, options: UpstreamOptions) -> Arc<Group> {
