@@ -180,5 +180,6 @@ fn configuration(folder: &Path, backend: &str, routes: usize) -> Result<Configur
             kid: "bench".into(),
             key: KeyData(Secret::new(KeyPair::generate()?.serialize_der())),
         }),
+        upstream_identity: None,
     })
 }

@@ -19,8 +19,8 @@ use super::error::{Outcome, Problem, sentence};
 use super::fields;
 use super::services::Services;
 use crate::ca::{DeviceChoice, GateError, IssueError, IssueRequest, Issued};
+use crate::domain::PersonId;
 use crate::domain::hex::hex;
-use crate::domain::{AuthorityKind, PersonId};
 use crate::pki::{KeyPolicy, SigningRequest, cms, continuity, csr, pem, transfer};
 use crate::store::certificates::Certificate;
 use crate::store::invitations::{Invitation, InvitationState};
@@ -66,7 +66,7 @@ impl Est {
         let all = self.0.ca().authorities().await?;
         let above: Vec<&[u8]> = all
             .iter()
-            .filter(|authority| authority.kind != AuthorityKind::LocalServer && authority.state.is_in_force())
+            .filter(|authority| authority.kind.is_for_clients() && authority.state.is_in_force())
             .filter(|authority| authority.not_after >= call.now)
             .filter_map(|authority| authority.certificate.as_deref())
             .collect();

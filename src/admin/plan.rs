@@ -330,5 +330,6 @@ fn outcome(
             .collect(),
         challenges: Vec::new(),
         assertion: None,
+        upstream_identity: None,
     }
 }

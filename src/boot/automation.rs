@@ -19,6 +19,7 @@ use crate::jobs::publish_crls::PublishCrls;
 use crate::jobs::renew_ocsp_signers::RenewOcspSigners;
 use crate::jobs::renew_server_certificates::RenewServerCertificates;
 use crate::jobs::rotate_client_certificates::RotateClientCertificates;
+use crate::jobs::rotate_upstream_identity::RotateUpstreamIdentity;
 use crate::jobs::send_mail::SendMail;
 use crate::jobs::supersede_certificates::SupersedeCertificates;
 use crate::jobs::{Job, Jobs};
@@ -68,6 +69,7 @@ pub(super) async fn start_jobs(
         (mailer.activation().clone(), Arc::new(SendMail::new(mailer.clone()))),
         own(Arc::new(renewals)),
         own(Arc::new(RenewOcspSigners::new(ca.clone()))),
+        own(Arc::new(RotateUpstreamIdentity::new(ca.clone()))),
         own(Arc::new(RotateClientCertificates::new(store.clone(), mailer.clone()))),
         own(Arc::new(ExpiryAlerts::new(store.clone(), mailer.clone(), parts.metrics.validity.clone()))),
         own(Arc::new(AuthorityAlarms::new(store.clone(), ca.clone(), mailer.clone()))),

@@ -10,11 +10,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::initialise::{ensure_door, initialise};
+use super::initialise::{ensure_door, ensure_upstream_identity, initialise};
 use super::{Start, automation, console, open_store, recover};
 use crate::activate::{Activation, Enforce};
 use crate::admin::{OcspDesk, OcspLimits};
-use crate::ca::{Ca, CheckpointError, CrlError, InitError, ServerLeafError};
+use crate::ca::{Ca, CheckpointError, CrlError, InitError, ServerLeafError, UpstreamIdentityError};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::domain::Entropy;
@@ -87,6 +87,9 @@ pub enum ControlError {
     /// A local server certificate could not be made.
     #[error(transparent)]
     ServerLeaf(#[from] ServerLeafError),
+    /// The edge's client certificate for upstreams could not be made.
+    #[error(transparent)]
+    UpstreamIdentity(#[from] UpstreamIdentityError),
     /// A revocation list could not be published.
     #[error(transparent)]
     Crl(#[from] CrlError),
@@ -185,6 +188,8 @@ pub(super) async fn start(
     // None of these may keep the console away, from which they can be mended; jobs will try again.
     tolerate("A local server certificate was not renewed", ca.renew_local_certificates(clock.now()).await)?;
     tolerate("A revocation list was not published", ca.publish_crls(clock.now()).await)?;
+    let identity = ensure_upstream_identity(&store, &ca, clock.now()).await;
+    tolerate("The edge's client certificate for upstreams was not renewed", identity)?;
     tolerate("The edge is not up to date", refresh.refresh().await)?;
 
     let bound = console::bind(parts, &ca).await?;

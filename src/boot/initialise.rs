@@ -1,7 +1,10 @@
-//! Making an installation: identity, data keys, authorities, the keys of assertions and audit, the door.
+//! Making an installation: identity, data keys, authorities, the keys of assertions and audit, the door, and
+//! what the edge shows to upstreams.
+
+use std::time::Duration;
 
 use crate::boot::ControlError;
-use crate::ca::Ca;
+use crate::ca::{Ca, UPSTREAM_IDENTITY_LEASE};
 use crate::config::Config;
 use crate::domain::{ClientAuth, UtcTime};
 use crate::jobs::refresh_live::ASSERTION_KEY;
@@ -10,10 +13,13 @@ use crate::pki::keygen;
 use crate::store::Store;
 use crate::store::authorities::SigningKey;
 use crate::store::configuration::{CertificateSource, Site, SiteKind};
+use crate::store::leases::{Acquired, ReplicaId};
 use crate::store::settings::{INSTALLATION_ID, INSTALLATION_NAME};
 
 /// Half a year in seconds: long enough to count, short enough to leave.
 const DOOR_HSTS_SECONDS: u64 = 15_768_000;
+/// The making of a client certificate takes milliseconds, with a slow database seconds.
+const IDENTITY_WITHIN: Duration = Duration::from_secs(30);
 
 /// Makes whatever is missing of an installation; what is there stays, so that it can be repeated
 /// after a crash.
@@ -84,5 +90,22 @@ pub(super) async fn ensure_door(
     transaction.insert_server_certificate(&certificate).await?;
     transaction.insert_site(&site).await?;
     transaction.commit().await?;
+    Ok(())
+}
+
+/// Gives the edge its client certificate for upstreams before its first configuration, if none is there. While
+/// another replica is at it, it is left to that one; the job sees to it again.
+pub(super) async fn ensure_upstream_identity(
+    store: &Store,
+    ca: &Ca,
+    now: UtcTime,
+) -> Result<(), ControlError> {
+    let (name, replica) = (UPSTREAM_IDENTITY_LEASE, ReplicaId::new());
+    let Acquired::Ours(lease) = store.acquire_lease(name, &replica, IDENTITY_WITHIN, now).await? else {
+        return Ok(());
+    };
+    let made = Box::pin(ca.renew_upstream_identity(&lease, now)).await;
+    store.release_lease(&lease).await?;
+    made?;
     Ok(())
 }

@@ -26,6 +26,8 @@ pub(super) const ROOT_DAYS: u32 = 20 * 365;
 pub(super) const ISSUING_DAYS: u32 = 10 * 365;
 /// The local server authority is trusted by administrators' own hands, so it changes seldom.
 const LOCAL_SERVER_DAYS: u32 = 10 * 365;
+/// The upstream authority is trusted by backends' own configuration, so it changes as seldom.
+const UPSTREAM_DAYS: u32 = 10 * 365;
 /// How far notBefore lies back, for hosts whose clock is late.
 pub(super) const BACK_DATE: Duration = Duration::from_secs(300);
 
@@ -85,8 +87,9 @@ impl Ca {
     }
 
     /// Makes one more generation of `kind`, in `state`: [`AuthorityState::Staged`], which nobody hears
-    /// of, or [`AuthorityState::Issuing`] for the first. Its key is sealed and its bytes are on record
-    /// before the signature. `act` is closed as succeeded with it; on an error the caller closes it.
+    /// of, [`AuthorityState::Issuing`] for the first, or [`AuthorityState::Trusted`] for an upstream
+    /// authority. Its key is sealed and its bytes are on record before the signature. `act` is closed as
+    /// succeeded with it; on an error the caller closes it.
     ///
     /// # Errors
     /// As [`InitError`] says.
@@ -108,7 +111,7 @@ impl Ca {
                 }
                 Some(root)
             }
-            AuthorityKind::Root | AuthorityKind::LocalServer => None,
+            AuthorityKind::Root | AuthorityKind::LocalServer | AuthorityKind::Upstream => None,
         };
         let (key_id, key) = self.make_key(&name)?;
         let serial = self.reserve_serial("authority", now).await?;
@@ -146,7 +149,8 @@ impl Ca {
         let transaction = store.begin().await?;
         transaction.complete_authority(&name, certificate.der(), state).await?;
         let done = Authority { state, certificate: Some(certificate.der().to_vec()), ..authority };
-        if state.is_in_force() {
+        // Edges know nothing of upstream authorities, so that nobody under one is ever somebody there.
+        if state.is_in_force() && kind != AuthorityKind::Upstream {
             transaction.append_changes(&[Delta::Authority(record(&done)?)], now).await?;
         }
         transaction.finish_act(act, Outcome::Succeeded, Some(name.as_str()), now).await?;
@@ -203,6 +207,7 @@ impl Ca {
         let (days, urls) = match template.kind {
             AuthorityKind::Root => (ROOT_DAYS, None),
             AuthorityKind::LocalServer => (LOCAL_SERVER_DAYS, None),
+            AuthorityKind::Upstream => (UPSTREAM_DAYS, None),
             AuthorityKind::Issuing => (ISSUING_DAYS, issuer.map(|root| &root.name)),
         };
         let crl_urls: Vec<_> = urls.iter().map(|root| self.crl_url(root)).collect();
@@ -243,6 +248,7 @@ pub(super) fn common_name(kind: AuthorityKind, organisation: &str, generation: u
         AuthorityKind::Root => "Client Root",
         AuthorityKind::Issuing => "Client Issuing",
         AuthorityKind::LocalServer => "Local Server Authority",
+        AuthorityKind::Upstream => "Upstream Authority",
     };
     format!("{organisation} {what} G{generation}")
 }

@@ -21,6 +21,7 @@ mod rollover;
 mod server_leaves;
 mod supersede;
 mod taking;
+mod upstream_identity;
 #[cfg(feature = "test-util")]
 mod witness;
 
@@ -51,6 +52,7 @@ pub use profiles::{EditProfileError, Explained, Rehearsal, RehearsedRequest};
 pub use revoke::{Grounds, RevokeError, Revoked};
 pub use rollover::{Moved, RolloverError};
 pub use server_leaves::ServerLeafError;
+pub use upstream_identity::{UPSTREAM_IDENTITY_LEASE, UpstreamIdentityError};
 #[cfg(feature = "test-util")]
 pub use witness::{Signed, Witness};
 
@@ -198,6 +200,7 @@ fn generation_name(kind: AuthorityKind, generation: usize) -> String {
         AuthorityKind::Root => "client-root",
         AuthorityKind::Issuing => "client-issuing",
         AuthorityKind::LocalServer => "local-server",
+        AuthorityKind::Upstream => "upstream",
     };
     format!("{stem}-g{generation}")
 }

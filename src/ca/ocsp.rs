@@ -172,7 +172,8 @@ impl Ca {
 
     /// Removes what could sign in the name of an authority and has nothing to sign any more.
     async fn forget_keys(&self, now: UtcTime) -> Result<(), StoreError> {
-        let forgotten = self.0.store.forget_ocsp_keys(now.minus(KEY_KEPT)).await?;
+        let (purpose, before) = (IntentPurpose::OcspSigner, now.minus(KEY_KEPT));
+        let forgotten = self.0.store.forget_internal_keys(&purpose, OCSP_KEY, before).await?;
         let mut signers = self.0.signers.lock();
         for id in &forgotten {
             signers.remove(id);

@@ -73,7 +73,7 @@ pub enum RolloverError {
         /// How many the caller reckoned with.
         acknowledged: u64,
     },
-    /// Local server authorities are not rolled over. -> 422
+    /// Local server and upstream authorities are not rolled over by hand. -> 422
     #[error("only roots and issuing authorities are rolled over")]
     Kind,
     /// The new generation could not be made.
@@ -99,7 +99,7 @@ impl Ca {
         act: &Act,
         now: UtcTime,
     ) -> Result<Authority, RolloverError> {
-        if kind == AuthorityKind::LocalServer {
+        if !kind.is_for_clients() {
             return Err(RolloverError::Kind);
         }
         if kind == AuthorityKind::Root && self.has_offline_root().await? {
@@ -242,7 +242,8 @@ impl Ca {
     }
 
     /// What an authority of `kind` must have left to give a full term to what it signs: the longest leaf,
-    /// or an issuing authority's life. `None` for local server authorities, whose leaves are cut short.
+    /// or an issuing authority's life. `None` for local server authorities, whose leaves are cut short, and
+    /// for upstream authorities, which are replaced by themselves.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -250,7 +251,7 @@ impl Ca {
         Ok(match kind {
             AuthorityKind::Root => Some(DAY * ISSUING_DAYS),
             AuthorityKind::Issuing => Some(self.longest_leaf().await?),
-            AuthorityKind::LocalServer => None,
+            AuthorityKind::LocalServer | AuthorityKind::Upstream => None,
         })
     }
 
@@ -261,7 +262,7 @@ impl Ca {
     /// [`StoreError`].
     pub(super) async fn keeps_status(&self, authority: &Authority, now: UtcTime) -> Result<bool, StoreError> {
         let store = &self.0.store;
-        let can = authority.kind != AuthorityKind::LocalServer
+        let can = authority.kind.is_for_clients()
             && authority.certificate.is_some()
             && now < authority.not_after
             && store.signing_key(&authority.key_id).await?.is_here();
@@ -340,7 +341,7 @@ fn check_step(authority: &Authority, step: AuthorityStep) -> Result<AuthoritySta
     if authority.certificate.is_none() && step != AuthorityStep::Archive {
         return Err(RolloverError::Unsigned(authority.name.clone()));
     }
-    if authority.kind == AuthorityKind::LocalServer {
+    if !authority.kind.is_for_clients() {
         return Err(RolloverError::Kind);
     }
     let wrong = || RolloverError::Step { authority: authority.name.clone(), state: authority.state, step };
@@ -381,6 +382,6 @@ fn names_of(authority: &Authority, standing_on_it: &[&Authority]) -> Vec<Slug> {
     match authority.kind {
         AuthorityKind::Issuing => vec![authority.name.clone()],
         AuthorityKind::Root => standing_on_it.iter().map(|other| other.name.clone()).collect(),
-        AuthorityKind::LocalServer => Vec::new(),
+        AuthorityKind::LocalServer | AuthorityKind::Upstream => Vec::new(),
     }
 }

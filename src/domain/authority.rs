@@ -12,6 +12,9 @@ pub enum AuthorityKind {
     Issuing,
     /// Signs bootstrap, fallback and admin server leaves; never in client trust.
     LocalServer,
+    /// Signs the edge's own client certificate, for upstreams that ask for one. On no register: what it
+    /// signs passes no edge.
+    Upstream,
 }
 
 impl AuthorityKind {
@@ -21,12 +24,21 @@ impl AuthorityKind {
             Self::Root => "root",
             Self::Issuing => "issuing",
             Self::LocalServer => "local_server",
+            Self::Upstream => "upstream",
         }
     }
 
     /// The kind of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Root, Self::Issuing, Self::LocalServer].into_iter().find(|kind| kind.name() == name)
+        [Self::Root, Self::Issuing, Self::LocalServer, Self::Upstream]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+    }
+
+    /// Whether clients' certificates stand under it: these are rolled over by hand, keep lists, and may be
+    /// in client trust.
+    pub const fn is_for_clients(self) -> bool {
+        matches!(self, Self::Root | Self::Issuing)
     }
 }
 

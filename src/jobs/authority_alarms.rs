@@ -204,6 +204,16 @@ fn remedy(authority: &Authority, all: &[Authority]) -> String {
     if authority.kind == AuthorityKind::LocalServer {
         return "Whoever trusts it by hand must trust a new installation's in time.".to_owned();
     }
+    if authority.kind == AuthorityKind::Upstream {
+        return match next(AuthorityState::Trusted) {
+            Some(next) => format!(
+                "{0} takes its place by itself: let every backend that trusts it trust both in time \
+                 (`wicketgate ca export {0}`).",
+                next.name
+            ),
+            None => "The job `rotate_upstream_identity` makes its successor.".to_owned(),
+        };
+    }
     if let Some(next) = next(AuthorityState::Trusted) {
         return format!("`wicketgate ca activate {}` finishes its roll-over.", next.name);
     }
@@ -276,6 +286,9 @@ mod tests {
         assert!(said(&[&signs, &root]).contains("ca stage issuing"));
         assert!(said(&[&signs, &staged]).contains("ca trust g2"));
         assert!(said(&[&signs, &staged, &trusted]).contains("ca activate g3"));
+        let upstream = authority(AuthorityKind::Upstream, "u1", AuthorityState::Issuing);
+        let next = authority(AuthorityKind::Upstream, "u2", AuthorityState::Trusted);
+        assert!(remedy(&upstream, &[upstream.clone(), next, signs.clone()]).contains("ca export u2"));
         assert_eq!(
             ending(&signs, false, "", UtcTime::from_unix(1199)).due,
             None,

@@ -27,6 +27,9 @@ const BATCH: u64 = 100;
 /// People read at a time.
 const PAGE: u64 = 200;
 
+/// The alert's object for what the edge shows to upstreams, and the kind of it in notices and metrics.
+const UPSTREAM_CLIENT: &str = "upstream_client";
+
 /// Alert: a certificate or authority ends soon.
 pub const ENDING: &str = "certificate_ending";
 
@@ -62,16 +65,18 @@ impl ExpiryAlerts {
         let sites = self.store.sites().await?.into_iter().filter(|site| site.enabled);
         let server = sites.filter_map(|site| Some(("server", site.server_certificate?.not_after)));
         let client = self.store.first_client_end(now).await?.map(|end| ("client", end));
+        let own = self.store.upstream_identity().await?;
+        let own = own.map(|own| (UPSTREAM_CLIENT, own.certificate.not_after));
         let authorities = self.store.authorities_in_force(now).await?.into_iter();
         let authorities = authorities.map(|authority| (authority.kind.name(), authority.not_after));
-        for (kind, end) in server.chain(client).chain(authorities) {
+        for (kind, end) in server.chain(client).chain(own).chain(authorities) {
             ends.entry(kind).and_modify(|first| *first = end.min(*first)).or_insert(end);
         }
         self.metrics.certificate_not_after.replace(ends);
         Ok(())
     }
 
-    /// Server certificates in use. Alerts are raised and closed on the way.
+    /// Server certificates in use, and what the edge shows to upstreams. Alerts are raised and closed on the way.
     async fn ours(&self, now: UtcTime) -> Result<Vec<Ending>, StoreError> {
         let mut endings = Vec::new();
         for site in self.store.sites().await?.into_iter().filter(|site| site.enabled) {
@@ -96,7 +101,25 @@ impl ExpiryAlerts {
                 owner: None,
             }));
         }
+        endings.extend(self.shown_to_upstreams(now).await?);
         Ok(endings)
+    }
+
+    /// It is renewed at half of its life, so that whatever reaches the first threshold was not.
+    async fn shown_to_upstreams(&self, now: UtcTime) -> Result<Option<Ending>, StoreError> {
+        let Some(own) = self.store.upstream_identity().await? else { return Ok(None) };
+        let threshold = threshold(own.certificate.not_before, own.certificate.not_after, now);
+        let (what, ends_at) =
+            ("client certificate that the edge shows to upstreams", own.certificate.not_after);
+        self.alert(UPSTREAM_CLIENT, what, ends_at, threshold, now).await?;
+        Ok(threshold.map(|threshold| Ending {
+            kind: UPSTREAM_CLIENT,
+            object: own.certificate.serial.to_string(),
+            threshold,
+            what: what.to_owned(),
+            ends_at,
+            owner: None,
+        }))
     }
 
     async fn alert(

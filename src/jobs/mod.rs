@@ -17,6 +17,7 @@ pub mod refresh_live;
 pub mod renew_ocsp_signers;
 pub mod renew_server_certificates;
 pub mod rotate_client_certificates;
+pub mod rotate_upstream_identity;
 pub mod send_mail;
 pub mod supersede_certificates;
 

@@ -14,7 +14,7 @@ use rustls::sign::CertifiedKey;
 
 pub use data::{
     AssertionKeyData, ChallengeData, ConfigurationData, DerData, KeyData, RouteData, SiteData, SiteKind,
-    UpstreamData,
+    UpstreamData, UpstreamIdentityData,
 };
 pub use upstream::{Target, Upstream, parse_target};
 

@@ -9,7 +9,7 @@ use super::read::{Signed, Tbs};
 use super::{names, oid, pem};
 use crate::domain::{Fingerprint, Serial, UtcTime};
 
-/// The certificate of one authority: a root, an issuing authority or the local server authority.
+/// The certificate of one authority: a root, an issuing, local server or upstream authority.
 ///
 /// Names and key identifiers are kept as the very octets of the certificate, because what is issued
 /// under it must repeat them exactly (RFC 5280 §4.1.2.4, §4.2.1.1).

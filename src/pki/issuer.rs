@@ -112,8 +112,8 @@ pub fn prepare_client(
         .prepare(issuer.spki_der(), |tbs| [lint::lint_client(tbs), lint::lint_under(tbs, issuer)].concat())
 }
 
-/// Prepares the certificate of a self-signed authority: a root or a local server authority. The
-/// signature must be made with the key in the template.
+/// Prepares the certificate of a self-signed authority: a root, a local server or an upstream authority.
+/// The signature must be made with the key in the template.
 ///
 /// # Errors
 /// See [`PrepareError`].
@@ -125,7 +125,11 @@ pub fn prepare_root(template: &AuthorityTemplate<'_>) -> Result<Prepared, Prepar
     let subject = authority_subject(template)?;
     let extensions = authority_extensions(template, &key, None)?;
     let fields = authority_fields(template, &subject, &subject, &extensions);
-    fields.prepare(template.spki_der, lint::lint_authority)
+    let rules = match template.kind {
+        AuthorityKind::Upstream => lint::lint_upstream_authority,
+        _ => lint::lint_authority,
+    };
+    fields.prepare(template.spki_der, rules)
 }
 
 /// Prepares the certificate of an issuing authority under a root.
@@ -227,6 +231,7 @@ fn authority_extensions(
         AuthorityKind::Root => (ROOT_PATH_LEN, None),
         AuthorityKind::Issuing => (ISSUING_PATH_LEN, Some(oid::KP_CLIENT_AUTH)),
         AuthorityKind::LocalServer => (0, Some(oid::KP_SERVER_AUTH)),
+        AuthorityKind::Upstream => (0, Some(oid::KP_CLIENT_AUTH)),
     };
     let mut extensions = Vec::new();
     extensions.extend(issuer.map(|issuer| ext::authority_key_identifier(issuer.key_id())));

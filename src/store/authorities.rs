@@ -46,8 +46,9 @@ pub struct SigningKey {
     pub id: KeyId,
     /// Its public half, SubjectPublicKeyInfo DER.
     pub spki: Vec<u8>,
-    /// Its private half, PKCS#8 DER, sealed under the authority vault at [`SigningKey::place`]. Empty
-    /// when it is not in this system: the key of an offline root.
+    /// Its private half, PKCS#8 DER, sealed at [`SigningKey::place`]: what edges sign with under the server
+    /// vault, everything else under the authority vault. Empty when it is not in this system: the key of an
+    /// offline root.
     pub sealed: Vec<u8>,
 }
 

@@ -48,6 +48,8 @@ pub enum IntentPurpose {
     OcspSigner,
     /// Another authority's key, for those who trust only this one.
     CrossCertificate,
+    /// The edge itself, before upstreams that ask for a certificate.
+    UpstreamClient,
 }
 
 impl IntentPurpose {
@@ -57,12 +59,14 @@ impl IntentPurpose {
             Self::Client { .. } => "client",
             Self::OcspSigner => OCSP_SIGNER,
             Self::CrossCertificate => CROSS_CERTIFICATE,
+            Self::UpstreamClient => UPSTREAM_CLIENT,
         }
     }
 }
 
 const OCSP_SIGNER: &str = "ocsp_signer";
 const CROSS_CERTIFICATE: &str = "cross_certificate";
+const UPSTREAM_CLIENT: &str = "upstream_client";
 
 /// How an intent ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -571,6 +575,7 @@ fn read_intent(row: intent::Model) -> Result<Intent, StoreError> {
         },
         OCSP_SIGNER => IntentPurpose::OcspSigner,
         CROSS_CERTIFICATE => IntentPurpose::CrossCertificate,
+        UPSTREAM_CLIENT => IntentPurpose::UpstreamClient,
         other => return named("an intent's purpose", other, None),
     };
     Ok(Intent {

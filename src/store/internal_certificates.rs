@@ -1,5 +1,6 @@
-//! Certificates of ours that no device holds: delegates that sign OCSP responses, and cross-certificates.
-//! They come out of the same gate as client certificates and are never in the register.
+//! Certificates of ours that no device holds: delegates that sign OCSP responses, cross-certificates, and what
+//! the edge shows to upstreams. They come out of the same gate as client certificates and are never in the
+//! register.
 
 use entity::{internal_certificate as rows, signing_key};
 use sea_orm::sea_query::{Expr, Query};
@@ -13,6 +14,8 @@ use crate::keys::KeyId;
 /// What stands between an authority's name and a digest in the id of its OCSP signer's key, and in no
 /// other key's.
 pub const OCSP_KEY: &str = "-ocsp-";
+/// What the id of a key of the edge's own client certificate begins with, and no other key's.
+pub const UPSTREAM_KEY: &str = "upstream-client-";
 
 /// One of them as rows hold it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub struct InternalCertificate {
     pub authority: Slug,
     /// What it is for; never a client.
     pub purpose: IntentPurpose,
-    /// The authority that it certifies, or whose responses its key signs.
+    /// The authority that it certifies, or whose responses its key signs; of the edge's own, who signed it.
     pub subject: Slug,
     /// Its private key, if we hold it for this certificate alone.
     pub key_id: Option<KeyId>,
@@ -74,17 +77,23 @@ impl Store {
 }
 
 impl Store {
-    /// Removes the private keys of OCSP signers whose certificates ended before `before`, and of those
-    /// that were made before then and never certified. The certificates stay. Returns the keys' ids.
+    /// Removes the private keys behind certificates for `purpose` that ended before `before`, and those with
+    /// `mark` in their ids that were made before then and never certified. The certificates stay. Returns the
+    /// keys' ids.
     ///
     /// # Errors
     /// [`StoreError`]; then all of them are still there.
-    pub async fn forget_ocsp_keys(&self, before: UtcTime) -> Result<Vec<KeyId>, StoreError> {
+    pub async fn forget_internal_keys(
+        &self,
+        purpose: &IntentPurpose,
+        mark: &str,
+        before: UtcTime,
+    ) -> Result<Vec<KeyId>, StoreError> {
         let transaction = self.begin().await?;
         let connection = transaction.connection();
         rows::Entity::update_many()
             .col_expr(rows::Column::KeyId, Expr::value(Option::<String>::None))
-            .filter(rows::Column::Purpose.eq(IntentPurpose::OcspSigner.name()))
+            .filter(rows::Column::Purpose.eq(purpose.name()))
             .filter(rows::Column::NotAfter.lt(before.as_unix()))
             .filter(rows::Column::KeyId.is_not_null())
             .exec(connection)
@@ -97,7 +106,7 @@ impl Store {
         let nobodys: Vec<String> = signing_key::Entity::find()
             .select_only()
             .column(signing_key::Column::Id)
-            .filter(signing_key::Column::Id.contains(OCSP_KEY))
+            .filter(signing_key::Column::Id.contains(mark))
             .filter(signing_key::Column::CreatedAt.lt(before.as_unix()))
             .filter(signing_key::Column::Id.not_in_subquery(certified))
             .into_tuple()
@@ -141,7 +150,7 @@ impl Transaction {
 }
 
 fn read(row: rows::Model) -> Result<InternalCertificate, StoreError> {
-    let purpose = [IntentPurpose::OcspSigner, IntentPurpose::CrossCertificate]
+    let purpose = [IntentPurpose::OcspSigner, IntentPurpose::CrossCertificate, IntentPurpose::UpstreamClient]
         .into_iter()
         .find(|purpose| purpose.name() == row.purpose);
     let reason = row.revocation_reason.and_then(|code| u8::try_from(code).ok());

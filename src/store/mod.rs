@@ -38,6 +38,7 @@ pub mod settings;
 pub mod setup;
 mod together;
 pub mod tokens;
+pub mod upstream_identity;
 pub mod upstreams;
 pub(crate) mod writer;
 

@@ -13,6 +13,9 @@ pub const INSTALLATION_NAME: &str = "installation_name";
 
 /// The name under which the id of the key that signs the audit's checkpoints is kept.
 pub const AUDIT_KEY: &str = "audit_key";
+/// The name under which is kept which of our own client certificates edges show to upstreams, and its
+/// generation.
+pub const UPSTREAM_IDENTITY: &str = "upstream_identity";
 
 impl Store {
     /// The value of this setting, if it was ever set.

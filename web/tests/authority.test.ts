@@ -28,8 +28,9 @@ describe("roll-over", () => {
     expect(verbs(one("r", "root", state))).toEqual(expected);
   });
 
-  test("the local server authority is not rolled over", () => {
+  test("the local server authority and the upstream authority are not rolled over", () => {
     expect(verbs(one("l", "local_server", "issuing"))).toEqual([]);
+    expect(verbs(one("u", "upstream", "trusted"))).toEqual([]);
   });
 
   test("what leads to harm asks for the name, and the way back does not", () => {

@@ -28,6 +28,9 @@ pub(super) enum AuthorityKind {
     Issuing,
     /// Bootstrap, fallback and admin server leaves; never in client trust.
     LocalServer,
+    /// The client certificate that the edge shows to upstreams. Backends that ask for one trust this authority,
+    /// and only it: its leaves are the edge's own, and no device's.
+    Upstream,
 }
 
 /// Where in its life an authority stands.
@@ -160,7 +163,7 @@ pub(super) async fn look(
     let list = services.store().latest_crl_dates(&row.name).await?;
     let crosses = match row.kind {
         domain::AuthorityKind::Root => Some(services.ca().cross_certificates(&row.name).await?),
-        domain::AuthorityKind::Issuing | domain::AuthorityKind::LocalServer => None,
+        _ => None,
     };
     let term = services.ca().full_term(row.kind).await?;
     Ok(Some(Authority {

@@ -72,12 +72,16 @@ impl HealthCheck for AuthoritiesEnding {
                 severity,
                 object: authority.name.to_string(),
                 detail,
-                advice: "Begin the next generation and roll over to it while this one is still trusted.",
+                advice: if authority.kind == AuthorityKind::Upstream { TRUST_BOTH } else { ROLL_OVER },
             });
         }
         Ok(findings)
     }
 }
+
+const ROLL_OVER: &str = "Begin the next generation and roll over to it while this one is still trusted.";
+const TRUST_BOTH: &str =
+    "Its successor is there and takes its place by itself: let every backend that trusts it trust both.";
 
 /// Revocation lists that were not followed by the next one in time.
 pub struct ListsStale(Store);
@@ -91,7 +95,7 @@ impl HealthCheck for ListsStale {
     async fn look(&self, now: UtcTime) -> Result<Vec<Finding>, CheckError> {
         let mut findings = Vec::new();
         for authority in self.0.authorities().await? {
-            let revokes = matches!(authority.kind, AuthorityKind::Root | AuthorityKind::Issuing)
+            let revokes = authority.kind.is_for_clients()
                 && authority.state.is_in_force()
                 && authority.certificate.is_some();
             if !revokes {

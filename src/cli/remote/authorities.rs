@@ -133,6 +133,15 @@ fn next(shown: &Value) -> String {
         None => String::new(),
     };
     let then = match (state, kind) {
+        ("trusted", "upstream") => format!(
+            "It signs nothing yet and takes its predecessor's place by itself. Next: give `wicketgate ca export {name}` \
+             to every backend that asks the edge for a certificate, beside what it trusts already."
+        ),
+        ("issuing", "upstream") => format!(
+            "It signs the edge's own client certificate, and nothing else. A backend that asks for one trusts what \
+             `wicketgate ca export {name}` writes, and only that: it lets in the edge, and no device."
+        ),
+        (_, "upstream") => "It signs nothing any more: backends need not trust it.".to_owned(),
         ("staged", "root") => format!(
             "Nobody trusts it yet. Next: `wicketgate ca trust {name}`, which also lets it and the old root vouch for \
              each other; `ca archive {name}` drops it."
@@ -204,9 +213,13 @@ async fn export(name: &Slug, directory: &Path, client: &Client, output: Output) 
         std::fs::write(&path, pem).with_context(|| format!("cannot write {}", path.display()))?;
         written.push(path.display().to_string());
     }
-    let text = format!(
-        "Wrote {}.\nA verifier that trusts only the root that vouches takes the cross-certificate as an intermediate.",
-        written.join(", ")
-    );
+    let hint = match shown.get("kind").and_then(Value::as_str) {
+        Some("root") => {
+            "A verifier that trusts only the root that vouches takes the cross-certificate as an intermediate."
+        }
+        Some("upstream") => "A backend that trusts it, and only it, for clients lets in the edge alone.",
+        _ => "",
+    };
+    let text = format!("Wrote {}.\n{hint}", written.join(", "));
     output.answer(&text, &json!({ "name": name, "files": written }))
 }

@@ -3,13 +3,14 @@
 use super::{ASSERTION_KEY, RefreshError, RefreshLive};
 use crate::domain::Fingerprint;
 use crate::keys::KeyId;
-use crate::live::configuration::{AssertionKeyData, DerData, KeyData};
+use crate::live::configuration::{AssertionKeyData, DerData, KeyData, UpstreamIdentityData};
 use crate::live::{ChallengeData, ConfigurationData, RouteData, SiteData, SiteKind, UpstreamData};
 use crate::pki::pem;
 use crate::store::acme::{Challenge, ChallengeKind};
 use crate::store::authorities::SigningKey;
 use crate::store::configuration::{self as rows, CertificateSource, ServerCertificate};
 use crate::store::settings::INSTALLATION_ID;
+use crate::store::upstream_identity::UpstreamIdentity;
 
 impl RefreshLive {
     /// What the rows say, for this version.
@@ -52,6 +53,7 @@ impl RefreshLive {
                 .collect(),
             challenges: self.challenges().await?,
             assertion: self.assertion().await?,
+            upstream_identity: self.upstream_identity().await?,
         })
     }
 
@@ -97,5 +99,27 @@ impl RefreshLive {
         let key = self.vaults.server.open(SigningKey::place(&id), &row.sealed);
         let key = key.map_err(|_| RefreshError::Sealed("assertions".to_owned()))?;
         Ok(Some(AssertionKeyData { kid, key: KeyData(key) }))
+    }
+
+    /// What the edge shows to upstreams. One that does not open keeps nothing else from being served; its job
+    /// makes another.
+    async fn upstream_identity(&self) -> Result<Option<UpstreamIdentityData>, RefreshError> {
+        let Some(identity) = self.store.upstream_identity().await? else { return Ok(None) };
+        let UpstreamIdentity { generation, certificate } = identity;
+        let Some(id) = certificate.key_id else { return Ok(None) };
+        let row = self.store.signing_key(&id).await?;
+        let Ok(key) = self.vaults.server.open(SigningKey::place(&id), &row.sealed) else {
+            tracing::error!(
+                generation,
+                "The key of the edge's client certificate for upstreams does not open: its row was changed or \
+                 belongs to another key file"
+            );
+            return Ok(None);
+        };
+        Ok(Some(UpstreamIdentityData {
+            generation,
+            chain: vec![DerData(certificate.der)],
+            key: KeyData(key),
+        }))
     }
 }

@@ -106,6 +106,17 @@ pub struct AssertionKeyData {
     pub key: KeyData,
 }
 
+/// The edge's own client certificate for upstreams.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UpstreamIdentityData {
+    /// Strictly increasing, with every renewal.
+    pub generation: u64,
+    /// Leaf first, DER.
+    pub chain: Vec<DerData>,
+    /// The leaf's key.
+    pub key: KeyData,
+}
+
 /// One configuration version as rows hold it and the feed carries it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ConfigurationData {
@@ -125,6 +136,9 @@ pub struct ConfigurationData {
     pub challenges: Vec<ChallengeData>,
     /// The assertion key in use.
     pub assertion: Option<AssertionKeyData>,
+    /// What is shown to upstreams that ask for a certificate.
+    #[serde(default)]
+    pub upstream_identity: Option<UpstreamIdentityData>,
 }
 
 /// Secrets as base64 text in JSON that is about to be sealed.

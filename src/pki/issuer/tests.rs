@@ -45,7 +45,7 @@ fn an_authority_of_the_wrong_kind_or_depth_is_refused() {
     let (_, spki) = keygen::generate_p256();
     let kind = |kind| template(kind, &spki, "Another");
     assert!(matches!(prepare_root(&kind(AuthorityKind::Issuing)), Err(PrepareError::Kind(_))));
-    for wrong in [AuthorityKind::Root, AuthorityKind::LocalServer] {
+    for wrong in [AuthorityKind::Root, AuthorityKind::LocalServer, AuthorityKind::Upstream] {
         assert!(matches!(prepare_authority(&root.certificate, &kind(wrong)), Err(PrepareError::Kind(_))));
     }
     let below_issuing = prepare_authority(&issuing.certificate, &kind(AuthorityKind::Issuing));

@@ -108,6 +108,29 @@ pub fn lint_authority(tbs: &[u8]) -> Vec<Finding> {
     })
 }
 
+/// Rules for the upstream authority, which is for clientAuth alone and has nobody above it: no root is like it,
+/// so that none is taken for the other.
+pub fn lint_upstream_authority(tbs: &[u8]) -> Vec<Finding> {
+    lint(tbs, |c| {
+        c.authority(0);
+        let self_signed = c.tbs.issuer == c.tbs.subject;
+        c.must(self_signed, "self_issued", "§3.2", "an upstream authority has nobody above it");
+        let purpose = c.purposes();
+        c.must(
+            purpose.as_deref() == Some(&[oid::KP_CLIENT_AUTH]),
+            "purpose",
+            "§4.2.1.12",
+            "an upstream authority is for clientAuth alone",
+        );
+        c.only(&[
+            oid::SUBJECT_KEY_IDENTIFIER,
+            oid::BASIC_CONSTRAINTS,
+            oid::KEY_USAGE,
+            oid::EXTENDED_KEY_USAGE,
+        ]);
+    })
+}
+
 /// What an authority's certificate may have.
 const AUTHORITY_EXTENSIONS: [ObjectIdentifier; 7] = [
     oid::AUTHORITY_KEY_IDENTIFIER,

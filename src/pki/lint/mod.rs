@@ -8,7 +8,10 @@ mod ocsp;
 #[cfg(test)]
 mod tests;
 
-pub use certificate::{lint_authority, lint_client, lint_cross, lint_ocsp_signer, lint_server, lint_under};
+pub use certificate::{
+    lint_authority, lint_client, lint_cross, lint_ocsp_signer, lint_server, lint_under,
+    lint_upstream_authority,
+};
 pub use crl::{lint_crl, lint_crl_under};
 pub use ocsp::lint_ocsp;
 

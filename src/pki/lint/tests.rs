@@ -253,6 +253,30 @@ fn a_self_signed_authority_has_no_purpose_or_serves_servers() {
 }
 
 #[test]
+fn every_rule_of_an_upstream_authority_speaks() {
+    let root = root();
+    let draft = || {
+        let mut draft = issuing(&root);
+        draft.subject = draft.issuer.clone();
+        for id in [oid::AUTHORITY_KEY_IDENTIFIER, oid::CRL_DISTRIBUTION_POINTS, oid::AUTHORITY_INFO_ACCESS] {
+            draft.drop(id);
+        }
+        draft
+    };
+    let own: &[Fault] = &[
+        ("self_issued", |d| d.subject = name("Another")),
+        ("purpose", |d| d.drop(oid::EXTENDED_KEY_USAGE)),
+        ("purpose", |d| d.set(oid::EXTENDED_KEY_USAGE, ext::extended_key_usage(oid::KP_SERVER_AUTH))),
+        ("constraints", |d| d.drop(oid::BASIC_CONSTRAINTS)),
+        ("constraints", |d| d.set(oid::BASIC_CONSTRAINTS, ext::basic_constraints(1))),
+        ("extension_unknown", |d| d.extensions.extend(ext::subject_alt_name(&[names::host("a.b").unwrap()]))),
+    ];
+    check(draft, lint_upstream_authority, &[own]);
+    let self_signed = fixtures::self_signed(crate::pki::AuthorityKind::Upstream, "Upstream");
+    assert_eq!(self_signed.certificate.path_len(), Some(0));
+}
+
+#[test]
 fn every_rule_of_a_cross_certificate_speaks() {
     let (old, new) =
         (root(), fixtures::self_signed(crate::domain::AuthorityKind::Root, "Test Client Root G2"));

@@ -372,7 +372,7 @@ pub struct AcmeMetrics {
 #[derive(Debug, Default)]
 pub struct ValidityMetrics {
     /// Earliest end of validity among the certificates in use, by kind: `server`, `client`, `root`,
-    /// `issuing`, `local_server`.
+    /// `issuing`, `local_server`, `upstream`, and `upstream_client`, which is what the edge shows to upstreams.
     pub certificate_not_after: Timestamps,
 }
 

@@ -12,10 +12,10 @@ use wicketgate::store::certificates::CertificateFilter;
 use super::fixture::World;
 use crate::on_both_databases;
 
-const DATABASE: &str = "WICKETGATE_TEST_CRASH_DATABASE";
-const KEY: &str = "WICKETGATE_TEST_CRASH_KEY";
+pub(super) const DATABASE: &str = "WICKETGATE_TEST_CRASH_DATABASE";
+pub(super) const KEY: &str = "WICKETGATE_TEST_CRASH_KEY";
 /// How many days ahead the lists are published: always past half of their lifetime.
-const DAYS: &str = "WICKETGATE_TEST_CRASH_DAYS";
+pub(super) const DAYS: &str = "WICKETGATE_TEST_CRASH_DAYS";
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Not a test of its own: what the process does that the tests below let crash.
@@ -42,7 +42,8 @@ fn crash_at(point: &str, database: &str, key: &Secret<String>, days: u32) -> boo
     crash_in("ca::crash::child", point, database, key, days)
 }
 
-fn crash_in(child: &str, point: &str, database: &str, key: &Secret<String>, days: u32) -> bool {
+/// Runs the test `child` until `point`. Returns whether it got there.
+pub(super) fn crash_in(child: &str, point: &str, database: &str, key: &Secret<String>, days: u32) -> bool {
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", child, "--test-threads=1"])
         .env(DATABASE, database)

@@ -16,3 +16,4 @@ mod profiles;
 pub(crate) mod race;
 mod rollover;
 pub(crate) mod third_party;
+mod upstream_identity;

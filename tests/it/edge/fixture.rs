@@ -398,5 +398,6 @@ pub fn configuration(server_ca: &Authority, backend: &Backend) -> ConfigurationD
             kid: "key-1".into(),
             key: KeyData(Secret::new(assertion.serialize_der())),
         }),
+        upstream_identity: None,
     }
 }

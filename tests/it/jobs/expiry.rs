@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use wicketgate::activate::Activation;
-use wicketgate::ca::{Ca, DeviceChoice, IssueRequest};
+use wicketgate::ca::{Ca, DeviceChoice, IssueRequest, UPSTREAM_IDENTITY_LEASE};
 use wicketgate::clock::{Clock, ManualClock};
 use wicketgate::domain::audit::Act;
 use wicketgate::domain::{Actor, AuthorityKind, ClientAuth, PersonId, Role};
@@ -23,9 +23,10 @@ use wicketgate::pki::keygen;
 use wicketgate::store::Store;
 use wicketgate::store::certificates::Certificate;
 use wicketgate::store::configuration::{CertificateSource, Site, SiteKind};
-use wicketgate::store::leases::ReplicaId;
+use wicketgate::store::leases::{Acquired, ReplicaId};
 use wicketgate::store::outbox::{Outbox, OutgoingMail};
 use wicketgate::store::people::Person;
+use wicketgate::store::settings::INSTALLATION_ID;
 use wicketgate::telemetry::metrics::JobMetrics;
 
 use crate::harness::database::TestDatabase;
@@ -299,5 +300,23 @@ on_both_databases! {
         assert_eq!(world.store.waiting_mails().await.unwrap(), 0);
         assert_eq!(world.store.alerts(false, None, 10).await.unwrap().len(), 1);
         assert!(world.store.begin().await.unwrap().note_expiry("server", "x", 3, ends).await.unwrap());
+    }
+
+    async fn what_the_edge_shows_to_upstreams_is_alarmed_for_when_nobody_renews_it(database) {
+        let world = World::over(database, true).await;
+        let transaction = world.store.begin().await.unwrap();
+        transaction.set_setting(INSTALLATION_ID, "01890a5d-ac96-774b-bcce-b302099a8057").await.unwrap();
+        transaction.commit().await.unwrap();
+        let (replica, now) = (ReplicaId::new(), world.clock.now());
+        let acquired = world.store.acquire_lease(UPSTREAM_IDENTITY_LEASE, &replica, DAY, now).await.unwrap();
+        let Acquired::Ours(lease) = acquired else { panic!("nobody else is here") };
+        let made = world.ca.renew_upstream_identity(&lease, now).await.unwrap().unwrap();
+        world.clock.set(made.certificate.not_after.minus(DAY * 3));
+        assert!(world.tick().await.is_empty());
+        world.clock.advance(DAY);
+        assert_eq!(world.tick().await.len(), 1, "in the administrator's letter");
+        let said = world.texts.lock().last().unwrap().clone();
+        assert!(said.contains("client certificate that the edge shows to upstreams"), "{said}");
+        assert!(world.tick().await.is_empty(), "once");
     }
 }

@@ -180,7 +180,7 @@ fn authority(house: &House, kind: AuthorityKind, spoil: fn(&mut AuthorityTemplat
     spoil(&mut template);
     let prepared = match kind {
         AuthorityKind::Issuing => prepare_authority(&house.root.certificate, &template),
-        AuthorityKind::Root | AuthorityKind::LocalServer => prepare_root(&template),
+        AuthorityKind::Root | AuthorityKind::LocalServer | AuthorityKind::Upstream => prepare_root(&template),
     };
     prepared.map(|prepared| prepared.tbs().to_vec()).map_err(|error| error.to_string())
 }

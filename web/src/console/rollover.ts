@@ -30,6 +30,9 @@ export interface Step {
 
 const step = (verb: Verb, label: string, does: string, more: Partial<Step> = {}): Step => ({ verb, label, does, byWord: false, isNext: false, ...more });
 
+/** Whether people move it from step to step; the others are made and replaced by themselves, or stay. */
+export const isRolledOver = ({ kind }: Authority): boolean => kind === "root" || kind === "issuing";
+
 /** The one of its kind that signs now, if it is another. */
 const signs = (authority: Authority, all: Authority[]): Authority | undefined =>
   all.find(({ name, kind, state }) => kind === authority.kind && state === "issuing" && name !== authority.name);
@@ -40,7 +43,7 @@ export const waiting = (authority: Authority, all: Authority[]): Authority | und
 
 /** The steps that can be taken from where it stands, the usual one first. */
 export function stepsOf(authority: Authority, all: Authority[]): Step[] {
-  if (authority.kind === "local_server") return [];
+  if (!isRolledOver(authority)) return [];
   const isRoot = authority.kind === "root";
   const others = signs(authority, all);
   switch (authority.state) {
@@ -81,7 +84,7 @@ export function stepsOf(authority: Authority, all: Authority[]): Step[] {
 
 /** What to do next, in a sentence or two. */
 export function advice(authority: Authority, all: Authority[], now = Date.now()): string {
-  if (authority.kind === "local_server") return "Nothing: it is not rolled over.";
+  if (!isRolledOver(authority)) return "Nothing: it is not rolled over by hand.";
   const next = waiting(authority, all);
   switch (authority.state) {
     case "staged":
