@@ -33,6 +33,11 @@ impl Clock for SystemClock {
     }
 }
 
+/// Milliseconds since 1970-01-01T00:00:00Z as the host's clock shows them: for log lines, and nothing else.
+pub fn wall_ms() -> u64 {
+    u64::try_from(now_of_the_system().as_millis()).unwrap_or(u64::MAX)
+}
+
 #[expect(clippy::disallowed_methods, reason = "this is the one reader of the system's clock")]
 fn now_of_the_system() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()

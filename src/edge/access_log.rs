@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 
 use http::{Method, StatusCode, Uri};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{Level, info};
 
 use super::handshake::HandshakeFailure;
 use super::respond::Code;
+use crate::clock::wall_ms;
 use crate::domain::{Hostname, PersonId, RouteId, Serial};
 use crate::live::Refusal;
+use crate::telemetry::line::Line;
 use crate::telemetry::trace::TraceId;
 
 /// What is known of a request so far.
@@ -57,6 +59,39 @@ impl Entry {
     }
 }
 
+/// How lines of requests are told from others.
+const TARGET: &str = "access";
+
+impl Entry {
+    /// The same fields as below.
+    fn write(&self, mut line: Line) {
+        line.foreign("method", self.method.as_str())
+            .text("host", self.host.as_ref().map_or("", Hostname::as_str))
+            .foreign("path", &shown(self.uri.path()))
+            .bare("status", self.status.as_u16());
+        if let Some(code) = self.code {
+            line.text("code", code.name());
+        }
+        if let Some(cause) = self.cause {
+            line.text("cause", cause);
+        }
+        line.bare("duration_us", self.started.elapsed().as_micros())
+            .bare("bytes", self.bytes)
+            .bare("whole", self.whole);
+        if let Some(serial) = self.serial {
+            line.value("serial", serial);
+        }
+        if let Some(person) = self.person {
+            line.value("person", person);
+        }
+        if let Some(route) = self.route {
+            line.value("route", route);
+        }
+        line.value("trace_id", &self.trace);
+        line.end();
+    }
+}
+
 /// A path as it is logged: an address in it is found and left out only where its `@` is one.
 fn shown(path: &str) -> Cow<'_, str> {
     match path.contains("%40") || path.contains("%2540") {
@@ -67,12 +102,15 @@ fn shown(path: &str) -> Cow<'_, str> {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if self.is_own {
+        if self.is_own || !tracing::enabled!(target: TARGET, Level::INFO) {
             return;
+        }
+        if let Some(line) = Line::begin(TARGET, "request", wall_ms) {
+            return self.write(line);
         }
         // `info!` looks at nothing below unless someone listens.
         info!(
-            target: "access",
+            target: TARGET,
             method = %self.method,
             host = self.host.as_ref().map_or("", Hostname::as_str),
             path = &*shown(self.uri.path()),

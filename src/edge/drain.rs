@@ -6,6 +6,7 @@ use tracing::info;
 
 use super::index::Ending;
 use super::worker::Shared;
+use crate::telemetry::line;
 
 /// How long a cut connection may take to notice.
 const CUT_WITHIN: Duration = Duration::from_secs(1);
@@ -20,6 +21,7 @@ pub struct Drained {
 }
 
 pub(super) async fn drain(shared: &Shared) -> Drained {
+    line::end();
     shared.stop.cancel();
     shared.tasks.close();
     let open = shared.index.end_all(Ending::Drain);

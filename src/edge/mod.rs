@@ -65,6 +65,7 @@ use worker::{Shared, Worker};
 use crate::clock::SharedClock;
 use crate::domain::Entropy;
 use crate::live::Holder;
+use crate::telemetry::line;
 use crate::telemetry::metrics::EdgeMetrics;
 
 /// How often certificates that have ended are looked for, and idle upstream connections closed.
@@ -241,8 +242,9 @@ fn run(
         let mut stale_since = None;
         loop {
             tokio::select! {
-                () = end.cancelled() => return,
+                () = end.cancelled() => return line::flush(),
                 _ = tick.tick() => {
+                    line::flush();
                     worker.pool.sweep();
                     if let Some(snapshot) = worker.shared.holder.snapshot() {
                         // Also where nobody asks: what is not in force any more is let go.

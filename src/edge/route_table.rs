@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::path::{BadPath, decode, drops, is_plain, names, segments};
+use crate::domain::RouteIndex;
 use crate::live::{Route, Site};
 
 /// Segments with more than one reading, at most.
@@ -18,13 +19,13 @@ const MOST_UNPLAIN: usize = 64;
 /// # Errors
 /// As [`BadPath`] says; nothing is matched then.
 pub fn select<'a>(site: &'a Site, path: &str) -> Result<Option<&'a Arc<Route>>, BadPath> {
-    unanimous(&site.routes, |route| &route.path_prefix, path)
+    unanimous((&site.routes, &site.index), |route| &route.path_prefix, path)
 }
 
 /// The route that every reading of the path selects. The path goes on as it came, so where readings differ,
 /// a backend could serve under one route's policy what belongs to another.
 fn unanimous<'a, T>(
-    routes: &'a [T],
+    (routes, index): (&'a [T], &RouteIndex),
     prefix: impl Fn(&T) -> &str,
     path: &str,
 ) -> Result<Option<&'a T>, BadPath> {
@@ -40,7 +41,7 @@ fn unanimous<'a, T>(
         1..=MOST_UNPLAIN => path.split('/').skip(1).map(names).collect::<Result<Vec<_>, _>>()?,
         _ => return Err(BadPath::Ambiguous),
     };
-    let table = Table { routes, prefix: &prefix };
+    let table = Table { routes, index, prefix: &prefix };
     let chosen = table.choose(&plainest, &readings)?;
     let is_dropped = |at: &usize| readings[*at].iter().any(|name| drops(name));
     let places = 0..readings.len();
@@ -59,6 +60,7 @@ fn unanimous<'a, T>(
 /// Routes, longest prefix first.
 struct Table<'t, T, P> {
     routes: &'t [T],
+    index: &'t RouteIndex,
     prefix: &'t P,
 }
 
@@ -66,7 +68,13 @@ impl<T, P: Fn(&T) -> &str> Table<'_, T, P> {
     /// The place of the route that all readings of the segments select. `readings` are those of each segment,
     /// or none at all if each has only one.
     fn choose(&self, plainest: &[Cow<'_, str>], readings: &[Vec<String>]) -> Result<Option<usize>, BadPath> {
-        let prefixes = || self.routes.iter().map(self.prefix).enumerate();
+        let names = |at: usize| {
+            let others = readings.get(at).into_iter().flatten().map(String::as_str);
+            plainest.get(at).map(|name| &**name).into_iter().chain(others)
+        };
+        // No reading of the path leads to any other.
+        let candidates = self.index.candidates(plainest.len(), names);
+        let prefixes = || candidates.iter().map(|at| (*at, (self.prefix)(&self.routes[*at])));
         let chosen = prefixes().find(|(_, prefix)| {
             covers(prefix, |at, wanted| plainest.get(at).is_some_and(|name| name == wanted))
         });
@@ -114,6 +122,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn unanimous<'a, T>(
+        routes: &'a [T],
+        prefix: impl Fn(&T) -> &str,
+        path: &str,
+    ) -> Result<Option<&'a T>, BadPath> {
+        let index = RouteIndex::of(routes.iter().map(&prefix));
+        super::unanimous((routes, &index), prefix, path)
+    }
 
     fn covers(prefix: &str, path: &str) -> bool {
         let segments = segments(path).unwrap();
@@ -275,7 +292,7 @@ mod tests {
     proptest! {
         #[test]
         fn selection_agrees_with_the_plain_model(
-            prefixes in proptest::collection::btree_set("(/|(/[abA]([bB]|;b)?){1,3})", 0..6),
+            prefixes in proptest::collection::btree_set("(/|(/[abA]([bB]|;b)?){1,3})", 0..12),
             path in "(/[abA]([bB]|;b|%3bb|;%3b)?){1,4}/?",
         ) {
             let mut sorted: Vec<String> = prefixes.into_iter().collect();

@@ -21,7 +21,7 @@ pub use upstream::{Target, Upstream, parse_target};
 use super::register::Register;
 use super::tls::{self, TlsFault, TlsPolicy};
 use crate::clock::SharedClock;
-use crate::domain::{AccessPolicy, ClientAuth, Fingerprint, Hostname, RouteId, Slug};
+use crate::domain::{AccessPolicy, ClientAuth, Fingerprint, Hostname, RouteId, RouteIndex, Slug};
 
 /// One compiled route.
 #[derive(Clone, Debug)]
@@ -63,6 +63,8 @@ pub struct Site {
     pub hsts: Option<Duration>,
     /// Longest prefix first.
     pub routes: Vec<Arc<Route>>,
+    /// Where a path's routes are found among them.
+    pub index: RouteIndex,
     /// The TLS side of the site.
     pub server_config: Arc<ServerConfig>,
     /// SHA-256 of the served leaf.
@@ -296,6 +298,7 @@ fn compile_site(
         kind: data.kind,
         client_auth: data.client_auth,
         hsts: (data.hsts_max_age_seconds > 0).then(|| Duration::from_secs(data.hsts_max_age_seconds)),
+        index: RouteIndex::of(routes.iter().map(|route| &*route.path_prefix)),
         routes,
         server_config,
         leaf: data

@@ -14,6 +14,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Registry};
 
+use super::line;
 use super::redact::{LineKind, REDACTED, Redacting, is_secret_field};
 use crate::config::LogFormat;
 
@@ -52,6 +53,9 @@ pub fn init(format: LogFormat, filter: &str, destination: Destination) -> Result
         Destination::Stderr => dispatch(format, on_terminal, filter, io::stderr)?,
     };
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| InitError::Started)?;
+    if !is_text(format, on_terminal) {
+        line::open(destination);
+    }
     log_panics();
     Ok(())
 }
@@ -70,8 +74,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = EnvFilter::try_new(filter).map_err(|_| InitError::Filter(filter.to_owned()))?;
-    let text = format == LogFormat::Text || (format == LogFormat::Auto && on_terminal);
-    Ok(if text {
+    Ok(if is_text(format, on_terminal) {
         let fields = debug_fn(|line, field, value| match field.name() {
             "message" => write!(line, "{value:?}"),
             name if is_secret_field(name) => write!(line, "{name}={REDACTED}"),
@@ -87,6 +90,10 @@ where
         let layer = BunyanFormattingLayer::new("wicketgate".into(), Redacting::new(writer, LineKind::Json));
         Registry::default().with(filter).with(JsonStorageLayer).with(EventsOnly(layer)).into()
     })
+}
+
+fn is_text(format: LogFormat, on_terminal: bool) -> bool {
+    format == LogFormat::Text || (format == LogFormat::Auto && on_terminal)
 }
 
 /// Passes on events but not the beginnings and ends of spans: those would be two more lines a request.

@@ -3,6 +3,7 @@
 //! Never says keys, tokens, signing requests or mail addresses; `redact` stands between every log line
 //! and the outside.
 
+pub mod line;
 pub mod log;
 pub mod metrics;
 pub mod redact;
