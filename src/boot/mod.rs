@@ -268,6 +268,7 @@ fn edge_settings(config: &Config) -> EdgeSettings {
         handshake_timeout: edge.handshake_timeout,
         header_timeout: edge.header_timeout,
         body_timeout: edge.body_timeout,
+        min_rate: edge.min_rate,
         idle_timeout: edge.idle_timeout,
         total_timeout: edge.total_timeout,
         drain_timeout: edge.drain_timeout,

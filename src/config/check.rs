@@ -193,6 +193,7 @@ impl Checker<'_> {
             handshake_timeout: Duration::from_millis(raw.handshake_timeout_ms),
             header_timeout: Duration::from_millis(raw.header_timeout_ms),
             body_timeout: Duration::from_millis(raw.body_timeout_ms),
+            min_rate: (raw.min_rate_bytes > 0).then_some(raw.min_rate_bytes),
             idle_timeout: Duration::from_millis(raw.idle_timeout_ms),
             total_timeout: Duration::from_millis(raw.total_timeout_ms),
             drain_timeout: Duration::from_millis(raw.drain_timeout_ms),

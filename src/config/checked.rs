@@ -131,6 +131,8 @@ pub struct Edge {
     pub header_timeout: Duration,
     /// Longest pause inside a body, in either direction.
     pub body_timeout: Duration,
+    /// Bytes a second that a visitor who is waited for has to move; `None` is no bound.
+    pub min_rate: Option<u64>,
     /// How long a connection is kept between requests.
     pub idle_timeout: Duration,
     /// For one request and its answer.

@@ -73,6 +73,7 @@ fn edge(config: &Config) -> RawEdge {
         handshake_timeout_ms: millis(edge.handshake_timeout),
         header_timeout_ms: millis(edge.header_timeout),
         body_timeout_ms: millis(edge.body_timeout),
+        min_rate_bytes: edge.min_rate.unwrap_or(0),
         idle_timeout_ms: millis(edge.idle_timeout),
         total_timeout_ms: millis(edge.total_timeout),
         drain_timeout_ms: millis(edge.drain_timeout),

@@ -122,12 +122,16 @@ pub struct RawEdge {
     /// For the whole TLS handshake.
     #[schemars(range(min = 100, max = 60_000))]
     pub handshake_timeout_ms: u64,
-    /// From the first byte of a request to the end of its headers.
+    /// From the first byte of a request to the end of its headers; for HTTP/2, of any frame but a body's.
     #[schemars(range(min = 100, max = 300_000))]
     pub header_timeout_ms: u64,
     /// Longest pause inside a body, in either direction.
     #[schemars(range(min = 100, max = 3_600_000))]
     pub body_timeout_ms: u64,
+    /// Bytes a second that a visitor has to send or take on average, over every `body_timeout_ms` that was spent
+    /// waiting for nothing but them. Uploads count until the app begins to answer. 0: no bound.
+    #[schemars(range(min = 0, max = 1_048_576))]
+    pub min_rate_bytes: u64,
     /// How long a connection is kept between requests.
     #[schemars(range(min = 100, max = 3_600_000))]
     pub idle_timeout_ms: u64,
@@ -161,6 +165,7 @@ impl Default for RawEdge {
             handshake_timeout_ms: 10_000,
             header_timeout_ms: 10_000,
             body_timeout_ms: 60_000,
+            min_rate_bytes: 256,
             idle_timeout_ms: 75_000,
             total_timeout_ms: 600_000,
             drain_timeout_ms: 30_000,

@@ -14,6 +14,7 @@ use crate::clock::wall_ms;
 use crate::domain::{Hostname, PersonId, RouteId, Serial};
 use crate::live::Refusal;
 use crate::telemetry::line::Line;
+use crate::telemetry::metrics::Breach;
 use crate::telemetry::trace::TraceId;
 
 /// What is known of a request so far.
@@ -155,4 +156,9 @@ pub(super) fn certificate_refused(peer: SocketAddr, host: &Hostname, refusal: &R
         serial = refusal.serial.map(tracing::field::display),
         "client certificate refused"
     );
+}
+
+/// Writes down that a connection was ended for what its visitor did, once for each.
+pub(super) fn connection_ended(peer: SocketAddr, breach: Breach) {
+    info!(target: "connection", peer = %peer.ip(), cause = breach.word(), "connection ended");
 }

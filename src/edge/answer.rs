@@ -11,6 +11,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::access_log::Entry;
 use super::limits::{BodyFault, Stall};
+use super::pace::Pace;
 use super::request::Exchange;
 use super::stream::Delivery;
 use super::upstream::Wire;
@@ -70,7 +71,7 @@ impl AnswerBody {
                 incoming,
                 wire: Some(wire),
                 home: home.clone(),
-                stall: Stall::new(home.shared.settings.body_timeout),
+                stall: Stall::new(Pace::new(home.shared.settings.body_timeout, None)),
                 end: Box::pin(tokio::time::sleep_until(end)),
             })),
             tail: None,
@@ -89,6 +90,9 @@ impl Drop for Tail {
     fn drop(&mut self) {
         if self.exchange.delivery().is_some_and(Delivery::is_given_up) {
             self.entry.whole = false;
+        }
+        if self.entry.whole {
+            self.exchange.went_through();
         }
         self.exchange.answered(self.entry.status, self.entry.started);
     }
@@ -115,7 +119,7 @@ impl Download {
         }
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
-                self.stall.moved();
+                self.stall.moved(0);
                 if self.incoming.is_end_stream() {
                     self.finish(cx);
                 }
@@ -169,8 +173,9 @@ impl Body for AnswerBody {
             Source::Page(page) => Poll::Ready(page.take().map(|page| Ok(Frame::data(page)))),
             Source::Upstream(download) => download.poll_frame(cx),
         };
-        if matches!(polled, Poll::Ready(Some(Ok(_)))) {
-            delivery.inspect(|delivery| delivery.gave());
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let octets = frame.data_ref().map_or(0, Bytes::len) as u64;
+            delivery.inspect(|delivery| delivery.gave(octets));
         }
         let ended = this.is_end_stream();
         if let Some(tail) = this.tail.as_mut() {

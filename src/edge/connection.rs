@@ -27,7 +27,7 @@ use super::worker::Worker;
 use crate::domain::{Fingerprint, UtcTime};
 use crate::live::{Cause, Classified, HandshakeClass, Identity, Site, SiteKind, classify};
 use crate::telemetry::metrics::instruments::Gauge;
-use crate::telemetry::metrics::{ClientAuthResult, EdgeMetrics};
+use crate::telemetry::metrics::{Breach, ClientAuthResult, EdgeMetrics};
 
 /// A connection of one visitor, shared by its requests.
 pub(super) struct Visit {
@@ -104,7 +104,7 @@ impl Visit {
         }
         let visit = Self {
             class: site.handshake_class(),
-            activity: Activity::new(),
+            activity: Activity::new(&worker.shared.settings),
             is_own: worker.shared.is_own_call(peer),
             peer,
             leaf,
@@ -236,6 +236,14 @@ impl Visit {
 
     pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
         self.tunnel.borrow_mut().take()
+    }
+
+    /// The connection ends for what the visitor does.
+    pub(super) fn breaks_off(&self, breach: Breach) {
+        if !self.is_own {
+            self.worker.shared.metrics.breaches.count(breach);
+            access_log::connection_ended(self.peer, breach);
+        }
     }
 
     /// The presented leaf as RFC 9440 writes it.

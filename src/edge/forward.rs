@@ -73,7 +73,9 @@ pub(super) async fn forward(
     let group = context.derived.groups.get(&permit.route().upstream.name);
     let group = group.ok_or(Problem::new(Code::UpstreamUnavailable))?;
     let (wish, end) = (context.wish(&permit, group, repeatable), context.end(group));
+    let upload = body.upload();
     let Answer { head: mut response, first, wire } = exchange(&context, group, wish, request, body).await?;
+    upload.set_answered();
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         if !wants_websocket || !headers::asks_for_websocket(response.headers()) {
             return Err(Problem::new(Code::UpstreamUnavailable));

@@ -1,4 +1,4 @@
-//! A visitor's stream, with an eye on it: what moves, what is stuck, what is in flight. From this the
+//! A visitor's stream, with an eye on it: what moves, what is stuck or too slow, what is in flight. From this the
 //! connection's one timer knows which deadline counts.
 
 use std::cell::{Cell, RefCell};
@@ -10,10 +10,13 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::guard::Guard;
+use super::pace::Pace;
 use super::settings::EdgeSettings;
 use super::stream::Delivery;
 
-/// Octets that one connection reads before others have their turn.
+/// Octets that one connection reads before others have their turn; `guard` counts small frames as more than they
+/// are.
 const TURN: usize = 64 * 1024;
 
 /// What happens on one connection. Shared by its stream, its requests and its timer; one thread.
@@ -23,11 +26,14 @@ pub(super) struct Activity {
     reads_heads: Cell<bool>,
     head_since: Cell<Option<Instant>>,
     idle_since: Cell<Instant>,
-    blocked_since: Cell<Option<Instant>>,
+    /// How what is written is taken.
+    written: RefCell<Pace>,
     in_flight: Cell<u32>,
     moved: Cell<u64>,
     /// Octets that may still be read before others have their turn.
     turn: Cell<usize>,
+    /// HTTP/2 only: what comes beside requests.
+    guard: RefCell<Option<Guard>>,
     /// HTTP/2 only: the stream that is being moved on right now.
     entered: RefCell<Option<Rc<Delivery>>>,
 }
@@ -35,24 +41,25 @@ pub(super) struct Activity {
 /// A deadline of the connection as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Overdue {
-    /// The head of a request did not end in time.
+    /// The head of a request did not end in time, or what else HTTP/2 has begun.
     Head,
     /// No request came for too long.
     Idle,
-    /// The visitor does not take what we write.
+    /// The visitor does not take what we write, or too slowly.
     Write,
 }
 
 impl Activity {
-    pub(super) fn new() -> Rc<Self> {
+    pub(super) fn new(settings: &EdgeSettings) -> Rc<Self> {
         Rc::new(Self {
             reads_heads: Cell::new(false),
             head_since: Cell::new(None),
             idle_since: Cell::new(Instant::now()),
-            blocked_since: Cell::new(None),
+            written: RefCell::new(Pace::new(settings.body_timeout, settings.min_rate)),
             in_flight: Cell::new(0),
             moved: Cell::new(0),
             turn: Cell::new(usize::MAX),
+            guard: RefCell::new(None),
             entered: RefCell::new(None),
         })
     }
@@ -60,6 +67,11 @@ impl Activity {
     /// From now on, bytes outside of requests belong to the head of one (HTTP/1).
     pub(super) fn watch_heads(&self) {
         self.reads_heads.set(true);
+    }
+
+    /// From now on, what comes is walked by frames (HTTP/2).
+    pub(super) fn watch_frames(&self) {
+        *self.guard.borrow_mut() = Some(Guard::new(Instant::now()));
     }
 
     /// The connection is moved on once more: it may read so much, and then the others of its thread come first.
@@ -90,30 +102,68 @@ impl Activity {
         self.entered.borrow().clone()
     }
 
+    /// A request was answered to its end.
+    pub(super) fn answered(&self) {
+        if let Some(guard) = self.guard.borrow_mut().as_mut() {
+            guard.answered();
+        }
+    }
+
     /// Octets that moved, either way, since the beginning.
     pub(super) fn moved(&self) -> u64 {
         self.moved.get()
     }
 
-    /// The next deadline and what it means; `None` while only exchanges have deadlines.
-    pub(super) fn deadline(&self, settings: &EdgeSettings) -> Option<(Instant, Overdue)> {
-        if let Some(since) = self.blocked_since.get() {
-            return Some((since + settings.body_timeout, Overdue::Write));
+    /// Pieces of answers were taken, of so many octets together (HTTP/2).
+    pub(super) fn taken(&self, pieces: u64, octets: u64) {
+        if let Some(guard) = self.guard.borrow_mut().as_mut() {
+            guard.taken(pieces, octets);
         }
-        if self.in_flight.get() > 0 {
-            return None;
-        }
-        Some(match self.head_since.get() {
-            Some(since) => (since + settings.header_timeout, Overdue::Head),
-            None => (self.idle_since.get() + settings.idle_timeout, Overdue::Idle),
-        })
     }
 
-    fn has_read(&self, octets: usize) {
-        self.moved.set(self.moved.get() + octets as u64);
+    /// A stream was given up, as its visitor took nothing (HTTP/2).
+    pub(super) fn stalled(&self) {
+        if let Some(guard) = self.guard.borrow_mut().as_mut() {
+            guard.stalled(Instant::now());
+        }
+    }
+
+    /// Whether more frames have come than may: nothing is read any more (HTTP/2).
+    pub(super) fn is_spent(&self) -> bool {
+        self.guard.borrow().as_ref().is_some_and(Guard::is_spent)
+    }
+
+    /// The next deadline and what it means; `None` while only exchanges have deadlines.
+    pub(super) fn deadline(&self, settings: &EdgeSettings) -> Option<(Instant, Overdue)> {
+        if let Some(due) = self.written.borrow().due() {
+            return Some((due, Overdue::Write));
+        }
+        let own = match (self.in_flight.get(), self.head_since.get()) {
+            (1.., _) => None,
+            (0, Some(since)) => Some((since + settings.header_timeout, Overdue::Head)),
+            (0, None) => Some((self.idle_since.get() + settings.idle_timeout, Overdue::Idle)),
+        };
+        // Whatever is in flight beside it.
+        let frame = self.guard.borrow().as_ref().and_then(|guard| guard.deadline(settings));
+        let frame = frame.map(|due| (due, Overdue::Head));
+        [own, frame].into_iter().flatten().min_by_key(|(due, _)| *due)
+    }
+
+    /// Whether the visitor takes what we write too slowly, at `now`.
+    pub(super) fn is_too_slow(&self, now: Instant) -> bool {
+        self.written.borrow_mut().is_too_slow(now)
+    }
+
+    fn has_read(&self, octets: &[u8]) {
+        self.moved.set(self.moved.get() + octets.len() as u64);
         if self.reads_heads.get() && self.in_flight.get() == 0 && self.head_since.get().is_none() {
             self.head_since.set(Some(Instant::now()));
         }
+        let work = match self.guard.borrow_mut().as_mut() {
+            Some(guard) => guard.read(octets, Instant::now),
+            None => octets.len(),
+        };
+        self.turn.set(self.turn.get().saturating_sub(work));
     }
 
     fn has_written<T>(
@@ -122,14 +172,13 @@ impl Activity {
         octets: impl Fn(&T) -> usize,
     ) -> Poll<io::Result<T>> {
         match &outcome {
-            Poll::Pending if self.blocked_since.get().is_none() => {
-                self.blocked_since.set(Some(Instant::now()));
-            }
+            Poll::Pending => self.written.borrow_mut().waits(Instant::now),
             Poll::Ready(Ok(value)) => {
-                self.moved.set(self.moved.get() + octets(value) as u64);
-                self.blocked_since.set(None);
+                let octets = octets(value) as u64;
+                self.moved.set(self.moved.get() + octets);
+                self.written.borrow_mut().moved(octets, Instant::now);
             }
-            Poll::Pending | Poll::Ready(Err(_)) => {}
+            Poll::Ready(Err(_)) => {}
         }
         outcome
     }
@@ -178,16 +227,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // Its owner, who has moved it on, sees that and ends it.
+        if self.activity.is_spent() {
+            return Poll::Pending;
+        }
         if self.activity.turn.get() == 0 {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        let octets = buffer.filled().len() - before;
-        if octets > 0 {
+        let octets = &buffer.filled()[before..];
+        if !octets.is_empty() {
             self.activity.has_read(octets);
-            self.activity.turn.set(self.activity.turn.get().saturating_sub(octets));
+        }
+        if self.activity.is_spent() {
+            // What was read last is for nobody.
+            return Poll::Pending;
         }
         Poll::Ready(Ok(()))
     }

@@ -10,12 +10,13 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::pace::Pace;
 use super::settings::EdgeSettings;
 
 /// Why a body ended before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BodyFault {
-    /// No piece came for too long, or the whole took too long.
+    /// No piece came for too long, or too little; or the whole took too long.
     #[error("the body stalled")]
     TimedOut,
     /// More came than is allowed.
@@ -32,11 +33,17 @@ pub(super) struct Upload {
     fault: Cell<Option<BodyFault>>,
     moved_at: Cell<Instant>,
     waits: Cell<bool>,
+    answered: Cell<bool>,
 }
 
 impl Upload {
     fn new() -> Rc<Self> {
-        Rc::new(Self { fault: Cell::new(None), moved_at: Cell::new(Instant::now()), waits: Cell::new(false) })
+        Rc::new(Self {
+            fault: Cell::new(None),
+            moved_at: Cell::new(Instant::now()),
+            waits: Cell::new(false),
+            answered: Cell::new(false),
+        })
     }
 
     /// Why the visitor's body ended early, if it did.
@@ -47,6 +54,11 @@ impl Upload {
     /// Whether everybody waits for the visitor's next piece.
     pub(super) fn waits_for_visitor(&self) -> bool {
         self.waits.get()
+    }
+
+    /// The answer has begun: from here on the two speak as they like, and nobody may wait for what comes.
+    pub(super) fn set_answered(&self) {
+        self.answered.set(true);
     }
 
     /// When the last piece went through.
@@ -71,13 +83,13 @@ impl RequestBody {
         Self {
             incoming: None,
             upload: Upload::new(),
-            stall: Stall::new(Duration::MAX),
+            stall: Stall::new(Pace::new(Duration::MAX, None)),
             left: None,
             ends_are_said: false,
         }
     }
 
-    /// `incoming`, piece by piece within `body_timeout`, at most `max_body` octets.
+    /// `incoming`, piece by piece within `body_timeout` and not slower than `min_rate`, at most `max_body` octets.
     pub(super) fn new(incoming: Incoming, is_http_2: bool, settings: &EdgeSettings) -> Self {
         if incoming.is_end_stream() {
             return Self::empty();
@@ -85,7 +97,7 @@ impl RequestBody {
         Self {
             incoming: Some(incoming),
             upload: Upload::new(),
-            stall: Stall::new(settings.body_timeout),
+            stall: Stall::new(Pace::new(settings.body_timeout, settings.min_rate)),
             left: settings.max_body,
             ends_are_said: is_http_2,
         }
@@ -118,7 +130,7 @@ impl Body for RequestBody {
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 this.upload.moved_at.set(Instant::now());
-                this.stall.moved();
+                this.stall.moved(frame.data_ref().map_or(0, Bytes::len) as u64);
                 match frame.into_data() {
                     Ok(data) => {
                         let octets = data.len() as u64;
@@ -145,8 +157,15 @@ impl Body for RequestBody {
                 this.incoming = None;
                 Poll::Ready(None)
             }
-            Poll::Pending if this.stall.poll(cx) => this.fail(BodyFault::TimedOut),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                if this.upload.answered.get() {
+                    this.stall.lift();
+                }
+                match this.stall.poll(cx) {
+                    true => this.fail(BodyFault::TimedOut),
+                    false => Poll::Pending,
+                }
+            }
         }
     }
 
@@ -163,33 +182,42 @@ fn incoming_ended(incoming: Option<&Incoming>) -> bool {
     incoming.is_none_or(Body::is_end_stream)
 }
 
-/// Notices that nothing moved for a while. Costs nothing until something has to be waited for.
+/// Notices that somebody is too slow. Costs nothing until something has to be waited for.
 pub(super) struct Stall {
-    timeout: Duration,
-    moved: bool,
+    pace: Pace,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Stall {
-    pub(super) fn new(timeout: Duration) -> Self {
-        Self { timeout, moved: false, timer: None }
+    pub(super) fn new(pace: Pace) -> Self {
+        Self { pace, timer: None }
     }
 
-    /// Something moved; the next wait counts from its own beginning.
-    pub(super) fn moved(&mut self) {
-        self.moved = true;
+    /// So many octets moved; the next wait counts from its own beginning.
+    pub(super) fn moved(&mut self, octets: u64) {
+        self.pace.moved(octets, Instant::now);
     }
 
-    /// Called while waiting: whether it has been too long. Registers for the moment it will be.
+    /// From here on, only a wait of the whole timeout is too long.
+    pub(super) fn lift(&mut self) {
+        self.pace.lift();
+    }
+
+    /// Called while waiting: whether it was too slow. Registers for the moment it will be.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
-        let due = || Instant::now() + self.timeout.min(FOREVER);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due())));
-        if std::mem::take(&mut self.moved) {
-            timer.as_mut().reset(due());
+        self.pace.waits(Instant::now);
+        while let Some(due) = self.pace.due() {
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+            if timer.deadline() != due {
+                timer.as_mut().reset(due);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            if self.pace.is_too_slow(Instant::now()) {
+                return true;
+            }
         }
-        timer.as_mut().poll(cx).is_ready()
+        false
     }
 }
-
-/// Longer than any exchange, short enough for the timer's arithmetic.
-const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);

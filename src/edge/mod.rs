@@ -2,8 +2,9 @@
 //! upstream and back. Never touches the database; works from `live` alone.
 //!
 //! One file per station, in the order of a request: `listener`, `handshake`, `connection` (with
-//! `index`, `io`, `protocol`, `stream`), `request` (`host`, `path`, `route_table`, `permit`), `forward` (`headers`,
-//! `assertion`, `trace`, `limits`, `upstream`), `answer`, `tunnel`. Before a configuration serves, `trial` asks it
+//! `index`, `io`, `protocol`, `stream`; `guard` with `frames` and `pace` say who is too slow, or too busy), `request`
+//! (`host`, `path`, `route_table`, `permit`), `forward` (`headers`, `assertion`, `trace`, `limits`, `upstream`),
+//! `answer`, `tunnel`. Before a configuration serves, `trial` asks it
 //! as a `stranger` would. Refusals become HTTP in `respond`
 //! and nowhere else. Each thread has a runtime, sockets and an upstream pool of its own.
 
@@ -15,6 +16,8 @@ mod connection;
 mod door;
 mod drain;
 mod forward;
+pub mod frames;
+mod guard;
 mod handshake;
 pub mod headers;
 pub mod host;
@@ -24,6 +27,7 @@ mod limits;
 mod listener;
 pub mod ocsp;
 mod ongoing;
+mod pace;
 pub mod path;
 pub mod permit;
 mod plain;

@@ -22,10 +22,12 @@ use super::connection::Visit;
 use super::index::Ending;
 use super::io::{Overdue, Watched};
 use super::ongoing;
+use super::pace::Pace;
 use super::request;
 use super::settings::EdgeSettings;
-use super::stream::Local;
+use super::stream::{Local, look_for_reset};
 use super::tunnel;
+use crate::telemetry::metrics::Breach;
 
 /// After a lost identity: time for the refusal of a request that is already on its way.
 const REFUSE_FOR: Duration = Duration::from_millis(600);
@@ -88,8 +90,22 @@ enum End {
     Closed,
     /// By its timer.
     Overdue(Overdue),
+    /// By more frames than may come.
+    Spent,
     /// By force.
     Cut,
+}
+
+impl End {
+    /// What the visitor did, if that was the reason.
+    fn breach(&self) -> Option<Breach> {
+        match self {
+            Self::Overdue(Overdue::Head) => Some(Breach::SlowHead),
+            Self::Overdue(Overdue::Write) => Some(Breach::SlowReader),
+            Self::Spent => Some(Breach::TooManyFrames),
+            Self::Overdue(Overdue::Idle) | Self::Closed | Self::Cut => None,
+        }
+    }
 }
 
 /// Serves HTTP/1.1, and the tunnel that may follow.
@@ -103,6 +119,7 @@ pub(super) async fn serve_h1(visit: Rc<Visit>, stream: TlsStream<Carrier>) {
     });
     let mut connection = h1(settings).serve_connection(io, service);
     let end = drive(&visit, &mut connection).await;
+    end.breach().inspect(|breach| visit.breaks_off(*breach));
     match end {
         End::Closed => {
             visit.activity.end_turns();
@@ -119,7 +136,7 @@ pub(super) async fn serve_h1(visit: Rc<Visit>, stream: TlsStream<Carrier>) {
             };
             let _ = tokio::time::timeout(Duration::from_secs(1), goodbye).await;
         }
-        End::Overdue(Overdue::Idle | Overdue::Write) | End::Cut => {}
+        End::Overdue(Overdue::Idle | Overdue::Write) | End::Spent | End::Cut => {}
     }
 }
 
@@ -138,15 +155,19 @@ pub(super) fn h1(settings: &EdgeSettings) -> http1::Builder {
 /// Serves HTTP/2.
 pub(super) async fn serve_h2(visit: Rc<Visit>, stream: TlsStream<Carrier>) {
     let settings = &visit.worker.shared.settings;
+    visit.activity.watch_frames();
     let io = TokioIo::new(Watched::new(stream, visit.activity.clone()));
     let service = service_fn(|request: Request<Incoming>| {
         let visit = visit.clone();
-        async move { Ok::<_, Infallible>(request::serve(visit, request).await) }
+        async move {
+            look_for_reset().await;
+            Ok::<_, Infallible>(request::serve(visit, request).await)
+        }
     });
     let mut builder = http2::Builder::new(Local {
         tasks: visit.worker.shared.tasks.clone(),
         activity: visit.activity.clone(),
-        timeout: settings.body_timeout,
+        pace: Pace::new(settings.body_timeout, settings.min_rate),
     });
     builder
         .timer(TokioTimer::new())
@@ -159,7 +180,17 @@ pub(super) async fn serve_h2(visit: Rc<Visit>, stream: TlsStream<Carrier>) {
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(settings.idle_timeout);
     let mut connection = builder.serve_connection(io, service);
-    drive(&visit, &mut connection).await;
+    let end = drive(&visit, &mut connection).await;
+    if let Some(breach) = end.breach() {
+        visit.breaks_off(breach);
+        // hyper lets us give no reason. One more move, so that the GOAWAY goes out if there is room for it.
+        connection.leave();
+        poll_fn(|cx| {
+            let _ = Pin::new(&mut connection).poll(cx);
+            Poll::Ready(())
+        })
+        .await;
+    }
 }
 
 /// Moves a connection on until it ends, one way or another.
@@ -175,6 +206,9 @@ async fn drive<C: Served>(visit: &Rc<Visit>, connection: &mut C) -> End {
             if Pin::new(&mut *connection).poll(cx).is_ready() {
                 return Poll::Ready(Event::Closed);
             }
+            if visit.activity.is_spent() {
+                return Poll::Ready(Event::Spent);
+            }
             // Checked after every move, so that a deadline that has come nearer is never missed.
             if let Some(due) = course.due(visit).filter(|due| *due < timer.deadline()) {
                 timer.as_mut().reset(due);
@@ -187,6 +221,7 @@ async fn drive<C: Served>(visit: &Rc<Visit>, connection: &mut C) -> End {
         .await;
         match event {
             Event::Closed => return End::Closed,
+            Event::Spent => return End::Spent,
             Event::Woken => {
                 woken.set(signal.woken());
                 if course.woken(visit, connection) {
@@ -206,6 +241,7 @@ async fn drive<C: Served>(visit: &Rc<Visit>, connection: &mut C) -> End {
 
 enum Event {
     Closed,
+    Spent,
     Woken,
     Timer,
 }
@@ -264,6 +300,8 @@ impl Course {
             return None;
         }
         match what {
+            // Not slow enough: from here on, it is measured anew.
+            Overdue::Write if !visit.activity.is_too_slow(now) => None,
             Overdue::Head | Overdue::Write => Some(End::Overdue(what)),
             Overdue::Idle if self.leaving => None,
             Overdue::Idle => {

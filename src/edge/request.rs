@@ -144,6 +144,11 @@ impl Exchange {
         self.in_flight.delivery()
     }
 
+    /// The answer has gone out to its end.
+    pub(super) fn went_through(&self) {
+        self.visit.activity.answered();
+    }
+
     /// The answer has gone out, or as much of it as could.
     pub(super) fn answered(&self, status: StatusCode, started: Instant) {
         self.visit.worker.shared.metrics.http.answered(status.as_u16(), started.elapsed());

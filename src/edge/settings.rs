@@ -17,10 +17,18 @@ pub struct EdgeSettings {
     pub threads: usize,
     /// From the accepted socket to the finished handshake, ClientHello included.
     pub handshake_timeout: Duration,
-    /// From the first byte of a request to the end of its head.
+    /// From the first byte of a request to the end of its head; over HTTP/2, of any frame but a body's to its
+    /// end, a block of header fields being one with what continues it, and for the preface.
     pub header_timeout: Duration,
-    /// Between two pieces of a body, in either direction, and for one blocked write to the visitor.
+    /// Between two pieces of a body, in either direction, for one blocked write to the visitor, and for one
+    /// frame of a body.
     pub body_timeout: Duration,
+    /// Octets a second that a visitor has to give or take on average, over each `body_timeout` in which nothing
+    /// could go on but for them; `None` is no bound. Measured are an upload, until its answer begins, while the
+    /// upstream asks for more than has come; an HTTP/2 answer while the visitor gives no window for the piece
+    /// that is there; and all writes of a connection while its socket has no room. Waits for an app, events
+    /// that do not happen and tunnels are not.
+    pub min_rate: Option<u64>,
     /// Between two requests, and between two pieces of a tunnel.
     pub idle_timeout: Duration,
     /// From the sent request (its last piece of body) to the head of the upstream's answer.
@@ -55,6 +63,8 @@ impl Default for EdgeSettings {
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(60),
+            // Whoever finished a handshake of 5 KiB within its ten seconds was twice as fast.
+            min_rate: Some(256),
             idle_timeout: Duration::from_secs(90),
             answer_timeout: Duration::from_secs(60),
             total_timeout: Duration::from_secs(3600),

@@ -52,6 +52,8 @@ fn edge(meter: &Meter, metrics: &Metrics) {
     let help = "1 while protected routes are closed because a stranger got in";
     gauge(meter, "wicketgate_edge_sealed", help, edge, |edge| Some(edge.sealed.value()));
     counters(meter, "wicketgate_edge_refused", "Errors of the edge's own", edge, |edge| &edge.refused);
+    let (name, help) = ("wicketgate_edge_connections_ended", "Connections ended for what their visitors did");
+    counters(meter, name, help, edge, |edge| &edge.breaches);
     let name = "wicketgate_edge_upstream_faults";
     counters(meter, name, "Faults of backends", edge, |edge| &edge.upstream_faults);
     targets(meter, edge);

@@ -16,8 +16,8 @@ use prometheus::{Registry, TextEncoder};
 use crate::domain::UtcTime;
 
 pub use rooms::{
-    AcmeMetrics, AdminMetrics, CaMetrics, ClientAuthResult, EdgeMetrics, Handshake, HttpMetrics, Issuance,
-    IssuanceRefusal, JobMetrics, RefusalCode, Revocation, SelfCheck, StatusClass, Success, Targets,
+    AcmeMetrics, AdminMetrics, Breach, CaMetrics, ClientAuthResult, EdgeMetrics, Handshake, HttpMetrics,
+    Issuance, IssuanceRefusal, JobMetrics, RefusalCode, Revocation, SelfCheck, StatusClass, Success, Targets,
     UpstreamFault, ValidityMetrics,
 };
 
@@ -108,6 +108,7 @@ mod tests {
         metrics.edge.handshakes.count(Handshake::Completed);
         metrics.edge.client_auth.count(ClientAuthResult::Revoked);
         metrics.edge.refused.count(RefusalCode::from_code("certificate_revoked"));
+        metrics.edge.breaches.count(Breach::SlowHead);
         metrics.edge.upstream_faults.count(UpstreamFault::Connect);
         metrics.edge.tracked_connections.rise();
         metrics.ca.issued.count(Issuance::Renewal);
@@ -130,6 +131,7 @@ mod tests {
             "wicketgate_edge_handshakes_total{result=\"completed\"} 1",
             "wicketgate_client_auth_total{result=\"revoked\"} 1",
             "wicketgate_edge_refused_total{code=\"certificate_revoked\"} 1",
+            "wicketgate_edge_connections_ended_total{cause=\"slow_head\"} 1",
             "wicketgate_edge_upstream_faults_total{kind=\"connect\"} 1",
             "wicketgate_edge_connections{reason=\"known\",tracked=\"true\"} 1",
             "wicketgate_ca_certificates_issued_total{act=\"renewal\"} 1",

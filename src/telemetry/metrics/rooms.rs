@@ -149,6 +149,18 @@ impl RefusalCode {
 }
 
 label! {
+    /// Why the edge ended a connection whose visitor kept it waiting, or too busy.
+    Breach as "cause" {
+        /// The head of a request, or a frame, did not end in time.
+        SlowHead = "slow_head",
+        /// What was written was not taken in time, or too slowly.
+        SlowReader = "slow_reader",
+        /// More HTTP/2 frames and resets came than traffic accounts for.
+        TooManyFrames = "too_many_frames",
+    }
+}
+
+label! {
     /// What went wrong with a backend.
     UpstreamFault as "kind" {
         /// No connection.
@@ -322,6 +334,8 @@ pub struct EdgeMetrics {
     pub sealed: Gauge,
     /// Errors that the edge answered with.
     pub refused: Counters<RefusalCode>,
+    /// Connections that the edge ended for what their visitors did.
+    pub breaches: Counters<Breach>,
     /// Faults of backends.
     pub upstream_faults: Counters<UpstreamFault>,
     /// Requests that were sent to another target, or once more.

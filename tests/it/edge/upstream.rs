@@ -20,8 +20,11 @@ use tokio::net::TcpListener;
 
 type Body = BoxBody<Bytes, Infallible>;
 
+/// Octets of a large answer.
+pub const LARGE: usize = 4 * 1024 * 1024;
+
 /// The echo backend. `/silent` never answers, `/drip` drips until it is cut, `/ws` upgrades,
-/// `/hang-up` closes without an answer; everything else says what arrived.
+/// `/hang-up` closes without an answer, `/large` is [`LARGE`] octets; everything else says what arrived.
 #[derive(Clone)]
 pub struct Backend {
     pub address: SocketAddr,
@@ -79,6 +82,9 @@ async fn answer(backend: Backend, request: Request<Incoming>) -> Result<Response
             Some((Ok(Frame::data(Bytes::from_static(b"drip"))), ()))
         });
         return Ok(Response::new(BodyExt::boxed(SyncBody(StreamBody::new(Box::pin(drops))))));
+    }
+    if path.ends_with("/large") {
+        return Ok(Response::new(Full::new(Bytes::from(vec![b'x'; LARGE])).boxed()));
     }
     if path.ends_with("/ws") {
         return Ok(upgrade(backend, request));

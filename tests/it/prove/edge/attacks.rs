@@ -6,7 +6,6 @@
 
 mod attacker;
 mod connections;
-mod frames;
 mod kernel;
 mod mark;
 mod origin;
@@ -63,7 +62,7 @@ struct Attack {
 const STREAMS_END: u64 = ANSWER + BODY + IDLE + LEAVE;
 
 /// Those first that end late: in the small size, others begin meanwhile.
-static ATTACKS: [Attack; 8] = [
+static ATTACKS: [Attack; 9] = [
     Attack { arm: Arm::Bomb, connections: [4, 16], streams: [30, 100], every: 2, gone_within: STREAMS_END },
     Attack {
         arm: Arm::SlowRead,
@@ -73,11 +72,12 @@ static ATTACKS: [Attack; 8] = [
         gone_within: BODY + IDLE + LEAVE,
     },
     Attack {
-        arm: Arm::Continuation,
-        connections: [6, 60],
+        arm: Arm::Trickle,
+        connections: [8, 60],
         streams: [1, 1],
         every: 1,
-        gone_within: IDLE + LEAVE,
+        // What moved before may be worth another window.
+        gone_within: 2 * BODY + IDLE + LEAVE,
     },
     Attack {
         arm: Arm::RapidReset,
@@ -100,6 +100,7 @@ static ATTACKS: [Attack; 8] = [
         every: 1,
         gone_within: BODY + IDLE + LEAVE,
     },
+    Attack { arm: Arm::Continuation, connections: [6, 60], streams: [1, 1], every: 1, gone_within: HEADER },
     Attack { arm: Arm::Slowloris, connections: [60, 900], streams: [0, 0], every: 1, gone_within: HEADER },
     Attack { arm: Arm::Handshakes, connections: [8, 32], streams: [0, 0], every: 1, gone_within: HANDSHAKE },
 ];

@@ -1,5 +1,6 @@
 //! Those who attack, in a process of their own that takes what processor time the others leave.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use super::kernel;
 use super::mark::Mark;
 use super::process::{Part, Process};
 use super::{connections, streams};
+use crate::edge::line::Line;
 use crate::prove::edge::crowd::Gate;
 
 /// Between the end of a connection and the next.
@@ -47,10 +49,12 @@ pub(super) enum Arm {
     Handshakes,
     /// Frames that mean nothing.
     Floods,
+    /// One octet now and then.
+    Trickle,
 }
 
 impl Arm {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Slowloris,
         Self::SlowRead,
         Self::RapidReset,
@@ -59,6 +63,7 @@ impl Arm {
         Self::Bomb,
         Self::Handshakes,
         Self::Floods,
+        Self::Trickle,
     ];
 
     pub(super) const fn name(self) -> &'static str {
@@ -71,6 +76,7 @@ impl Arm {
             Self::Bomb => "HPACK bomb",
             Self::Handshakes => "handshakes",
             Self::Floods => "floods",
+            Self::Trickle => "trickle",
         }
     }
 }
@@ -101,6 +107,11 @@ impl Striker {
         if !std::mem::replace(&mut self.has_begun, true) {
             self.tally.began.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// A connection that speaks HTTP/2, on whose streams so many octets may come.
+    pub(super) async fn line(&self, window: u32) -> io::Result<Line> {
+        Line::open(self.mark.shake_two().await?, window).await
     }
 
     /// So much was done to the edge.
@@ -139,6 +150,7 @@ impl Striker {
                 Arm::Continuation => streams::continuation(&mut self).await,
                 Arm::Bomb => streams::bomb(&mut self).await,
                 Arm::Floods => streams::floods(&mut self).await,
+                Arm::Trickle => streams::trickle(&mut self).await,
             };
             self.pause(AGAIN).await;
         }

@@ -5,14 +5,16 @@ use std::io;
 use std::time::Duration;
 
 use super::attacker::Striker;
-use super::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME, GET, HEADERS, LENGTH_OF_ONE, Line, PING, POST,
+use super::origin::{ENDLESS, SHORT, SILENT};
+use crate::edge::line::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME, GET, HEADERS, Heard, LENGTH_OF_ONE, PING, POST,
     PRIORITY, RST_STREAM, SETTINGS, UNKNOWN, WINDOW_UPDATE, YOUNGEST, endless, frame, head, kept,
 };
-use super::origin::{ENDLESS, SHORT, SILENT};
 
 /// Between two rounds of requests.
 const PACE: Duration = Duration::from_millis(20);
+/// Between two octets. h2 counts the pieces of a head: with this, it waits for the last for three seconds.
+const DRIP: Duration = Duration::from_millis(500);
 /// What h2 takes of requests that were taken back before anybody has seen them, at one time.
 const UNSEEN: usize = 20;
 /// More than that.
@@ -31,7 +33,7 @@ pub(super) fn plain(path: &str) -> Vec<u8> {
 
 /// Asks on many streams and takes nothing of the answers; what the edge gives up is asked for again.
 pub(super) async fn starve(striker: &mut Striker, window: u32, block: &[u8]) -> io::Result<()> {
-    let mut line = Line::open(&striker.mark, window).await?;
+    let mut line = striker.line(window).await?;
     striker.connected();
     let requests = line.requests(striker.streams, block);
     line.send(&requests).await?;
@@ -54,7 +56,7 @@ pub(super) async fn starve(striker: &mut Striker, window: u32, block: &[u8]) -> 
 /// Requests that are taken back at once: as many as h2 takes in one go, or after the edge has seen them, or more
 /// than h2 takes, which ends the connection.
 pub(super) async fn rapid_reset(striker: &mut Striker) -> io::Result<()> {
-    let mut line = Line::open(&striker.mark, WINDOW).await?;
+    let mut line = striker.line(WINDOW).await?;
     striker.connected();
     let kind = striker.number % 4;
     let count = if kind == 0 { TOO_MANY } else { UNSEEN };
@@ -80,7 +82,7 @@ pub(super) async fn rapid_reset(striker: &mut Striker) -> io::Result<()> {
 /// Requests that the edge has to take back, as whoever asks breaks the rules on their streams, or on the whole
 /// connection.
 pub(super) async fn made_you_reset(striker: &mut Striker) -> io::Result<()> {
-    let mut line = Line::open(&striker.mark, WINDOW).await?;
+    let mut line = striker.line(WINDOW).await?;
     striker.connected();
     let whole = plain(SHORT);
     let with_length = [head(POST, SHORT), LENGTH_OF_ONE.to_vec()].concat();
@@ -114,7 +116,7 @@ pub(super) async fn made_you_reset(striker: &mut Striker) -> io::Result<()> {
 pub(super) async fn continuation(striker: &mut Striker) -> io::Result<()> {
     /// What h2 takes of pieces that do not end a head of 16 KiB.
     const PIECES: usize = 5;
-    let mut line = Line::open(&striker.mark, WINDOW).await?;
+    let mut line = striker.line(WINDOW).await?;
     striker.connected();
     let stream = line.stream();
     if striker.number.is_multiple_of(2) {
@@ -154,7 +156,7 @@ pub(super) async fn bomb(striker: &mut Striker) -> io::Result<()> {
 /// A few requests with this block in a round.
 async fn rounds(striker: &mut Striker, block: &[u8]) -> io::Result<()> {
     const BLOCKS: usize = 4;
-    let mut line = Line::open(&striker.mark, 0).await?;
+    let mut line = striker.line(0).await?;
     striker.connected();
     while striker.pause(PACE).await {
         let requests = line.requests(BLOCKS, block);
@@ -167,7 +169,7 @@ async fn rounds(striker: &mut Striker, block: &[u8]) -> io::Result<()> {
 
 /// Frames that mean nothing, one kind a connection.
 pub(super) async fn floods(striker: &mut Striker) -> io::Result<()> {
-    let mut line = Line::open(&striker.mark, WINDOW).await?;
+    let mut line = striker.line(WINDOW).await?;
     striker.connected();
     let open = line.stream();
     line.send(&frame(HEADERS, END_HEADERS, open, &head(POST, SILENT))).await?;
@@ -190,4 +192,54 @@ pub(super) async fn floods(striker: &mut Striker) -> io::Result<()> {
         line.round_trip().await?;
     }
     line.listen().await
+}
+
+/// One octet now and then: of a head in pieces, of a frame, of an upload, of the window for an answer.
+pub(super) async fn trickle(striker: &mut Striker) -> io::Result<()> {
+    let kind = striker.number % 4;
+    let mut line = striker.line(if kind == 3 { 1 } else { WINDOW }).await?;
+    striker.connected();
+    let mut stream = line.stream();
+    line.send(&beginning(kind, stream)).await?;
+    loop {
+        let heard = tokio::select! {
+            is_on = striker.pause(DRIP) => if is_on { None } else { break },
+            heard = line.hear() => Some(heard?),
+        };
+        match heard {
+            None => {
+                striker.acted(1);
+                line.send(&match kind {
+                    0 => frame(CONTINUATION, 0, stream, b"y"),
+                    1 => b"y".to_vec(),
+                    2 => frame(DATA, 0, stream, b"y"),
+                    _ => frame(WINDOW_UPDATE, 0, stream, &[0, 0, 0, 1]),
+                })
+                .await?;
+            }
+            Some(heard) if is_end(&heard, stream) => {
+                stream = line.stream();
+                line.send(&beginning(kind, stream)).await?;
+            }
+            Some(_) => {}
+        }
+    }
+    line.listen().await
+}
+
+/// What comes at once of that which trickles.
+fn beginning(kind: usize, stream: u32) -> Vec<u8> {
+    let whole = END_HEADERS | END_STREAM;
+    match kind {
+        0 => frame(HEADERS, END_STREAM, stream, &[plain(SHORT), endless()].concat()),
+        1 => frame(HEADERS, whole, stream, &[b'y'; FRAME])[..10].to_vec(),
+        2 => frame(HEADERS, END_HEADERS, stream, &head(POST, SILENT)),
+        _ => frame(HEADERS, whole, stream, &plain(ENDLESS)),
+    }
+}
+
+/// Whether that was the last of a stream.
+fn is_end(heard: &Heard, stream: u32) -> bool {
+    let is_last = matches!(heard.kind, DATA | HEADERS) && heard.flags & END_STREAM != 0;
+    heard.stream == stream && (is_last || heard.kind == RST_STREAM)
 }

@@ -7,26 +7,25 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::mark::Mark;
-use crate::edge::fixture::APP;
+use super::fixture::APP;
 
-pub(super) const DATA: u8 = 0;
-pub(super) const HEADERS: u8 = 1;
-pub(super) const PRIORITY: u8 = 2;
-pub(super) const RST_STREAM: u8 = 3;
-pub(super) const SETTINGS: u8 = 4;
-pub(super) const PING: u8 = 6;
-pub(super) const WINDOW_UPDATE: u8 = 8;
-pub(super) const CONTINUATION: u8 = 9;
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const PRIORITY: u8 = 2;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
+pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
 /// Nobody knows it, so everybody passes over it (RFC 9113 §4.1).
-pub(super) const UNKNOWN: u8 = 0x42;
+pub const UNKNOWN: u8 = 0x42;
 
-pub(super) const END_STREAM: u8 = 1;
-pub(super) const END_HEADERS: u8 = 4;
-const ACK: u8 = 1;
+pub const END_STREAM: u8 = 1;
+pub const END_HEADERS: u8 = 4;
+pub const ACK: u8 = 1;
 
 /// The most that a frame may hold as long as nobody has agreed on more (RFC 9113 §4.2).
-pub(super) const FRAME: usize = 16_384;
+pub const FRAME: usize = 16_384;
 /// Octets before a frame's content.
 const FRAME_HEAD: usize = 9;
 /// RFC 9113 §6.5.2.
@@ -35,15 +34,15 @@ const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
 const PIECE: usize = 8_192;
 
 /// Methods by their place in the static table (RFC 7541, appendix A), as indexed fields.
-pub(super) const GET: u8 = 0x80 | 2;
-pub(super) const POST: u8 = 0x80 | 3;
+pub const GET: u8 = 0x80 | 2;
+pub const POST: u8 = 0x80 | 3;
 /// The youngest entry of the dynamic table: one octet for a whole field.
-pub(super) const YOUNGEST: u8 = 0x80 | 62;
+pub const YOUNGEST: u8 = 0x80 | 62;
 /// `content-length: 1`, by the name's place, neither kept nor compressed (RFC 7541 §6.2.2).
-pub(super) const LENGTH_OF_ONE: [u8; 4] = [0x0f, 28 - 15, 1, b'1'];
+pub const LENGTH_OF_ONE: [u8; 4] = [0x0f, 28 - 15, 1, b'1'];
 
 /// RFC 9113 §4.1.
-pub(super) fn frame(kind: u8, flags: u8, stream: u32, content: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, content: &[u8]) -> Vec<u8> {
     let length = u32::try_from(content.len()).unwrap().to_be_bytes();
     let mut all = length[1..].to_vec();
     all.extend([kind, flags]);
@@ -53,7 +52,7 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, content: &[u8]) -> Vec<u8>
 }
 
 /// The fields that every request has.
-pub(super) fn head(method: u8, path: &str) -> Vec<u8> {
+pub fn head(method: u8, path: &str) -> Vec<u8> {
     const SCHEME_HTTPS: u8 = 0x80 | 7;
     const AUTHORITY: u8 = 1;
     const PATH: u8 = 4;
@@ -66,12 +65,12 @@ pub(super) fn head(method: u8, path: &str) -> Vec<u8> {
 }
 
 /// A field that is kept in the dynamic table (RFC 7541 §6.2.1).
-pub(super) fn kept(name: &str, value: &[u8]) -> Vec<u8> {
+pub fn kept(name: &str, value: &[u8]) -> Vec<u8> {
     [vec![0x40], text(name.as_bytes()), text(value)].concat()
 }
 
 /// A field whose value is said to have a million octets, up to where they begin.
-pub(super) fn endless() -> Vec<u8> {
+pub fn endless() -> Vec<u8> {
     [vec![0], text(b"x"), length(1_000_000)].concat()
 }
 
@@ -95,14 +94,15 @@ fn length(number: usize) -> Vec<u8> {
 }
 
 /// A frame that came.
-pub(super) struct Heard {
-    pub(super) kind: u8,
-    flags: u8,
-    content: Bytes,
+pub struct Heard {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub content: Bytes,
 }
 
 /// A connection that speaks HTTP/2, and does as it likes.
-pub(super) struct Line {
+pub struct Line {
     stream: TlsStream<TcpStream>,
     unread: BytesMut,
     asked: u64,
@@ -110,9 +110,8 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Opens one on whose streams so many octets may come.
-    pub(super) async fn open(mark: &Mark, window: u32) -> io::Result<Self> {
-        let stream = mark.shake_two().await?;
+    /// Opens one over this, on whose streams so many octets may come.
+    pub async fn open(stream: TlsStream<TcpStream>, window: u32) -> io::Result<Self> {
         let mut line = Self { stream, unread: BytesMut::new(), asked: 0, next: 1 };
         let settings = [&INITIAL_WINDOW_SIZE[..], &window.to_be_bytes()].concat();
         line.send(&[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, 0, 0, &settings)].concat())
@@ -121,23 +120,23 @@ impl Line {
     }
 
     /// A new stream's number.
-    pub(super) fn stream(&mut self) -> u32 {
+    pub fn stream(&mut self) -> u32 {
         self.next += 2;
         self.next - 2
     }
 
     /// Whole requests with this block, each on a stream of its own.
-    pub(super) fn requests(&mut self, count: usize, block: &[u8]) -> Vec<u8> {
+    pub fn requests(&mut self, count: usize, block: &[u8]) -> Vec<u8> {
         (0..count).flat_map(|_| frame(HEADERS, END_HEADERS | END_STREAM, self.stream(), block)).collect()
     }
 
-    pub(super) async fn send(&mut self, octets: &[u8]) -> io::Result<()> {
+    pub async fn send(&mut self, octets: &[u8]) -> io::Result<()> {
         self.stream.write_all(octets).await?;
         self.stream.flush().await
     }
 
     /// The next frame. Acknowledges what asks for it.
-    pub(super) async fn hear(&mut self) -> io::Result<Heard> {
+    pub async fn hear(&mut self) -> io::Result<Heard> {
         loop {
             if let Some(heard) = self.take() {
                 if matches!(heard.kind, PING | SETTINGS) && heard.flags & ACK == 0 {
@@ -154,17 +153,18 @@ impl Line {
     }
 
     fn take(&mut self) -> Option<Heard> {
-        let [high, middle, low, kind, flags, ..] = self.unread[..] else { return None };
+        let [high, middle, low, kind, flags, a, b, c, d, ..] = self.unread[..] else { return None };
         let length = u32::from_be_bytes([0, high, middle, low]) as usize;
         if self.unread.len() < FRAME_HEAD + length {
             return None;
         }
         self.unread.advance(FRAME_HEAD);
-        Some(Heard { kind, flags, content: self.unread.split_to(length).freeze() })
+        let stream = u32::from_be_bytes([a, b, c, d]);
+        Some(Heard { kind, flags, stream, content: self.unread.split_to(length).freeze() })
     }
 
     /// Waits until everything that was sent has been seen.
-    pub(super) async fn round_trip(&mut self) -> io::Result<()> {
+    pub async fn round_trip(&mut self) -> io::Result<()> {
         self.asked += 1;
         let asked = self.asked.to_be_bytes();
         self.send(&frame(PING, 0, 0, &asked)).await?;
@@ -177,7 +177,7 @@ impl Line {
     }
 
     /// Does nothing any more but listen, like somebody who waits, until the other side ends it.
-    pub(super) async fn listen(&mut self) -> io::Result<()> {
+    pub async fn listen(&mut self) -> io::Result<()> {
         loop {
             self.hear().await?;
         }
