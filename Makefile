@@ -88,13 +88,13 @@ fuzz: ## Fuzz everything that reads foreign bytes, FUZZ_SECONDS (600) each
 bench-edge: ## Our edge beside nginx, haproxy and caddy; writes benches/RESULTS.md
 	packaging/dev/set-up test
 	packaging/dev/set-up bench
-	cargo bench --locked --bench edge
+	cargo bench --locked --profile profiling --bench edge
 
 .PHONY: bench-ca
 bench-ca: ## Our authority beside step-ca; writes benches/RESULTS.md
 	packaging/dev/set-up test
 	packaging/dev/set-up bench
-	cargo bench --locked --bench ca
+	cargo bench --locked --profile profiling --bench ca
 
 .PHONY: deny
 deny: ## Licences, advisories and banned crates (needs cargo-deny)

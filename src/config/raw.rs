@@ -165,7 +165,7 @@ impl Default for RawEdge {
             handshake_timeout_ms: 10_000,
             header_timeout_ms: 10_000,
             body_timeout_ms: 60_000,
-            min_rate_bytes: 256,
+            min_rate_bytes: 16,
             idle_timeout_ms: 75_000,
             total_timeout_ms: 600_000,
             drain_timeout_ms: 30_000,

@@ -64,7 +64,7 @@ impl Default for EdgeSettings {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(60),
             // Whoever finished a handshake of 5 KiB within its ten seconds was twice as fast.
-            min_rate: Some(256),
+            min_rate: Some(16),
             idle_timeout: Duration::from_secs(90),
             answer_timeout: Duration::from_secs(60),
             total_timeout: Duration::from_secs(3600),

@@ -7,6 +7,7 @@ use crate::live::configuration::{AssertionKeyData, DerData, KeyData, UpstreamIde
 use crate::live::{ChallengeData, ConfigurationData, RouteData, SiteData, SiteKind, UpstreamData};
 use crate::pki::pem;
 use crate::store::acme::{Challenge, ChallengeKind};
+use crate::store::StoreError;
 use crate::store::authorities::SigningKey;
 use crate::store::configuration::{self as rows, CertificateSource, ServerCertificate};
 use crate::store::settings::INSTALLATION_ID;
@@ -107,12 +108,17 @@ impl RefreshLive {
         let Some(identity) = self.store.upstream_identity().await? else { return Ok(None) };
         let UpstreamIdentity { generation, certificate } = identity;
         let Some(id) = certificate.key_id else { return Ok(None) };
-        let row = self.store.signing_key(&id).await?;
-        let Ok(key) = self.vaults.server.open(SigningKey::place(&id), &row.sealed) else {
+        let key = match self.store.signing_key(&id).await {
+            Ok(row) => self.vaults.server.open(SigningKey::place(&id), &row.sealed).ok(),
+            // It is not kept for long after its end.
+            Err(StoreError::Missing { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let Some(key) = key else {
             tracing::error!(
                 generation,
-                "The key of the edge's client certificate for upstreams does not open: its row was changed or \
-                 belongs to another key file"
+                "The key of the edge's client certificate for upstreams does not open: its row was changed, or \
+                 belongs to another key file, or its certificate has ended"
             );
             return Ok(None);
         };
