@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow};
 use rcgen::KeyPair;
 use wicketgate::clock::{Clock, ForwardOnly, SystemClock};
 use wicketgate::config::LogFormat;
+use wicketgate::domain::route::RouteOptions;
 use wicketgate::domain::upstream::UpstreamOptions;
 use wicketgate::domain::{
     AccessPolicy, AccessRules, AuthorityKind, AuthorityState, ClientAuth, DeviceId, Fingerprint, Hostname,
@@ -153,6 +154,7 @@ fn configuration(folder: &Path, backend: &str, routes: usize) -> Result<Configur
             policy: AccessPolicy::Known(AccessRules::default()),
             plain_header: Some("X-WEBAUTH-USER".into()),
             audience: None,
+            options: RouteOptions::default(),
         })
     };
     let prefixes = std::iter::once("/".to_owned()).chain((1..routes).map(|number| format!("/app-{number}")));

@@ -13,6 +13,7 @@ pub struct Model {
     pub policy: String,
     pub plain_header: Option<String>,
     pub audience: Option<String>,
+    pub options: String,
     pub created_at: i64,
     pub version: i64,
 }

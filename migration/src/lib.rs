@@ -16,6 +16,7 @@ mod m0010_inventory;
 mod m0011_prove;
 mod m0012_speed;
 mod m0013_edge;
+mod m0014_route_options;
 mod table;
 
 /// Every step, oldest first.
@@ -37,6 +38,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_prove::Migration),
             Box::new(m0012_speed::Migration),
             Box::new(m0013_edge::Migration),
+            Box::new(m0014_route_options::Migration),
         ]
     }
 }

@@ -218,6 +218,7 @@ fn routes(
                     policy: one.policy.clone(),
                     plain_header: one.plain_header.clone(),
                     audience: one.audience.clone(),
+                    options: one.options.clone(),
                     ..before.clone()
                 };
                 let changed = [
@@ -225,6 +226,7 @@ fn routes(
                     ("policy", before.policy != after.policy),
                     ("plain_header", before.plain_header != after.plain_header),
                     ("audience", before.audience != after.audience),
+                    ("options", before.options != after.options),
                 ];
                 if before != after {
                     steps.push(Step::EditRoute(after.clone(), names(&changed)));
@@ -326,6 +328,7 @@ fn outcome(
                 policy: row.policy.clone(),
                 plain_header: row.plain_header.clone(),
                 audience: row.audience.clone(),
+                options: row.options.clone(),
             })
             .collect(),
         challenges: Vec::new(),

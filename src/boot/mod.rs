@@ -23,9 +23,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{ForwardOnly, SharedClock};
-use crate::config::{Config, DatabaseUrl, KeySource, TlsVersion};
+use crate::config::{Config, DatabaseUrl, EdgeLimits, KeySource, TlsVersion};
 use crate::domain::Entropy;
-use crate::edge::{DoorConnection, Edge, EdgeSettings};
+use crate::edge::{DoorConnection, Edge, EdgeSettings, Limits};
 use crate::keys::{Kek, KeyFault, Purpose, Vault, Vaults};
 use crate::live::journal::{Journal, JournalFault};
 use crate::live::{Holder, TlsPolicy};
@@ -277,7 +277,20 @@ fn edge_settings(config: &Config) -> EdgeSettings {
         max_connections: usize::try_from(edge.max_connections).unwrap_or(usize::MAX),
         max_header_bytes: usize::try_from(edge.max_header_bytes).unwrap_or(usize::MAX),
         max_body: Some(edge.max_body_bytes),
+        limits: limits(&edge.limits),
         ..EdgeSettings::default()
+    }
+}
+
+fn limits(limits: &EdgeLimits) -> Limits {
+    Limits {
+        handshakes_per_second: limits.handshakes_per_second,
+        handshakes_per_second_per_source: limits.handshakes_per_second_per_source,
+        connections_per_source: limits.connections_per_source,
+        requests_per_second_per_source: limits.requests_per_second_per_source,
+        requests_per_second_per_device: limits.requests_per_second_per_device,
+        requests_per_second_per_person: limits.requests_per_second_per_person,
+        exempt: limits.exempt.clone(),
     }
 }
 

@@ -3,19 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use url::Url;
 
 use super::checked::{
-    ADMIN_SOCKET, Acme, Admin, Config, Database, DatabaseUrl, Door, Edge, Health, KeySource, Keys, Limits,
-    Pki, SQLITE_FILE, Server, Smtp, Telemetry, Tls,
+    ADMIN_SOCKET, Acme, Admin, Config, Database, DatabaseUrl, Door, Edge, EdgeLimits, Health, KeySource,
+    Keys, Limits, Pki, SQLITE_FILE, Server, Smtp, Telemetry, Tls,
 };
 use super::choices::{SmtpEncryption, Suite, SuiteChoice, SuiteList};
 use super::environment::{Environment, Origins};
 use super::fault::Fault;
-use super::raw::{RawAcme, RawConfig, RawDatabase, RawEdge, RawKeys, RawSmtp, RawTls};
+use super::raw::{RawAcme, RawConfig, RawDatabase, RawEdge, RawEdgeLimits, RawKeys, RawSmtp, RawTls};
 use super::values;
 use super::walk::origin;
 use crate::domain::Secret;
@@ -201,6 +202,24 @@ impl Checker<'_> {
             max_body_bytes: raw.max_body_mib * MIB,
             max_header_bytes: raw.max_header_kib * 1024,
             tls: self.tls(&raw.tls),
+            limits: self.edge_limits(&raw.limits),
+        }
+    }
+
+    fn edge_limits(&mut self, raw: &RawEdgeLimits) -> EdgeLimits {
+        let mut exempt = Vec::new();
+        for (index, text) in raw.exempt.iter().enumerate() {
+            let key = format!("edge.limits.exempt[{index}]");
+            exempt.extend(self.some(&key, Some(text.clone()), values::network));
+        }
+        EdgeLimits {
+            handshakes_per_second: NonZeroU32::new(raw.handshakes_per_second),
+            handshakes_per_second_per_source: NonZeroU32::new(raw.handshakes_per_second_per_source),
+            connections_per_source: NonZeroU32::new(raw.connections_per_source),
+            requests_per_second_per_source: NonZeroU32::new(raw.requests_per_second_per_source),
+            requests_per_second_per_device: NonZeroU32::new(raw.requests_per_second_per_device),
+            requests_per_second_per_person: NonZeroU32::new(raw.requests_per_second_per_person),
+            exempt,
         }
     }
 

@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use url::Url;
 
 use super::check::check;
@@ -147,6 +148,27 @@ pub struct Edge {
     pub max_header_bytes: u32,
     /// Protocol versions and cipher suites.
     pub tls: Tls,
+    /// How often, and with how many connections, somebody may come.
+    pub limits: EdgeLimits,
+}
+
+/// How often, and with how many connections, somebody may come; what is none is not limited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeLimits {
+    /// TLS handshakes a second, all sources together.
+    pub handshakes_per_second: Option<NonZeroU32>,
+    /// TLS handshakes a second of one source.
+    pub handshakes_per_second_per_source: Option<NonZeroU32>,
+    /// Connections of one source open at one time.
+    pub connections_per_source: Option<NonZeroU32>,
+    /// Requests a second from one source.
+    pub requests_per_second_per_source: Option<NonZeroU32>,
+    /// Requests a second of one known device.
+    pub requests_per_second_per_device: Option<NonZeroU32>,
+    /// Requests a second of one known person.
+    pub requests_per_second_per_person: Option<NonZeroU32>,
+    /// Networks that no limit by source applies to.
+    pub exempt: Vec<IpNet>,
 }
 
 /// Protocol versions and cipher suites; every version has at least one suite.

@@ -1,16 +1,17 @@
 //! What is in force, in the shape of the file, for `wicketgate config show`. Secrets are redacted.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::checked::{Config, KeySource};
+use super::checked::{Config, EdgeLimits, KeySource};
 use super::choices::SuiteChoice;
 use super::raw::{
-    RawAcme, RawAdmin, RawConfig, RawDatabase, RawDoor, RawEdge, RawHealth, RawKeys, RawLimits, RawPki,
-    RawServer, RawSmtp, RawTelemetry, RawTls,
+    RawAcme, RawAdmin, RawConfig, RawDatabase, RawDoor, RawEdge, RawEdgeLimits, RawHealth, RawKeys,
+    RawLimits, RawPki, RawServer, RawSmtp, RawTelemetry, RawTls,
 };
 
 const REDACTED: &str = "[redacted]";
@@ -84,6 +85,20 @@ fn edge(config: &Config) -> RawEdge {
             suites: edge.tls.suites.iter().map(|suite| SuiteChoice::One(*suite)).collect(),
             versions: edge.tls.versions.clone(),
         },
+        limits: edge_limits(&edge.limits),
+    }
+}
+
+fn edge_limits(limits: &EdgeLimits) -> RawEdgeLimits {
+    let count = |limit: Option<NonZeroU32>| limit.map_or(0, NonZeroU32::get);
+    RawEdgeLimits {
+        handshakes_per_second: count(limits.handshakes_per_second),
+        handshakes_per_second_per_source: count(limits.handshakes_per_second_per_source),
+        connections_per_source: count(limits.connections_per_source),
+        requests_per_second_per_source: count(limits.requests_per_second_per_source),
+        requests_per_second_per_device: count(limits.requests_per_second_per_device),
+        requests_per_second_per_person: count(limits.requests_per_second_per_person),
+        exempt: limits.exempt.iter().map(ToString::to_string).collect(),
     }
 }
 

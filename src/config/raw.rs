@@ -152,6 +152,8 @@ pub struct RawEdge {
     pub max_header_kib: u32,
     /// Protocol versions and cipher suites.
     pub tls: RawTls,
+    /// How often, and with how many connections, somebody may come.
+    pub limits: RawEdgeLimits,
 }
 
 impl Default for RawEdge {
@@ -173,6 +175,54 @@ impl Default for RawEdge {
             max_body_mib: 1_024,
             max_header_kib: 32,
             tls: RawTls::default(),
+            limits: RawEdgeLimits::default(),
+        }
+    }
+}
+
+/// How often, and with how many connections, somebody may come. After a pause, twice as many come through at once.
+/// A source is an IPv4 address or an IPv6 /64. Who is refused a request reads 429 and when to come again; a connection
+/// that is too much is closed without an answer. Routes may have rules of their own.
+///
+/// The defaults leave room for some hundred people behind one address. They stop scripts that run wild and floods
+/// from one place; 0 turns a limit off.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawEdgeLimits {
+    /// TLS handshakes a second, all sources together; judged before anything is read or signed. Set it to what the
+    /// host can sign and still serve. By default, about half of what two processors do.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub handshakes_per_second: u32,
+    /// TLS handshakes a second of one source.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub handshakes_per_second_per_source: u32,
+    /// Connections of one source open at one time, HTTP and HTTPS together.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub connections_per_source: u32,
+    /// Requests a second from one source, whoever asks.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub requests_per_second_per_source: u32,
+    /// Requests a second of one known device.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub requests_per_second_per_device: u32,
+    /// Requests a second of one known person, all devices together. Off by default: a service account may have many.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub requests_per_second_per_person: u32,
+    /// Networks that no limit by source applies to, those of routes included, such as `192.0.2.0/24`: this host, and
+    /// load balancers or other addresses that stand for many.
+    pub exempt: Vec<String>,
+}
+
+impl Default for RawEdgeLimits {
+    fn default() -> Self {
+        Self {
+            handshakes_per_second: 4_000,
+            handshakes_per_second_per_source: 200,
+            connections_per_source: 2_000,
+            requests_per_second_per_source: 2_000,
+            requests_per_second_per_device: 1_000,
+            requests_per_second_per_person: 0,
+            exempt: vec!["127.0.0.0/8".into(), "::1/128".into()],
         }
     }
 }

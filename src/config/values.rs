@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use url::Url;
 
 use super::checked::DatabaseUrl;
@@ -13,6 +14,15 @@ use crate::domain::{Hostname, Secret};
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:8443 or [::]:443".to_owned())
+}
+
+/// A network, or a single address.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let single = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    let network = text.parse::<IpNet>().ok().or_else(single);
+    network
+        .map(|network| network.trunc())
+        .ok_or_else(|| "must be a network such as 192.0.2.0/24 or 2001:db8::/32, or an IP address".to_owned())
 }
 
 /// A host name.

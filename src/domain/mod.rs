@@ -13,6 +13,7 @@ pub mod id;
 pub mod register;
 pub mod renewal;
 pub mod revocation;
+pub mod route;
 pub mod route_index;
 pub mod seal;
 pub mod secret;

@@ -4,11 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, header};
 use rustls_pki_types::CertificateDer;
+use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
 use super::access_log;
@@ -21,6 +23,7 @@ use super::host::Named;
 use super::index::{Ending, Place, Signal, ends_at};
 use super::io::Activity;
 use super::ongoing;
+use super::rate::{Slot, Source};
 use super::respond::{Code, Problem};
 use super::tunnel::Tunnel;
 use super::worker::Worker;
@@ -29,6 +32,10 @@ use crate::live::{Cause, Classified, HandshakeClass, Identity, Site, SiteKind, c
 use crate::telemetry::metrics::instruments::Gauge;
 use crate::telemetry::metrics::{Breach, ClientAuthResult, EdgeMetrics};
 
+/// Requests of one connection that come too often, within a second, after which it ends. Who reads the answers waits.
+const MOST_LIMITED: u32 = 1_000;
+const SECOND: Duration = Duration::from_secs(1);
+
 /// A connection of one visitor, shared by its requests.
 pub(super) struct Visit {
     pub(super) worker: Rc<Worker>,
@@ -36,6 +43,8 @@ pub(super) struct Visit {
     pub(super) activity: Rc<Activity>,
     /// The edge asks itself.
     pub(super) is_own: bool,
+    /// As what its requests are counted, if they are.
+    pub(super) counted_as: Option<Source>,
     peer: SocketAddr,
     leaf: Option<CertificateDer<'static>>,
     place: Place,
@@ -43,6 +52,10 @@ pub(super) struct Visit {
     was_known: Cell<bool>,
     counted: Cell<Option<GaugeOf>>,
     last_word: Cell<bool>,
+    /// Since when requests have been too many, and how many of them.
+    limited: Cell<(Instant, u32)>,
+    /// Also while somebody else serves it.
+    _slot: Option<Slot>,
     tunnel: RefCell<Option<Tunnel>>,
     pub(super) ongoing: ongoing::Register,
     memo: RefCell<Memo>,
@@ -68,9 +81,9 @@ struct Memo {
 }
 
 /// Serves one accepted socket to its end.
-pub(super) async fn serve(worker: Rc<Worker>, stream: Carrier, peer: SocketAddr) {
+pub(super) async fn serve(worker: Rc<Worker>, stream: Carrier, peer: SocketAddr, slot: Option<Slot>) {
     let Some(shaken) = handshake::shake(&worker, stream, peer).await else { return };
-    let Some((visit, stream)) = received(worker, shaken, peer) else { return };
+    let Some((visit, stream)) = received(worker, shaken, peer, slot) else { return };
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     match is_h2 {
         true => super::protocol::serve_h2(visit, stream).await,
@@ -83,8 +96,11 @@ fn received(
     worker: Rc<Worker>,
     (stream, site): (TlsStream<Carrier>, Arc<Site>),
     peer: SocketAddr,
+    slot: Option<Slot>,
 ) -> Option<(Rc<Visit>, TlsStream<Carrier>)> {
-    let visit = Rc::new(Visit::new(worker, peer, &site, &stream));
+    let mut visit = Visit::new(worker, peer, &site, &stream);
+    visit._slot = slot;
+    let visit = Rc::new(visit);
     let stream = door::hand_over(&visit, stream, peer, &site)?;
     Some((visit, stream))
 }
@@ -102,10 +118,12 @@ impl Visit {
         if worker.shared.stop.is_cancelled() {
             place.signal().end(Ending::Drain);
         }
+        let is_own = worker.shared.is_own_call(peer);
         let visit = Self {
             class: site.handshake_class(),
             activity: Activity::new(&worker.shared.settings),
-            is_own: worker.shared.is_own_call(peer),
+            is_own,
+            counted_as: worker.shared.rate.counted(peer.ip()).filter(|_| !is_own),
             peer,
             leaf,
             place,
@@ -113,6 +131,8 @@ impl Visit {
             was_known: Cell::new(false),
             counted: Cell::new(None),
             last_word: Cell::new(false),
+            limited: Cell::new((Instant::now(), 0)),
+            _slot: None,
             tunnel: RefCell::new(None),
             ongoing: ongoing::Register::default(),
             memo: RefCell::default(),
@@ -227,6 +247,17 @@ impl Visit {
 
     pub(super) fn has_said_last_word(&self) -> bool {
         self.last_word.get()
+    }
+
+    /// Counts a request that came too often. Whether the visitor goes on as if nobody had said so.
+    pub(super) fn insists(&self) -> bool {
+        let (since, count) = self.limited.get();
+        let counted = match since.elapsed() < SECOND {
+            true => (since, count + 1),
+            false => (Instant::now(), 1),
+        };
+        self.limited.set(counted);
+        counted.1 > MOST_LIMITED
     }
 
     /// Takes over once the 101 has gone out.

@@ -53,13 +53,14 @@ pub(super) async fn forward(
     let wants_websocket = parts.version == Version::HTTP_11
         && parts.method == Method::GET
         && headers::asks_for_websocket(&parts.headers);
-    if settings.max_body.is_some_and(|max| hyper::body::Body::size_hint(&body).lower() > max) {
+    let max_body = permit.route().options.max_body().or(settings.max_body);
+    if max_body.is_some_and(|max| hyper::body::Body::size_hint(&body).lower() > max) {
         return Err(Problem::new(Code::PayloadTooLarge));
     }
     let is_http_2 = parts.version == Version::HTTP_2;
     let path = if wants_websocket { parts.uri.path().to_owned() } else { String::new() };
     let mut request = outgoing(&context, &permit, parts, wants_websocket);
-    let body = RequestBody::new(body, is_http_2, settings);
+    let body = RequestBody::new(body, is_http_2, max_body, settings.body_timeout);
     let has_body = !hyper::body::Body::is_end_stream(&body);
     if wants_websocket && has_body {
         return Err(Problem::bad_request("an upgrade has no body"));

@@ -89,8 +89,13 @@ impl RequestBody {
         }
     }
 
-    /// `incoming`, piece by piece within `body_timeout` and not slower than `min_rate`, at most `max_body` octets.
-    pub(super) fn new(incoming: Incoming, is_http_2: bool, settings: &EdgeSettings) -> Self {
+    /// `incoming`, piece by piece within `body_timeout` and not slower than `min_rate`, at most `most` octets.
+    pub(super) fn new(
+        incoming: Incoming,
+        is_http_2: bool,
+        most: Option<u64>,
+        settings: &EdgeSettings,
+    ) -> Self {
         if incoming.is_end_stream() {
             return Self::empty();
         }
@@ -98,7 +103,7 @@ impl RequestBody {
             incoming: Some(incoming),
             upload: Upload::new(),
             stall: Stall::new(Pace::new(settings.body_timeout, settings.min_rate)),
-            left: settings.max_body,
+            left: most,
             ends_are_said: is_http_2,
         }
     }

@@ -4,11 +4,13 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::warn;
 
-use super::worker::Worker;
+use super::rate::Slot;
+use super::worker::{Shared, Worker};
+use crate::telemetry::metrics::Limit;
 
 /// Waiting connections per socket; the kernel caps it at net.core.somaxconn.
 const BACKLOG: i32 = 4096;
@@ -97,7 +99,8 @@ pub(super) enum Speech {
     Plain,
 }
 
-/// Accepts until the edge stops, one connection permit each.
+/// Accepts until the edge stops, one connection permit each. Who comes too often is sent away here, where it costs
+/// least: nothing is read, signed or answered.
 pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener, speech: Speech) {
     let stop = worker.shared.stop.clone();
     loop {
@@ -115,9 +118,18 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener, speech: Sp
         };
         match accepted {
             Ok((stream, peer)) => {
+                let slot = match admit(&worker.shared, peer, speech) {
+                    Ok(slot) => slot,
+                    Err(limit) => {
+                        worker.shared.metrics.limited.count(limit);
+                        worker.shared.rate.closed(limit, peer.ip().to_canonical());
+                        reset(&stream);
+                        continue;
+                    }
+                };
                 let own = worker.clone();
                 worker.shared.tasks.spawn_local(async move {
-                    serve(own, stream, peer, speech).await;
+                    serve(own, stream, peer, (speech, slot)).await;
                     drop(permit);
                 });
             }
@@ -129,11 +141,38 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener, speech: Sp
     }
 }
 
-async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, speech: Speech) {
+/// Whether somebody may come in by one more connection, and their place if those are counted.
+fn admit(shared: &Shared, peer: SocketAddr, speech: Speech) -> Result<Option<Slot>, Limit> {
+    if shared.is_own_call(peer) {
+        return Ok(None);
+    }
+    let source = shared.rate.counted(peer.ip());
+    let slot = shared.rate.connect(source)?;
+    match speech {
+        Speech::Tls => shared.rate.shake(source)?,
+        Speech::Plain => {}
+    }
+    Ok(slot)
+}
+
+/// Ends a connection without a goodbye, which the kernel would remember for a minute.
+fn reset(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+async fn serve(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    (speech, slot): (Speech, Option<Slot>),
+) {
     // Answers are written whole; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
     match speech {
-        Speech::Tls => super::connection::serve(worker, stream.into(), peer).await,
-        Speech::Plain => super::plain::serve(worker, stream).await,
+        Speech::Tls => super::connection::serve(worker, stream.into(), peer, slot).await,
+        Speech::Plain => {
+            super::plain::serve(worker, stream).await;
+            drop(slot);
+        }
     }
 }

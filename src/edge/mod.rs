@@ -4,8 +4,8 @@
 //! One file per station, in the order of a request: `listener`, `handshake`, `connection` (with
 //! `index`, `io`, `protocol`, `stream`; `guard` with `frames` and `pace` say who is too slow, or too busy), `request`
 //! (`host`, `path`, `route_table`, `permit`), `forward` (`headers`, `assertion`, `trace`, `limits`, `upstream`),
-//! `answer`, `tunnel`. Before a configuration serves, `trial` asks it
-//! as a `stranger` would. Refusals become HTTP in `respond`
+//! `answer`, `tunnel`. Who comes too often is told so by `rate`.
+//! Before a configuration serves, `trial` asks it as a `stranger` would. Refusals become HTTP in `respond`
 //! and nowhere else. Each thread has a runtime, sockets and an upstream pool of its own.
 
 mod access_log;
@@ -32,6 +32,7 @@ pub mod path;
 pub mod permit;
 mod plain;
 mod protocol;
+mod rate;
 mod request;
 pub mod respond;
 pub mod route_table;
@@ -58,7 +59,7 @@ use tokio_util::sync::CancellationToken;
 pub use door::{DoorConnection, Guarded};
 pub use drain::Drained;
 pub use listener::BindError;
-pub use settings::EdgeSettings;
+pub use settings::{EdgeSettings, Limits};
 
 use listener::{Sockets, Speech};
 use stranger::Strangers;
@@ -74,6 +75,8 @@ use crate::telemetry::metrics::EdgeMetrics;
 
 /// How often certificates that have ended are looked for, and idle upstream connections closed.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
+/// Sweeps from one to the next in which limits forget whom they need not remember.
+const FORGET_EVERY: u32 = 4;
 
 /// A running edge.
 pub struct Edge {
@@ -242,6 +245,7 @@ fn run(
             }
         }
         let mut tick = tokio::time::interval(SWEEP_EVERY);
+        let mut sweeps = 0_u32;
         // The last confirmation that was found too old.
         let mut stale_since = None;
         loop {
@@ -256,6 +260,10 @@ fn run(
                     }
                     if is_first {
                         worker.shared.metrics.targets.set(worker.shared.upstreams.status());
+                        sweeps = sweeps.wrapping_add(1);
+                    }
+                    if is_first && sweeps.is_multiple_of(FORGET_EVERY) {
+                        worker.shared.rate.sweep();
                     }
                     let now = worker.shared.clock.now();
                     worker.shared.index.expire(now);

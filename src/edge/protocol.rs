@@ -28,6 +28,7 @@ use super::settings::EdgeSettings;
 use super::stream::{Local, look_for_reset};
 use super::tunnel;
 use crate::telemetry::metrics::Breach;
+use crate::telemetry::metrics::RefusalCode;
 
 /// After a lost identity: time for the refusal of a request that is already on its way.
 const REFUSE_FOR: Duration = Duration::from_millis(600);
@@ -203,7 +204,11 @@ async fn drive<C: Served>(visit: &Rc<Visit>, connection: &mut C) -> End {
     loop {
         let event = poll_fn(|cx| {
             visit.activity.begin_turn();
-            if Pin::new(&mut *connection).poll(cx).is_ready() {
+            if let Poll::Ready(outcome) = Pin::new(&mut *connection).poll(cx) {
+                // hyper has answered that by itself: 431, and nothing else.
+                if outcome.is_err_and(|error| error.is_parse_too_large()) {
+                    visit.worker.shared.metrics.refused.count(RefusalCode::HeadersTooLarge);
+                }
                 return Poll::Ready(Event::Closed);
             }
             if visit.activity.is_spent() {

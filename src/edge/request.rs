@@ -17,6 +17,7 @@ use super::host;
 use super::io::InFlight;
 use super::ongoing::Permitted;
 use super::permit::permit;
+use super::rate;
 use super::respond::{self, Code, Problem};
 use super::route_table;
 use super::stream::Delivery;
@@ -43,12 +44,16 @@ pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Respo
     };
     let mut response = match outcome {
         Ok(response) => response,
-        Err(problem) => {
+        Err(mut problem) => {
             let door = snapshot.as_ref().and_then(|snapshot| snapshot.configuration.door_url.as_deref());
             entry.code = Some(problem.code());
             entry.cause = problem.cause();
             if !visit.is_own {
                 shared.metrics.refused.count(RefusalCode::from_code(problem.code().name()));
+            }
+            if let Some(limit) = problem.limit() {
+                shared.metrics.limited.count(limit);
+                problem.set_last(visit.insists());
             }
             if problem.ends_connection(version) {
                 visit.say_last_word();
@@ -75,6 +80,9 @@ async fn walk(
 ) -> Result<Response<AnswerBody>, Problem> {
     let visit = exchange.visit.clone();
     let shared = &visit.worker.shared;
+    if let Some(source) = visit.counted_as {
+        shared.rate.request_from(source)?;
+    }
     // HTTP/1 is held to it before; HTTP/2 knows a size only, and breaks cookies into crumbs.
     let fields = || request.headers().len() - request.headers().get_all(COOKIE).iter().count();
     if request.headers().len() > shared.settings.max_headers && fields() > shared.settings.max_headers {
@@ -100,11 +108,16 @@ async fn walk(
         Classified::Known(identity) => {
             entry.serial = Some(identity.serial());
             entry.person = Some(identity.person().id);
+            shared.rate.request_by(identity)?;
         }
         Classified::Refused(refusal) => entry.serial = refusal.serial,
         Classified::None => {}
     }
     let permit = permit(route, &who, shared.freshness(now))?;
+    // Not before: a stranger must not use up what is for those who may pass.
+    if let Some(rules) = derived.rules.get(&route.id).filter(|_| !visit.is_own) {
+        rate::draw(rules, permit.identity(), visit.counted_as)?;
+    }
     let permitted =
         exchange.permitted.insert(Permitted::begin(&visit, named.host.clone(), request.uri().clone()));
     let context = forward::Context {

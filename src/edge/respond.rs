@@ -5,22 +5,25 @@
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, VARY,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER,
+    VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 
 use super::headers::BadFraming;
 use super::path::BadPath;
 use super::permit::Denied;
+use super::rate::Limited;
 use super::upstream::NoWire;
 use crate::live::{Cause, Refusal};
+use crate::telemetry::metrics::Limit;
 
 /// The stable code of a refusal at the edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -197,17 +200,23 @@ pub struct Problem {
     code: Code,
     detail: Option<&'static str>,
     refusal: Option<Refusal>,
+    limit: Option<Limit>,
+    /// After which it is worth trying again, as far as that is known.
+    wait: Option<Duration>,
+    /// Whether the connection ends, whatever the code says.
+    is_last: bool,
 }
 
 impl Problem {
     /// A refusal with nothing to add to its code.
     pub const fn new(code: Code) -> Self {
-        Self { code, detail: None, refusal: None }
+        Self { code, detail: None, refusal: None, limit: None, wait: None, is_last: false }
     }
 
     /// `bad_request`, with the fault in one clause.
     pub const fn bad_request(detail: &'static str) -> Self {
-        Self { code: Code::BadRequest, detail: Some(detail), refusal: None }
+        let code = Code::BadRequest;
+        Self { code, detail: Some(detail), refusal: None, limit: None, wait: None, is_last: false }
     }
 
     /// The stable code.
@@ -215,14 +224,25 @@ impl Problem {
         self.code
     }
 
-    /// Why nobody passes: the certificate's fault, or what the policy misses.
+    /// Why nobody passes: the certificate's fault, what the policy misses, or for whom it was too much.
     pub const fn cause(&self) -> Option<&'static str> {
-        match (&self.refusal, self.code) {
-            (Some(refusal), _) => Some(refusal.cause.name()),
-            (None, Code::CertificateRequired) => Some("none"),
-            (None, Code::AccessDenied) => Some("policy"),
+        match (&self.refusal, self.limit, self.code) {
+            (Some(refusal), ..) => Some(refusal.cause.name()),
+            (None, Some(limit), _) => Some(limit.word()),
+            (None, None, Code::CertificateRequired) => Some("none"),
+            (None, None, Code::AccessDenied) => Some("policy"),
             _ => None,
         }
+    }
+
+    /// The limit that the request is over, if it is.
+    pub const fn limit(&self) -> Option<Limit> {
+        self.limit
+    }
+
+    /// Whether the connection ends with it, where it otherwise would not.
+    pub(super) const fn set_last(&mut self, is_last: bool) {
+        self.is_last = is_last;
     }
 
     /// The refused certificate, if there is one.
@@ -233,11 +253,13 @@ impl Problem {
     /// Whether a connection of this version must end with this answer: after a certificate refusal,
     /// because a browser that has just imported its certificate would go on anonymously; after a broken
     /// request of HTTP/1, because what follows it cannot be told apart from it. Not where somebody known
-    /// may not have this one thing: whatever else they do on the connection goes on.
+    /// may not have this one thing: whatever else they do on the connection goes on. And not after too many
+    /// requests, unless they go on and on.
     pub fn ends_connection(&self, version: Version) -> bool {
         let is_by_certificate = self.code != Code::AccessDenied || self.refusal.is_some();
         let is_broken = matches!(self.code, Code::RequestTimeout | Code::PayloadTooLarge | Code::BadRequest);
-        (self.code.status() == StatusCode::FORBIDDEN && is_by_certificate)
+        self.is_last
+            || (self.code.status() == StatusCode::FORBIDDEN && is_by_certificate)
             || (is_broken && version < Version::HTTP_2)
     }
 }
@@ -252,8 +274,16 @@ impl From<Denied> for Problem {
                 code: code_of(refusal.cause),
                 detail: Some(refusal.cause.name()),
                 refusal: Some(refusal),
+                ..Self::new(Code::AccessDenied)
             },
         }
+    }
+}
+
+impl From<Limited> for Problem {
+    fn from(limited: Limited) -> Self {
+        let Limited { limit, wait } = limited;
+        Self { limit: Some(limit), wait: Some(wait), ..Self::new(Code::RateLimited) }
     }
 }
 
@@ -282,10 +312,11 @@ impl From<BadFraming> for Problem {
 
 impl From<NoWire> for Problem {
     fn from(none: NoWire) -> Self {
-        Self::new(match none {
-            NoWire::Unavailable => Code::UpstreamUnavailable,
-            NoWire::Busy => Code::Overloaded,
-        })
+        match none {
+            NoWire::Unavailable => Self::new(Code::UpstreamUnavailable),
+            // A place becomes free with the next answer.
+            NoWire::Busy => Self { wait: Some(Duration::from_secs(1)), ..Self::new(Code::Overloaded) },
+        }
     }
 }
 
@@ -329,6 +360,9 @@ pub(super) fn refuse(
     headers.insert(VARY, HeaderValue::from_static("Accept"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if let Some(wait) = problem.wait {
+        headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+    }
     if wants_page {
         headers.insert(CONTENT_SECURITY_POLICY, POLICY.clone());
     }
@@ -336,6 +370,11 @@ pub(super) fn refuse(
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// RFC 9110 §10.2.3: whole seconds; too soon would be refused again.
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 fn json(problem: &Problem, door_url: Option<&str>) -> String {
@@ -349,6 +388,9 @@ fn json(problem: &Problem, door_url: Option<&str>) -> String {
     });
     if let Some(serial) = problem.refusal.as_ref().and_then(|refusal| refusal.serial) {
         value["serial"] = serial.to_string().into();
+    }
+    if let Some(limit) = problem.limit {
+        value["limit"] = limit.word().into();
     }
     if let Some(door) = door_url {
         value["door"] = door.into();
@@ -378,6 +420,9 @@ fn page(problem: &Problem, door_url: Option<&str>) -> String {
         if let Some(serial) = refusal.serial {
             let _ = write!(page, "<dt>Certificate</dt><dd>{serial}</dd>");
         }
+    }
+    if let Some(limit) = problem.limit {
+        let _ = write!(page, "<dt>Limit</dt><dd>{}</dd>", limit.word());
     }
     page.push_str("</dl></main></body></html>\n");
     page
@@ -470,5 +515,29 @@ mod tests {
         );
         let value: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
         assert!(value.get("door").is_none());
+    }
+
+    #[test]
+    fn who_comes_too_often_is_told_when_to_come_again() {
+        let after = |wait| -> String {
+            let problem = Problem::from(Limited { limit: Limit::Device, wait });
+            let answer = refuse(&problem, Version::HTTP_11, false, None);
+            assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+            assert!(!answer.headers().contains_key(CONNECTION), "the connection goes on");
+            answer.headers()[RETRY_AFTER].to_str().unwrap().to_owned()
+        };
+        assert_eq!(after(Duration::ZERO), "1");
+        assert_eq!(after(Duration::from_millis(999)), "1");
+        assert_eq!(after(Duration::from_millis(1_001)), "2");
+        assert_eq!(after(Duration::from_secs(3_600)), "3600");
+        let mut problem = Problem::from(Limited { limit: Limit::Route, wait: Duration::ZERO });
+        assert_eq!(problem.cause(), Some("route"));
+        problem.set_last(true);
+        assert!(problem.ends_connection(Version::HTTP_2));
+        assert_eq!(refuse(&problem, Version::HTTP_11, false, None).headers()[CONNECTION], "close");
+        assert_eq!(
+            refuse(&Problem::from(NoWire::Busy), Version::HTTP_2, false, None).headers()[RETRY_AFTER],
+            "1"
+        );
     }
 }

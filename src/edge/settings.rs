@@ -1,7 +1,10 @@
 //! What an edge is told at boot. Numbers that an operator may set; the defaults are ours.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 /// Listeners, deadlines and bounds of one edge.
 #[derive(Clone, Debug)]
@@ -51,6 +54,30 @@ pub struct EdgeSettings {
     pub max_headers: usize,
     /// Octets of a request's body; `None` is no bound.
     pub max_body: Option<u64>,
+    /// How often, and with how many connections, somebody may come.
+    pub limits: Limits,
+}
+
+/// How often, and with how many connections, somebody may come. Rates are per second; after a pause, twice as many
+/// come through at once. What is absent is not limited.
+///
+/// A source is an IPv4 address or an IPv6 /64. The edge's calls to itself are never limited.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// TLS handshakes, all sources together; judged before anything is read of one.
+    pub handshakes_per_second: Option<NonZeroU32>,
+    /// TLS handshakes of one source.
+    pub handshakes_per_second_per_source: Option<NonZeroU32>,
+    /// Open connections of one source, all listeners together.
+    pub connections_per_source: Option<NonZeroU32>,
+    /// Requests to sites from one source.
+    pub requests_per_second_per_source: Option<NonZeroU32>,
+    /// Requests to sites of one known device.
+    pub requests_per_second_per_device: Option<NonZeroU32>,
+    /// Requests to sites of one known person, all devices together.
+    pub requests_per_second_per_person: Option<NonZeroU32>,
+    /// Networks that are no sources: nothing that counts by source, rules of routes included, applies to them.
+    pub exempt: Vec<IpNet>,
 }
 
 impl Default for EdgeSettings {
@@ -76,6 +103,7 @@ impl Default for EdgeSettings {
             max_header_bytes: 16 * 1024,
             max_headers: 100,
             max_body: None,
+            limits: Limits::default(),
         }
     }
 }

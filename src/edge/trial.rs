@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -103,8 +103,12 @@ async fn ask(
     who: Stranger,
 ) -> Result<(), ProbeFault> {
     let (theirs, ours) = tokio::io::duplex(PIPE);
-    let serving =
-        tokio::task::spawn_local(super::connection::serve(worker.clone(), Carrier::Pipe(ours), NOWHERE));
+    let serving = tokio::task::spawn_local(super::connection::serve(
+        worker.clone(),
+        Carrier::Pipe(ours),
+        NOWHERE,
+        None,
+    ));
     let seen = strangers.ask(theirs, question, who).await;
     serving.abort();
     if worker.pool.was_asked() {
@@ -252,13 +256,22 @@ impl Asking<'_> {
     }
 
     async fn ask_here(&self, address: SocketAddr, question: &Question, who: Stranger) -> io::Result<Seen> {
-        let stream = match TcpStream::connect(address).await {
+        let (stream, _own) = match self.call(address).await {
             // `[::]` takes IPv4, too, also where the host has no IPv6.
-            Err(_) if address.is_ipv6() => TcpStream::connect((Ipv4Addr::LOCALHOST, address.port())).await?,
-            connected => connected?,
+            Err(_) if address.is_ipv6() => self.call((Ipv4Addr::LOCALHOST, address.port()).into()).await?,
+            called => called?,
         };
-        let _own = OwnCall::of(self.shared, stream.local_addr()?);
         Ok(self.strangers.ask(stream, question, who).await)
+    }
+
+    /// Calls an address of ours from this same address: who calls is known before anybody can have accepted it.
+    async fn call(&self, address: SocketAddr) -> io::Result<(TcpStream, OwnCall<'_>)> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        let mut from = address;
+        from.set_port(0);
+        socket.bind(from)?;
+        let own = OwnCall::of(self.shared, socket.local_addr()?);
+        Ok((socket.connect(address).await?, own))
     }
 }
 

@@ -18,11 +18,12 @@ use super::door::DoorConnection;
 use super::headers::Aliases;
 use super::index::Index;
 use super::permit::Freshness;
-use super::settings::EdgeSettings;
+use super::rate::{Rate, Rule};
+use super::settings::{EdgeSettings, Limits};
 use super::trace::Ids;
 use super::upstream::{Group, Pool, Upstreams};
 use crate::clock::SharedClock;
-use crate::domain::{Hostname, Slug, UtcTime};
+use crate::domain::{Hostname, RouteId, Slug, UtcTime};
 use crate::live::{Configuration, Holder, Site};
 use crate::telemetry::metrics::EdgeMetrics;
 
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     pub(super) https_port: u16,
     /// What is known of the targets.
     pub(super) upstreams: Upstreams,
+    /// How often somebody may come.
+    pub(super) rate: Rate,
     /// A configuration was published.
     pub(super) published: Notify,
     /// Somebody was let in who must not be: nobody is known until that is over.
@@ -52,8 +55,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// What an edge shares that has no sockets, no door, and numbers of its own.
+    /// What an edge shares that has no sockets, no door, no limits, and numbers of its own.
     pub(super) fn aside(settings: EdgeSettings, holder: Arc<Holder>, clock: SharedClock) -> Arc<Self> {
+        let settings = EdgeSettings { limits: Limits::default(), ..settings };
         Arc::new(Self::new(settings, holder, clock, None, Arc::default()))
     }
 
@@ -66,6 +70,7 @@ impl Shared {
     ) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS))),
+            rate: Rate::of(&settings.limits),
             settings,
             holder,
             clock,
@@ -122,6 +127,8 @@ pub(super) struct Derived {
     pub(super) hsts: HashMap<Hostname, HeaderValue>,
     /// The upstreams that routes lead to.
     pub(super) groups: HashMap<Slug, Arc<Group>>,
+    /// How often routes may be asked that have rules.
+    pub(super) rules: HashMap<RouteId, Vec<Rule>>,
 }
 
 impl Worker {
@@ -150,6 +157,7 @@ impl Worker {
             signer: Signer::of(configuration),
             hsts: configuration.sites.values().filter_map(|site| hsts(site)).collect(),
             groups: groups(configuration, &self.shared.upstreams),
+            rules: rules(configuration, &self.shared.rate),
         });
         *slot = Some(derived.clone());
         derived
@@ -163,6 +171,12 @@ fn groups(configuration: &Configuration, upstreams: &Upstreams) -> HashMap<Slug,
         groups.entry(route.upstream.name.clone()).or_insert_with(group);
     }
     groups
+}
+
+fn rules(configuration: &Configuration, rate: &Rate) -> HashMap<RouteId, Vec<Rule>> {
+    let routes = configuration.sites.values().flat_map(|site| &site.routes);
+    let limited = routes.filter(|route| !route.options.rate.is_empty());
+    limited.map(|route| (route.id, rate.rules(route))).collect()
 }
 
 fn hsts(site: &Site) -> Option<(Hostname, HeaderValue)> {

@@ -21,6 +21,7 @@ pub use upstream::{Target, Upstream, parse_target};
 use super::register::Register;
 use super::tls::{self, TlsFault, TlsPolicy};
 use crate::clock::SharedClock;
+use crate::domain::route::RouteOptions;
 use crate::domain::{AccessPolicy, ClientAuth, Fingerprint, Hostname, RouteId, RouteIndex, Slug};
 
 /// One compiled route.
@@ -38,6 +39,8 @@ pub struct Route {
     pub plain_header: Option<HeaderName>,
     /// The `aud` of the assertion.
     pub audience: String,
+    /// What else holds for it.
+    pub options: RouteOptions,
 }
 
 /// What a handshake decided. A request may only be served under a handshake of the same class
@@ -151,6 +154,16 @@ pub enum ConfigurationFault {
         host: Hostname,
         /// The route's prefix.
         path_prefix: String,
+    },
+    /// A route with an option that cannot be.
+    #[error("route {path_prefix} of {host}: {reason}")]
+    BadRoute {
+        /// The route's site.
+        host: Hostname,
+        /// The route's prefix.
+        path_prefix: String,
+        /// Why.
+        reason: String,
     },
     /// A prefix that does not match whole segments.
     #[error("route prefix {0:?} must be / or start with / and not end with one")]
@@ -331,6 +344,10 @@ fn compile_route(
         return Err(ConfigurationFault::NeverAsked { host: data.host.clone(), path_prefix: prefix.clone() });
     }
     let plain_header = data.plain_header.as_deref().map(plain_header).transpose()?;
+    if let Some((field, why)) = data.options.faults().into_iter().next() {
+        let (host, reason) = (data.host.clone(), format!("option {field} {why}"));
+        return Err(ConfigurationFault::BadRoute { host, path_prefix: prefix.clone(), reason });
+    }
     Ok(Route {
         id: data.id,
         path_prefix: prefix.clone(),
@@ -338,6 +355,7 @@ fn compile_route(
         policy: data.policy.clone(),
         plain_header,
         audience: data.audience.clone().unwrap_or_else(|| format!("https://{}", data.host)),
+        options: data.options.clone(),
     })
 }
 

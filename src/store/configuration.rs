@@ -6,6 +6,7 @@ use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder};
 
 use super::{Store, StoreError, Transaction, at, json, named, parse, to_json};
+use crate::domain::route::RouteOptions;
 use crate::domain::{AccessPolicy, ClientAuth, Fingerprint, Hostname, RouteId, Slug, UtcTime};
 use crate::keys::Place;
 
@@ -119,6 +120,8 @@ pub struct Route {
     pub plain_header: Option<String>,
     /// The `aud` of the assertion.
     pub audience: Option<String>,
+    /// What else holds for it.
+    pub options: RouteOptions,
     /// When it was made.
     pub created_at: UtcTime,
     /// Counts edits, for `If-Match`.
@@ -312,6 +315,7 @@ impl Transaction {
             policy: Set(to_json("an access policy", &new.policy)?),
             plain_header: Set(new.plain_header.clone()),
             audience: Set(new.audience.clone()),
+            options: Set(to_json("a route's options", &new.options)?),
             created_at: Set(new.created_at.as_unix()),
             version: Set(1),
         };
@@ -331,6 +335,7 @@ impl Transaction {
             .col_expr(route::Column::Policy, Expr::value(to_json("an access policy", &edited.policy)?))
             .col_expr(route::Column::PlainHeader, Expr::value(edited.plain_header.clone()))
             .col_expr(route::Column::Audience, Expr::value(edited.audience.clone()))
+            .col_expr(route::Column::Options, Expr::value(to_json("a route's options", &edited.options)?))
             .col_expr(route::Column::Version, Expr::col(route::Column::Version).add(1))
             .filter(route::Column::Id.eq(edited.id.to_string()))
             .filter(route::Column::Version.eq(signed(edited.version)));
@@ -392,6 +397,7 @@ fn read_route(row: route::Model) -> Result<Route, StoreError> {
         path_prefix: row.path_prefix,
         plain_header: row.plain_header,
         audience: row.audience,
+        options: json("a route's options", &row.options)?,
         created_at: at(row.created_at),
         version: u64::try_from(row.version).unwrap_or(0),
     })

@@ -3,6 +3,7 @@
 use poem_openapi::param::{Header, Query};
 use poem_openapi::{Enum, Object, OpenApi};
 
+use super::route_options::RouteOptions;
 use super::routes::{self, AccessPolicy};
 use super::sites::CertificateSource;
 use super::upstream_options::UpstreamOptions;
@@ -15,7 +16,7 @@ use crate::admin::plan::{Current, Desired, Step, plan};
 use crate::admin::services::Services;
 use crate::admin::values::{ClientAuth, Enforced};
 use crate::domain::audit::Outcome as ActOutcome;
-use crate::domain::{Hostname, RouteId, Slug, UtcTime, upstream as domain};
+use crate::domain::{Hostname, RouteId, Slug, UtcTime, route, upstream as domain};
 use crate::store::Transaction;
 use crate::store::configuration as rows;
 use crate::store::settings::INSTALLATION_NAME;
@@ -86,6 +87,7 @@ struct RoutePart {
     plain_header: Option<String>,
     #[oai(validator(max_length = 255))]
     audience: Option<String>,
+    options: Option<RouteOptions>,
 }
 
 /// What is done to something.
@@ -285,6 +287,7 @@ fn document(current: Current) -> Configuration {
                     policy: routes::show_policy(&row.policy).short(),
                     plain_header: row.plain_header,
                     audience: row.audience,
+                    options: (row.options != route::RouteOptions::default()).then(|| row.options.into()),
                 })
                 .collect(),
         ),
@@ -345,6 +348,7 @@ fn read_routes(all: Vec<RoutePart>, now: UtcTime, faults: &mut Faults) -> Vec<ro
         let host = faults.take(&format!("{at}/host"), Hostname::normalize(&one.host));
         let upstream = faults.take(&format!("{at}/upstream"), one.upstream.parse::<Slug>());
         let policy = routes::read_policy(&one.policy, &at, faults);
+        let options = one.options.map(|options| options.read(&at, faults));
         let Some((host, upstream)) = host.zip(upstream) else { continue };
         let row = rows::Route {
             id: RouteId::new(),
@@ -354,6 +358,7 @@ fn read_routes(all: Vec<RoutePart>, now: UtcTime, faults: &mut Faults) -> Vec<ro
             policy,
             plain_header: one.plain_header.filter(|header| !header.is_empty()),
             audience: one.audience.filter(|audience| !audience.is_empty()),
+            options: options.unwrap_or_default(),
             created_at: now,
             version: 1,
         };

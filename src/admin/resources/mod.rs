@@ -15,6 +15,7 @@ pub mod invitations;
 pub mod jobs;
 pub mod people;
 pub mod profiles;
+mod route_options;
 pub mod routes;
 pub mod sessions;
 pub mod settings;

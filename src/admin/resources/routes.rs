@@ -3,6 +3,7 @@
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::{Enum, Object, OpenApi};
 
+use super::route_options::RouteOptions;
 use super::{Tag, check_version, check_version_if_given};
 use crate::admin::auth::caller::Call;
 use crate::admin::body::{Body, Created, NoContent, Shown};
@@ -73,6 +74,7 @@ struct Route {
     plain_header: Option<String>,
     /// The `aud` of the assertion; the site's origin if absent.
     audience: Option<String>,
+    options: RouteOptions,
     /// Counts edits: the ETag.
     version: u64,
     enforced: Option<Enforced>,
@@ -101,6 +103,7 @@ struct NewRoute {
     plain_header: Option<String>,
     #[oai(validator(max_length = 255))]
     audience: Option<String>,
+    options: Option<RouteOptions>,
 }
 
 /// What changes about a route. An empty `plain_header` or `audience` removes it.
@@ -118,6 +121,8 @@ struct RouteEdit {
     plain_header: Option<String>,
     #[oai(validator(max_length = 255))]
     audience: Option<String>,
+    /// All of them: what is absent goes back to its default.
+    options: Option<RouteOptions>,
 }
 
 #[OpenApi(prefix_path = "/api/v1/", tag = "Tag::Routes")]
@@ -146,6 +151,7 @@ impl Api {
         let host = faults.take("/host", Hostname::normalize(&body.host));
         let upstream = faults.take("/upstream", body.upstream.parse::<Slug>());
         let policy = read_policy(&body.policy, "", &mut faults);
+        let options = body.options.map(|options| options.read("", &mut faults));
         let (host, upstream) = faults.unless(host.zip(upstream))?;
         let row = rows::Route {
             id: RouteId::new(),
@@ -155,6 +161,7 @@ impl Api {
             policy,
             plain_header: body.plain_header.filter(|header| !header.is_empty()),
             audience: body.audience.filter(|audience| !audience.is_empty()),
+            options: options.unwrap_or_default(),
             created_at: call.now,
             version: 1,
         };
@@ -193,6 +200,7 @@ impl Api {
         let host = faults.take_if("/host", body.host.as_deref().map(Hostname::normalize));
         let upstream = faults.take_if("/upstream", body.upstream.as_deref().map(str::parse::<Slug>));
         let policy = body.policy.as_ref().map(|policy| read_policy(policy, "", &mut faults));
+        let options = body.options.map(|options| options.read("", &mut faults));
         if host.as_ref().is_some_and(|host| *host != row.host) {
             faults.add("/host", "not_allowed", "A route stays with its site. Make a new one there.");
         }
@@ -207,6 +215,7 @@ impl Api {
             policy: policy.unwrap_or(row.policy),
             plain_header: or_kept(body.plain_header, row.plain_header),
             audience: or_kept(body.audience, row.audience),
+            options: options.unwrap_or(row.options),
             ..row
         };
         self.check(&edited).await?;
@@ -352,6 +361,7 @@ fn look(row: rows::Route, enforced: Option<Enforced>) -> Route {
         policy: show_policy(&row.policy),
         plain_header: row.plain_header,
         audience: row.audience,
+        options: row.options.into(),
         version: row.version,
         enforced,
     }

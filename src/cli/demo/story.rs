@@ -11,6 +11,7 @@ use super::{Ready, control};
 use crate::admin::{NewAdminToken, create_token_for};
 use crate::boot::Running;
 use crate::ca::{DeviceChoice, IssueRequest};
+use crate::domain::route::RouteOptions;
 use crate::domain::upstream::UpstreamOptions;
 use crate::domain::{
     AccessPolicy, AccessRules, Actor, AuthorityKind, ClientAuth, PersonId, Role, RouteId, Secret, Slug,
@@ -80,6 +81,7 @@ async fn routes(control: &crate::boot::Control, upstream: SocketAddr, now: UtcTi
         policy,
         plain_header: None,
         audience: None,
+        options: RouteOptions::default(),
         created_at: now,
         version: 1,
     };

@@ -151,7 +151,8 @@ mod tests {
             "routes": [
                 { "host": "a.example", "path_prefix": "/", "upstream": "app",
                   "policy": { "kind": "known", "groups": ["staff"] }, "plain_header": "X-WEBAUTH-USER" },
-                { "host": "a.example", "path_prefix": "/public", "upstream": "app", "policy": { "kind": "public" } },
+                { "host": "a.example", "path_prefix": "/public", "upstream": "app", "policy": { "kind": "public" },
+                  "options": { "rate": [{ "per": "person", "requests": 5, "seconds": 60 }], "max_body_mib": 4 } },
             ],
         });
         let text = write(&document).unwrap();

@@ -153,7 +153,7 @@ fn sites(act: SiteAct) -> Call {
 fn routes(act: RouteAct) -> Call {
     match act {
         RouteAct::List => Call::get("/api/v1/routes", &["id", "host", "path_prefix", "upstream", "policy"]),
-        RouteAct::Add { host, path_prefix, upstream, public, groups, plain_header } => {
+        RouteAct::Add { host, path_prefix, upstream, public, groups, plain_header, options } => {
             let policy = if public {
                 json!({ "kind": "public" })
             } else {
@@ -164,7 +164,15 @@ fn routes(act: RouteAct) -> Call {
             if let Some(header) = plain_header {
                 body["plain_header"] = header.into();
             }
+            if let Some(options) = options {
+                body["options"] = options;
+            }
             Call::post("/api/v1/routes", Some(body), "")
+        }
+        RouteAct::Show { id } => Call::get(format!("/api/v1/routes/{id}"), &[]),
+        RouteAct::Set { id, options } => {
+            let body = json!({ "options": options });
+            Call::edit(Method::PATCH, format!("/api/v1/routes/{id}"), Some(body), "")
         }
         RouteAct::Remove { id } => {
             Call::edit(Method::DELETE, format!("/api/v1/routes/{id}"), None, "Removed.")

@@ -150,6 +150,18 @@ pub(crate) enum RouteAct {
         /// A header that carries the person's address, for example X-WEBAUTH-USER
         #[arg(long)]
         plain_header: Option<String>,
+        /// As the API takes them, for example '{"rate":[{"per":"person","requests":100,"seconds":10}]}'
+        #[arg(long, value_name = "JSON", value_parser = json_object)]
+        options: Option<Value>,
+    },
+    /// Show one
+    Show { id: RouteId },
+    /// Change how often it may be asked, and how much may be sent to it
+    Set {
+        id: RouteId,
+        /// As the API takes them, for example '{"max_body_mib":64}'; what is left out goes back to its default
+        #[arg(long, value_name = "JSON", value_parser = json_object)]
+        options: Value,
     },
     /// Remove one
     Remove { id: RouteId },

@@ -6,8 +6,8 @@ use crate::keys::KeyId;
 use crate::live::configuration::{AssertionKeyData, DerData, KeyData, UpstreamIdentityData};
 use crate::live::{ChallengeData, ConfigurationData, RouteData, SiteData, SiteKind, UpstreamData};
 use crate::pki::pem;
-use crate::store::acme::{Challenge, ChallengeKind};
 use crate::store::StoreError;
+use crate::store::acme::{Challenge, ChallengeKind};
 use crate::store::authorities::SigningKey;
 use crate::store::configuration::{self as rows, CertificateSource, ServerCertificate};
 use crate::store::settings::INSTALLATION_ID;
@@ -50,6 +50,7 @@ impl RefreshLive {
                     policy: row.policy,
                     plain_header: row.plain_header,
                     audience: row.audience,
+                    options: row.options,
                 })
                 .collect(),
             challenges: self.challenges().await?,

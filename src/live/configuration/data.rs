@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::route::RouteOptions;
 use crate::domain::upstream::UpstreamOptions;
 use crate::domain::{AccessPolicy, ClientAuth, Hostname, RouteId, Secret, Slug};
 
@@ -72,6 +73,9 @@ pub struct RouteData {
     pub plain_header: Option<String>,
     /// The `aud` of the assertion; the site's origin when absent.
     pub audience: Option<String>,
+    /// What else holds for it.
+    #[serde(default)]
+    pub options: RouteOptions,
 }
 
 /// An ACME challenge that edges must answer.

@@ -54,6 +54,8 @@ fn edge(meter: &Meter, metrics: &Metrics) {
     counters(meter, "wicketgate_edge_refused", "Errors of the edge's own", edge, |edge| &edge.refused);
     let (name, help) = ("wicketgate_edge_connections_ended", "Connections ended for what their visitors did");
     counters(meter, name, help, edge, |edge| &edge.breaches);
+    let help = "Requests and connections that were refused because there were too many";
+    counters(meter, "wicketgate_edge_limited", help, edge, |edge| &edge.limited);
     let name = "wicketgate_edge_upstream_faults";
     counters(meter, name, "Faults of backends", edge, |edge| &edge.upstream_faults);
     targets(meter, edge);

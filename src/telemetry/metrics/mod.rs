@@ -17,8 +17,8 @@ use crate::domain::UtcTime;
 
 pub use rooms::{
     AcmeMetrics, AdminMetrics, Breach, CaMetrics, ClientAuthResult, EdgeMetrics, Handshake, HttpMetrics,
-    Issuance, IssuanceRefusal, JobMetrics, RefusalCode, Revocation, SelfCheck, StatusClass, Success, Targets,
-    UpstreamFault, ValidityMetrics,
+    Issuance, IssuanceRefusal, JobMetrics, Limit, RefusalCode, Revocation, SelfCheck, StatusClass, Success,
+    Targets, UpstreamFault, ValidityMetrics,
 };
 
 /// Content type of [`Metrics::render`].
@@ -109,6 +109,7 @@ mod tests {
         metrics.edge.client_auth.count(ClientAuthResult::Revoked);
         metrics.edge.refused.count(RefusalCode::from_code("certificate_revoked"));
         metrics.edge.breaches.count(Breach::SlowHead);
+        metrics.edge.limited.count(Limit::HandshakesSource);
         metrics.edge.upstream_faults.count(UpstreamFault::Connect);
         metrics.edge.tracked_connections.rise();
         metrics.ca.issued.count(Issuance::Renewal);
@@ -132,6 +133,7 @@ mod tests {
             "wicketgate_client_auth_total{result=\"revoked\"} 1",
             "wicketgate_edge_refused_total{code=\"certificate_revoked\"} 1",
             "wicketgate_edge_connections_ended_total{cause=\"slow_head\"} 1",
+            "wicketgate_edge_limited_total{limit=\"handshakes_source\"} 1",
             "wicketgate_edge_upstream_faults_total{kind=\"connect\"} 1",
             "wicketgate_edge_connections{reason=\"known\",tracked=\"true\"} 1",
             "wicketgate_ca_certificates_issued_total{act=\"renewal\"} 1",

@@ -161,6 +161,26 @@ label! {
 }
 
 label! {
+    /// For whom it was too much.
+    Limit as "limit" {
+        /// Requests of a source.
+        Source = "source",
+        /// Requests of a device.
+        Device = "device",
+        /// Requests of a person.
+        Person = "person",
+        /// Requests to a route.
+        Route = "route",
+        /// Handshakes of everybody.
+        Handshakes = "handshakes",
+        /// Handshakes of a source.
+        HandshakesSource = "handshakes_source",
+        /// Open connections of a source.
+        ConnectionsSource = "connections_source",
+    }
+}
+
+label! {
     /// What went wrong with a backend.
     UpstreamFault as "kind" {
         /// No connection.
@@ -336,6 +356,8 @@ pub struct EdgeMetrics {
     pub refused: Counters<RefusalCode>,
     /// Connections that the edge ended for what their visitors did.
     pub breaches: Counters<Breach>,
+    /// Requests that were answered 429, and connections that were closed at once.
+    pub limited: Counters<Limit>,
     /// Faults of backends.
     pub upstream_faults: Counters<UpstreamFault>,
     /// Requests that were sent to another target, or once more.

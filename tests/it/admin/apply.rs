@@ -20,7 +20,8 @@ fn document() -> Value {
         "routes": [
             { "host": "app.example.com", "path_prefix": "/", "upstream": "app",
               "policy": { "kind": "known", "groups": ["staff"] }, "plain_header": "X-WEBAUTH-USER" },
-            { "host": "app.example.com", "path_prefix": "/public", "upstream": "app", "policy": { "kind": "public" } },
+            { "host": "app.example.com", "path_prefix": "/public", "upstream": "app", "policy": { "kind": "public" },
+              "options": { "rate": [{ "per": "source", "requests": 10, "seconds": 60, "burst": 20 }] } },
         ],
     })
 }
@@ -257,6 +258,9 @@ fn any_document() -> impl Strategy<Value = Value> {
                 }
                 if number(index + 5) % 3 == 0 {
                     route["audience"] = json!("https://audience.example");
+                }
+                if number(index + 3) % 3 == 0 {
+                    route["options"] = json!({ "max_body_mib": 7 });
                 }
                 routes.push(route);
             }

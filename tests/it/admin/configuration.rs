@@ -34,6 +34,15 @@ crate::on_both_databases! {
         edit("\"1\"", json!({ "path_prefix": "/x" })).await.expect_problem(412, "precondition_failed");
         let shown = app.get(&path).token(&token).send().await.expect(200);
         assert_eq!(shown.header("etag"), Some("\"2\""));
+        let options = json!({ "rate": [{ "per": "person", "requests": 5, "seconds": 60 }], "max_body_mib": 4 });
+        let limited = edit("\"2\"", json!({ "options": options })).await.expect(200);
+        assert_eq!(limited.body["options"], options);
+        let live = app.holder.snapshot().unwrap().configuration;
+        assert_eq!(live.site("app.example.com").unwrap().routes[0].options.max_body(), Some(4 << 20));
+        let kept = edit("\"3\"", json!({ "path_prefix": "/x" })).await.expect(200);
+        assert_eq!(kept.body["options"], options, "what is not named stays");
+        let none = edit("\"4\"", json!({ "options": {} })).await.expect(200);
+        assert_eq!(none.body["options"], json!({}));
 
         app.call("DELETE", "/api/v1/upstreams/app").token(&token).send().await.expect_problem(409, "upstream_in_use");
         app.call("DELETE", &path).token(&token).send().await.expect(204);
@@ -117,6 +126,11 @@ async fn a_configuration_that_no_edge_could_serve_is_refused_by_field() {
         (json!({ "plain_header": "Cookie" }), "/plain_header"),
         (json!({ "plain_header": "Client-Cert" }), "/plain_header"),
         (json!({ "upstream": "nowhere" }), "/upstream"),
+        (json!({ "options": { "max_body_mib": 0 } }), "/options/max_body_mib"),
+        (
+            json!({ "options": { "rate": [{ "per": "person", "requests": 0, "seconds": 1 }] } }),
+            "/options/rate/0/requests",
+        ),
         (json!({ "host": "b.example" }), "/host"),
     ] {
         let answer = post("routes", route(change.clone())).await.expect_problem(422, "invalid_request");

@@ -300,6 +300,7 @@ async fn who_finds_no_room_waits_and_further_ones_are_refused() {
     }
     let refused = asking.join_next().await.unwrap().unwrap();
     assert_eq!((refused.status, refused.code().as_str()), (503, "overloaded"));
+    assert_eq!(refused.headers["retry-after"], "1");
     assert_eq!(targets[0].requests(), 1);
     targets[0].is_free.send_replace(true);
     while let Some(served) = asking.join_next().await {

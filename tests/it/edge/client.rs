@@ -1,5 +1,6 @@
 //! Visitors: TLS with or without a device, HTTP/1.1, HTTP/2, or raw bytes.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -86,14 +87,63 @@ pub fn tls(world: &World, device: Option<&Device>, alpn: &[&[u8]]) -> ClientConf
 /// A finished handshake.
 pub async fn shake(world: &World, host: &str, config: ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(world.edge.https_addresses()[0]).await?;
+    shake_over(stream, host, config).await
+}
+
+/// A finished handshake with a visitor at this address, which is of this host: 127.0.0.2, for example.
+pub async fn shake_from(
+    world: &World,
+    from: Ipv4Addr,
+    host: &str,
+    config: ClientConfig,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = dial(from, world.edge.https_addresses()[0]).await?;
+    shake_over(stream, host, config).await
+}
+
+async fn shake_over(
+    stream: TcpStream,
+    host: &str,
+    config: ClientConfig,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(host.to_owned()).unwrap();
     let connector = TlsConnector::from(Arc::new(config));
     tokio::time::timeout(PATIENCE, connector.connect(name, stream)).await?
 }
 
+/// A connection from one address to another.
+pub async fn dial(from: Ipv4Addr, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::from((from, 0)))?;
+    socket.connect(to).await
+}
+
 pub async fn connect(world: &World, host: &str, device: Option<&Device>, http: Http) -> Visitor {
-    let alpn: &[u8] = if http == Http::Two { b"h2" } else { b"http/1.1" };
-    let stream = shake(world, host, tls(world, device, &[alpn])).await.unwrap();
+    let stream = shake(world, host, tls(world, device, alpn(http))).await.unwrap();
+    visitor(stream, http).await
+}
+
+/// A visitor at this address.
+pub async fn connect_from(
+    world: &World,
+    from: Ipv4Addr,
+    host: &str,
+    device: Option<&Device>,
+    http: Http,
+) -> std::io::Result<Visitor> {
+    let stream = shake_from(world, from, host, tls(world, device, alpn(http))).await?;
+    Ok(visitor(stream, http).await)
+}
+
+fn alpn(http: Http) -> &'static [&'static [u8]] {
+    match http {
+        Http::One => &[b"http/1.1"],
+        Http::Two => &[b"h2"],
+    }
+}
+
+async fn visitor(stream: TlsStream<TcpStream>, http: Http) -> Visitor {
     match http {
         Http::One => {
             let (sender, connection) =

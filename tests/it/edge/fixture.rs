@@ -12,6 +12,7 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::mpsc;
 use wicketgate::clock::{Clock, ManualClock, SharedClock};
+use wicketgate::domain::route::RouteOptions;
 use wicketgate::domain::upstream::UpstreamOptions;
 use wicketgate::domain::{
     AccessPolicy, AccessRules, AuthorityKind, AuthorityState, ClientAuth, DeviceId, Entropy, Fingerprint,
@@ -329,6 +330,7 @@ pub fn route(host: &str, prefix: &str, policy: AccessPolicy) -> RouteData {
         policy,
         plain_header: None,
         audience: None,
+        options: RouteOptions::default(),
     }
 }
 

@@ -11,6 +11,7 @@ mod frames;
 mod framing;
 mod hosts;
 mod identity;
+mod limits;
 pub mod line;
 mod ocsp;
 mod ongoing;

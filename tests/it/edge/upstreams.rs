@@ -10,7 +10,7 @@ use wicketgate::domain::upstream::{Balance, UpstreamOptions};
 use wicketgate::live::UpstreamData;
 use wicketgate::telemetry::metrics::UpstreamFault;
 
-use super::client::{Http, connect};
+use super::client::{Http, connect, raw};
 use super::fixture::{APP, World};
 
 #[tokio::test]
@@ -50,6 +50,27 @@ async fn a_body_over_the_bound_is_413() {
             assert_eq!((answer.status, answer.code().as_str()), (413, "payload_too_large"), "{http:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_route_may_take_more_than_the_edge_and_has_a_bound_of_its_own() {
+    let world = World::with(
+        |settings| settings.max_body = Some(1000),
+        |data| {
+            let public = data.routes.iter_mut().find(|route| route.path_prefix == "/public");
+            public.unwrap().options.max_body_mib = Some(1);
+        },
+    )
+    .await;
+    for http in [Http::One, Http::Two] {
+        let mut visitor = connect(&world, APP, None, http).await;
+        let whole = Full::new(Bytes::from(vec![7; 1 << 20])).map_err(|never| match never {});
+        let request = visitor.request(Method::POST, APP, "/public").map(|_| whole.boxed());
+        assert_eq!(visitor.ask(request).await.status, 200, "{http:?}");
+    }
+    let head = "POST /public HTTP/1.1\r\nhost: app.test\r\ncontent-length: 1048577\r\n\r\n";
+    let answer = raw(&world, APP, None, head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }
 
 /// Hides the length of a body.

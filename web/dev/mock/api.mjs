@@ -161,7 +161,7 @@ const TABLES = {
   authorities: { rows: "authorities", key: "name" },
   profiles: { rows: "profiles", key: "name", check: checkRules, make: ({ world, body }) => ({ ...world.profiles[0], ...body.rules }) },
   sites: { rows: "sites", key: "host", edit: ({ certificate, ...rest }) => ({ ...rest, ...(certificate ? { certificate_source: certificate } : {}) }), make: () => ({ kind: "app", renewal: { state: "waiting", next_attempt_at: new Date().toISOString() } }), after: ({ body }) => ({ certificate_source: body.certificate, certificate: undefined }) },
-  routes: { rows: "routes", key: "id" },
+  routes: { rows: "routes", key: "id", make: ({ body }) => ({ options: body.options ?? {} }) },
   upstreams: { rows: "upstreams", key: "name", check: checkUpstream, edit: editUpstream, make: ({ body }) => checkUpstream(body), after: ({ body }) => ({ options: upstreamOptions(body.options) }) },
   jobs: { rows: "jobs", key: "name" },
   alerts: { rows: "alerts", key: "id" },

@@ -195,9 +195,9 @@ export function makeWorld() {
     { name: "media", targets: ["http://media-server-with-a-long-name.internal.example.org:8096"], options: upstreamOptions({ balance: "round_robin" }), version: 1 },
   ];
   const routes = [
-    { id: randomUUID(), host: "grafana.example.org", path_prefix: "/", upstream: "grafana", policy: { kind: "known", people: [], groups: ["operations"], profiles: [], devices: [] }, plain_header: "X-WEBAUTH-USER", version: 1 },
-    { id: randomUUID(), host: "grafana.example.org", path_prefix: "/public", upstream: "grafana", policy: { kind: "public" }, version: 1 },
-    { id: randomUUID(), host: "home.example.org", path_prefix: "/", upstream: "home-assistant", policy: { kind: "known", people: [], groups: [], profiles: [], devices: [] }, version: 3 },
+    { id: randomUUID(), host: "grafana.example.org", path_prefix: "/", upstream: "grafana", policy: { kind: "known", people: [], groups: ["operations"], profiles: [], devices: [] }, plain_header: "X-WEBAUTH-USER", options: { rate: [{ per: "person", requests: 100, seconds: 10 }], max_body_mib: 64 }, version: 1 },
+    { id: randomUUID(), host: "grafana.example.org", path_prefix: "/public", upstream: "grafana", policy: { kind: "public" }, options: {}, version: 1 },
+    { id: randomUUID(), host: "home.example.org", path_prefix: "/", upstream: "home-assistant", policy: { kind: "known", people: [], groups: [], profiles: [], devices: [] }, options: {}, version: 3 },
   ];
   const run = (outcome, days, detail) => ({ id: randomUUID(), started_at: at(days), ...(outcome ? { finished_at: at(days + 0.001), outcome } : {}), ...(detail ? { detail } : {}) });
   const job = (name, schedule, description, last, next, running = false) => ({ name, schedule, description, running, ...(last ? { last_run: last } : {}), next_run_at: at(next) });

@@ -5,6 +5,7 @@ mod causes;
 mod crowd;
 mod desync;
 mod fail_closed;
+mod limits;
 mod readers;
 mod resilience;
 mod resumption;
