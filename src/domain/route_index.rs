@@ -136,9 +136,9 @@ mod tests {
     proptest! {
         #[test]
         fn texts_that_differ_in_case_alone_fold_to_one(text in any::<String>()) {
-            prop_assert_eq!(fold(&text), fold(&text.to_lowercase()));
-            prop_assert_eq!(fold(&text), fold(&text.to_uppercase()));
-            prop_assert_eq!(fold(&text), fold(&text.to_ascii_uppercase()));
+            for other in [text.to_lowercase(), text.to_uppercase(), text.to_ascii_uppercase()] {
+                prop_assert_eq!(fold(&text), fold(&other));
+            }
         }
     }
 }

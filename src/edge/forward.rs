@@ -60,7 +60,7 @@ pub(super) async fn forward(
     let is_http_2 = parts.version == Version::HTTP_2;
     let path = if wants_websocket { parts.uri.path().to_owned() } else { String::new() };
     let mut request = outgoing(&context, &permit, parts, wants_websocket);
-    let body = RequestBody::new(body, is_http_2, max_body, settings.body_timeout);
+    let body = RequestBody::new(body, is_http_2, max_body, settings);
     let has_body = !hyper::body::Body::is_end_stream(&body);
     if wants_websocket && has_body {
         return Err(Problem::bad_request("an upgrade has no body"));
