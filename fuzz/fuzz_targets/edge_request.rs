@@ -12,7 +12,7 @@ use libfuzzer_sys::fuzz_target;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use wicketgate::edge::headers::{Aliases, clean_request};
 use wicketgate::edge::host::named;
-use wicketgate::edge::path::segments;
+use wicketgate::live::path::segments;
 use wicketgate::telemetry::TraceContext;
 
 static ALIASES: LazyLock<Aliases> =

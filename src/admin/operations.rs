@@ -219,6 +219,8 @@ operations! { OPERATIONS "/api/v1"
     GET "/routes/{id}" getRoute Administrator;
     PATCH "/routes/{id}" editRoute Administrator audit("route.edit", "route");
     DELETE "/routes/{id}" deleteRoute Administrator audit("route.delete", "route");
+    POST "/routes/explanations" explainAccess Administrator audit("route.explain");
+    POST "/routes/{id}/policy-trials" tryPolicy Administrator audit("route.try_policy", "route");
 
     GET "/upstreams" listUpstreams Administrator;
     POST "/upstreams" addUpstream Administrator audit("upstream.add");

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rustls_pki_types::CertificateDer;
+
 use super::auth::limits::Limits;
 use super::auth::password::Passwords;
 use super::listener::Visitor;
@@ -104,10 +106,18 @@ impl Services {
     /// certificate that was revoked on an open connection is no proof any more.
     pub(super) fn classify(&self, visitor: &Visitor, now: UtcTime) -> Classified {
         let leaf = visitor.connection.and_then(|connection| self.0.presented.leaf(connection));
-        // What has ended at the edge has ended here.
-        let now = now.max(self.0.rooms.edge_clock.now());
         let chain: Vec<_> = leaf.as_deref().cloned().into_iter().collect();
-        classify(&chain, now, &self.0.rooms.register)
+        classify(&chain, self.edge_time(now), &self.0.rooms.register)
+    }
+
+    /// What an edge would make of whoever presented this certificate at `now`.
+    pub(super) fn classify_leaf(&self, der: &[u8], now: UtcTime) -> Classified {
+        classify(&[CertificateDer::from(der)], self.edge_time(now), &self.0.rooms.register)
+    }
+
+    /// What has ended at the edge has ended here.
+    pub(super) fn edge_time(&self, now: UtcTime) -> UtcTime {
+        now.max(self.0.rooms.edge_clock.now())
     }
 
     pub(super) fn settings(&self) -> &AdminSettings {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::id::{DeviceId, PersonId};
+use super::rule::AccessRule;
 use super::slug::Slug;
 
 /// How a site asks for a client certificate in the handshake.
@@ -45,8 +46,9 @@ pub enum AccessPolicy {
     Known(AccessRules),
 }
 
-/// Allow-lists over a known identity. A request passes if any one entry of any list fits it;
-/// four empty lists let every known identity pass.
+/// Rules, and behind them allow-lists over a known identity. Rules come first, as [`super::rule`] says. If none
+/// fits, or there are none, a request passes if any one entry of any list fits it. Four empty lists let every
+/// known identity pass, unless there are rules: then nobody.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessRules {
@@ -58,14 +60,41 @@ pub struct AccessRules {
     pub profiles: BTreeSet<Slug>,
     /// Devices by id.
     pub devices: BTreeSet<DeviceId>,
+    /// Asked before the lists, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<AccessRule>,
 }
 
 impl AccessRules {
     /// Whether every known identity passes.
     pub fn is_open_to_all_known(&self) -> bool {
+        self.rules.is_empty() && self.has_no_lists()
+    }
+
+    /// Whether nobody is on a list.
+    pub fn has_no_lists(&self) -> bool {
         self.people.is_empty()
             && self.groups.is_empty()
             && self.profiles.is_empty()
             && self.devices.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_without_rules_means_what_it_did() {
+        for text in [
+            r#"{"kind":"public"}"#,
+            r#"{"kind":"known","people":[],"groups":["staff"],"profiles":[],"devices":[]}"#,
+        ] {
+            let policy: AccessPolicy = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&policy).unwrap(), text);
+        }
+        let text = r#"{"kind":"known","rules":[{"name":"x","effect":"deny","when":{"networks":["::/0"]}}]}"#;
+        let AccessPolicy::Known(known) = serde_json::from_str(text).unwrap() else { panic!("not known") };
+        assert!(known.has_no_lists() && !known.is_open_to_all_known());
     }
 }

@@ -11,8 +11,8 @@ use percent_encoding::percent_decode_str;
 #[derive(Debug, Default)]
 pub struct RouteIndex {
     root: Node,
-    /// All of them, in order. Where there are few, looking costs more than it saves.
-    all: Vec<usize>,
+    /// How many there are.
+    len: usize,
 }
 
 /// Up to so many routes are looked at one by one.
@@ -30,7 +30,7 @@ impl RouteIndex {
     pub fn of<'p>(prefixes: impl IntoIterator<Item = &'p str>) -> Self {
         let mut index = Self::default();
         for (place, prefix) in prefixes.into_iter().enumerate() {
-            index.all.push(place);
+            index.len = place + 1;
             let mut node = &mut index.root;
             for segment in prefix.split('/').filter(|segment| !segment.is_empty()) {
                 // What is no text covers no path; where it stands is of no matter.
@@ -42,14 +42,14 @@ impl RouteIndex {
         index
     }
 
-    /// The places, in order, of all routes whose prefix some reader may find in a path. `names` says what its
-    /// segment at a place may be taken for.
-    pub fn candidates<'n, N>(&self, depth: usize, names: impl Fn(usize) -> N) -> Cow<'_, [usize]>
+    /// The places, in order, of all routes whose prefix some reader may find in a path; `None` where there are
+    /// so few that looking costs more than it saves. `names` says what the segment at a place may be taken for.
+    pub fn candidates<'n, N>(&self, depth: usize, names: impl Fn(usize) -> N) -> Option<Vec<usize>>
     where
         N: Iterator<Item = &'n str>,
     {
-        if self.all.len() <= FEW {
-            return Cow::Borrowed(&self.all);
+        if self.len <= FEW {
+            return None;
         }
         let mut found = self.root.routes.clone();
         let mut level = vec![&self.root];
@@ -70,7 +70,7 @@ impl RouteIndex {
             }
         }
         found.sort_unstable();
-        Cow::Owned(found)
+        Some(found)
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
     fn candidates(prefixes: &[&str], path: &[&str]) -> Vec<usize> {
         RouteIndex::of(prefixes.iter().copied())
             .candidates(path.len(), |at| path.get(at).copied().into_iter())
-            .into_owned()
+            .unwrap()
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::{Method, StatusCode, Uri};
 use tokio::time::Instant;
@@ -31,6 +32,8 @@ pub(super) struct Entry {
     pub(super) serial: Option<Serial>,
     pub(super) person: Option<PersonId>,
     pub(super) route: Option<RouteId>,
+    /// The rule of the route's policy that decided.
+    pub(super) rule: Option<Arc<str>>,
     pub(super) trace: TraceId,
     pub(super) bytes: u64,
     /// Whether the answer ended as it should.
@@ -52,6 +55,7 @@ impl Entry {
             serial: None,
             person: None,
             route: None,
+            rule: None,
             trace,
             bytes: 0,
             whole: false,
@@ -124,6 +128,7 @@ impl Drop for Entry {
             serial = self.serial.map(tracing::field::display),
             person = self.person.map(tracing::field::display),
             route = self.route.map(tracing::field::display),
+            rule = self.rule.as_deref(),
             trace_id = %self.trace,
             "request"
         );

@@ -17,6 +17,7 @@ use super::access_log;
 use super::assertion::{Assertion, Signer};
 use super::carrier::Carrier;
 use super::door;
+use super::facts::Facts;
 use super::handshake;
 use super::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::host::Named;
@@ -47,6 +48,7 @@ pub(super) struct Visit {
     pub(super) counted_as: Option<Source>,
     peer: SocketAddr,
     leaf: Option<CertificateDer<'static>>,
+    pub(super) facts: Facts,
     place: Place,
     standing: RefCell<Standing>,
     was_known: Cell<bool>,
@@ -126,6 +128,7 @@ impl Visit {
             counted_as: worker.shared.rate.counted(peer.ip()).filter(|_| !is_own),
             peer,
             leaf,
+            facts: Facts::default(),
             place,
             standing: RefCell::new(Standing { epoch: 0, who: Arc::new(Classified::None) }),
             was_known: Cell::new(false),
@@ -227,6 +230,11 @@ impl Visit {
     /// Whether somebody else serves the connection.
     pub(super) fn set_handed_over(&self, is_handed_over: bool) {
         self.place.set_handed_over(is_handed_over);
+    }
+
+    /// The presented leaf, whose key is the visitor's.
+    pub(super) fn leaf(&self) -> Option<&[u8]> {
+        self.leaf.as_deref()
     }
 
     /// From where the visitor calls.

@@ -2,8 +2,8 @@
 //! upstream and back. Never touches the database; works from `live` alone.
 //!
 //! One file per station, in the order of a request: `listener`, `handshake`, `connection` (with
-//! `index`, `io`, `protocol`, `stream`; `guard` with `frames` and `pace` say who is too slow, or too busy), `request`
-//! (`host`, `path`, `route_table`, `permit`), `forward` (`headers`, `assertion`, `trace`, `limits`, `upstream`),
+//! `facts`, `index`, `io`, `protocol`, `stream`; `guard` with `frames` and `pace` say who is too slow, or too busy), `request`
+//! (`host`, `permit`), `forward` (`headers`, `assertion`, `trace`, `limits`, `upstream`),
 //! `answer`, `tunnel`. Who comes too often is told so by `rate`.
 //! Before a configuration serves, `trial` asks it as a `stranger` would. Refusals become HTTP in `respond`
 //! and nowhere else. Each thread has a runtime, sockets and an upstream pool of its own.
@@ -15,6 +15,7 @@ mod carrier;
 mod connection;
 mod door;
 mod drain;
+mod facts;
 mod forward;
 pub mod frames;
 mod guard;
@@ -28,14 +29,12 @@ mod listener;
 pub mod ocsp;
 mod ongoing;
 mod pace;
-pub mod path;
 pub mod permit;
 mod plain;
 mod protocol;
 mod rate;
 mod request;
 pub mod respond;
-pub mod route_table;
 mod settings;
 mod stranger;
 mod stream;

@@ -4,16 +4,15 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use http::Uri;
+use http::{Method, Uri};
 use tokio::sync::Notify;
 
 use super::connection::Visit;
 use super::index::Ending;
-use super::permit::permit;
 use super::respond::{Code, Problem};
-use super::route_table;
 use super::stream::Delivery;
 use crate::domain::Hostname;
+use crate::live::route_table;
 
 /// The exchanges of one connection that were permitted.
 #[derive(Debug, Default)]
@@ -23,6 +22,7 @@ pub(super) struct Register(RefCell<Vec<Rc<Ongoing>>>);
 #[derive(Debug)]
 struct Ongoing {
     host: Hostname,
+    method: Method,
     uri: Uri,
     /// Whether the head of the upstream's answer has gone out.
     is_answering: Cell<bool>,
@@ -41,9 +41,10 @@ pub(super) struct Permitted {
 impl Permitted {
     /// From the permission on. Called without a pause after the policy was asked, so that a change in
     /// between is seen by [`ask_again`], which runs on the same thread.
-    pub(super) fn begin(visit: &Rc<Visit>, host: Hostname, uri: Uri) -> Self {
+    pub(super) fn begin(visit: &Rc<Visit>, host: Hostname, method: Method, uri: Uri) -> Self {
         let ongoing = Rc::new(Ongoing {
             host,
+            method,
             uri,
             is_answering: Cell::new(false),
             is_lost: Cell::new(false),
@@ -65,9 +66,8 @@ impl Permitted {
         tokio::select! {
             biased;
             () = self.ongoing.lost.notified() => {
-                let Ongoing { host, uri, .. } = &*self.ongoing;
                 // It may have come back; this exchange is over all the same.
-                Err(ask(&self.visit, host, uri.path()).err().unwrap_or(Problem::new(Code::AccessDenied)))
+                Err(self.ongoing.ask(&self.visit).err().unwrap_or(Problem::new(Code::AccessDenied)))
             }
             answer = exchange => answer,
         }
@@ -92,6 +92,10 @@ impl Drop for Permitted {
 }
 
 impl Ongoing {
+    fn ask(&self, visit: &Visit) -> Result<(), Problem> {
+        ask(visit, &self.host, &self.method, self.uri.path())
+    }
+
     fn end(&self, visit: &Visit) {
         match (self.is_answering.get(), &self.stream) {
             (false, _) => self.lost.notify_one(),
@@ -104,7 +108,7 @@ impl Ongoing {
 /// Asks again about everything that goes on, and ends what may not.
 pub(super) fn ask_again(visit: &Visit) {
     for ongoing in visit.ongoing.0.borrow().iter().filter(|ongoing| !ongoing.is_lost.get()) {
-        if ask(visit, &ongoing.host, ongoing.uri.path()).is_err() {
+        if ongoing.ask(visit).is_err() {
             ongoing.is_lost.set(true);
             ongoing.end(visit);
         }
@@ -115,12 +119,12 @@ pub(super) fn ask_again(visit: &Visit) {
 ///
 /// # Errors
 /// What the visitor would be told.
-pub(super) fn ask(visit: &Visit, host: &Hostname, path: &str) -> Result<(), Problem> {
+pub(super) fn ask(visit: &Visit, host: &Hostname, method: &Method, path: &str) -> Result<(), Problem> {
     let shared = &visit.worker.shared;
     let snapshot = shared.holder.snapshot().ok_or(Problem::new(Code::Overloaded))?;
     let site = visit.admitted(snapshot.configuration.site(host.as_str()))?;
     let route = route_table::select(site, path)?.ok_or(Problem::new(Code::NotFound))?;
     let now = shared.clock.now();
-    permit(route, &visit.who(now), shared.freshness(now))?;
+    visit.permit(route, &visit.who(now), (method, path), now)?;
     Ok(())
 }

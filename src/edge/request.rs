@@ -16,14 +16,13 @@ use super::headers;
 use super::host;
 use super::io::InFlight;
 use super::ongoing::Permitted;
-use super::permit::permit;
+use super::permit::{Deciding, Denied};
 use super::rate;
 use super::respond::{self, Code, Problem};
-use super::route_table;
 use super::stream::Delivery;
 use super::trace;
 use super::worker::Derived;
-use crate::live::{Classified, Snapshot};
+use crate::live::{Classified, Snapshot, route_table};
 use crate::telemetry::TraceContext;
 use crate::telemetry::metrics::RefusalCode;
 
@@ -113,13 +112,20 @@ async fn walk(
         Classified::Refused(refusal) => entry.serial = refusal.serial,
         Classified::None => {}
     }
-    let permit = permit(route, &who, shared.freshness(now))?;
+    let (method, uri) = (request.method(), request.uri());
+    let asked = visit.permit(route, &who, (method, uri.path()), now);
+    visit.was_seen(route.id, &who, (method, uri), asked.is_ok(), now);
+    entry.rule = match asked.as_ref().map_or_else(Denied::deciding, |permit| Some(permit.deciding())) {
+        Some(Deciding::Rule(at)) => route.rules.name(at).cloned(),
+        _ => None,
+    };
+    let permit = asked?;
     // Not before: a stranger must not use up what is for those who may pass.
     if let Some(rules) = derived.rules.get(&route.id).filter(|_| !visit.is_own) {
         rate::draw(rules, permit.identity(), visit.counted_as)?;
     }
-    let permitted =
-        exchange.permitted.insert(Permitted::begin(&visit, named.host.clone(), request.uri().clone()));
+    let ongoing = Permitted::begin(&visit, named.host.clone(), method.clone(), uri.clone());
+    let permitted = exchange.permitted.insert(ongoing);
     let context = forward::Context {
         visit: &visit,
         derived,

@@ -18,10 +18,10 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 
 use super::headers::BadFraming;
-use super::path::BadPath;
 use super::permit::Denied;
 use super::rate::Limited;
 use super::upstream::NoWire;
+use crate::live::path::BadPath;
 use crate::live::{Cause, Refusal};
 use crate::telemetry::metrics::Limit;
 
@@ -269,7 +269,8 @@ impl From<Denied> for Problem {
         match denied {
             Denied::Stale => Self::new(Code::PolicyStale),
             Denied::CertificateRequired => Self::new(Code::CertificateRequired),
-            Denied::NotAllowed => Self::new(Code::AccessDenied),
+            Denied::NotAllowed(_) => Self::new(Code::AccessDenied),
+            Denied::Unclear => Self::bad_request("path or method can be read in more than one way"),
             Denied::Refused(refusal) => Self {
                 code: code_of(refusal.cause),
                 detail: Some(refusal.cause.name()),

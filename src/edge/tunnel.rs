@@ -9,6 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Method;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -51,7 +52,7 @@ where
         idle_timeout: settings.idle_timeout,
         moved: &|| visit.activity.moved(),
         // The identity, too: on a public route nobody asks for it, and its connection ends all the same.
-        may_go_on: &|| !visit.has_lost_identity() && ongoing::ask(visit, &host, &path).is_ok(),
+        may_go_on: &|| !visit.has_lost_identity() && ongoing::ask(visit, &host, &Method::GET, &path).is_ok(),
     };
     let opening = async {
         let gone = || io::Error::from(io::ErrorKind::NotConnected);

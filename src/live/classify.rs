@@ -25,6 +25,7 @@ pub struct Identity {
     device: DeviceId,
     profile: Slug,
     authority: Arc<AuthorityRecord>,
+    not_before: UtcTime,
     not_after: UtcTime,
 }
 
@@ -53,6 +54,10 @@ impl Identity {
     pub fn authority(&self) -> &Arc<AuthorityRecord> {
         &self.authority
     }
+    /// The first second at which it passes.
+    pub fn not_before(&self) -> UtcTime {
+        self.not_before
+    }
     /// The last second at which it passes.
     pub fn not_after(&self) -> UtcTime {
         self.not_after
@@ -67,8 +72,8 @@ impl Identity {
             Classified::Known(again) => {
                 Arc::ptr_eq(&again.person, &self.person)
                     && Arc::ptr_eq(&again.authority, &self.authority)
-                    && (again.serial, again.device, again.not_after)
-                        == (self.serial, self.device, self.not_after)
+                    && (again.serial, again.device, again.not_before, again.not_after)
+                        == (self.serial, self.device, self.not_before, self.not_after)
                     && again.profile == self.profile
             }
             Classified::None | Classified::Refused(_) => false,
@@ -227,6 +232,7 @@ fn judge(fingerprint: Fingerprint, standing: Standing, now: UtcTime) -> Classifi
         device: standing.device,
         profile: standing.profile,
         authority: authority.clone(),
+        not_before: standing.not_before,
         not_after: standing.not_after,
     })
 }

@@ -18,7 +18,9 @@ pub use data::{
 };
 pub use upstream::{Target, Upstream, parse_target};
 
+use super::access::Rules;
 use super::register::Register;
+use super::route_table;
 use super::tls::{self, TlsFault, TlsPolicy};
 use crate::clock::SharedClock;
 use crate::domain::route::RouteOptions;
@@ -35,6 +37,8 @@ pub struct Route {
     pub upstream: Arc<Upstream>,
     /// Who may pass.
     pub policy: AccessPolicy,
+    /// The rules of that policy.
+    pub rules: Rules,
     /// A header that carries the person's address.
     pub plain_header: Option<HeaderName>,
     /// The `aud` of the assertion.
@@ -44,7 +48,8 @@ pub struct Route {
 }
 
 /// What a handshake decided. A request may only be served under a handshake of the same class
-/// (else 421): two sites of one class would have asked the same question of the same peer.
+/// (else 421): two sites of one class would have asked the same question of the same peer. Policies and their rules
+/// are no part of it: they are asked for every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HandshakeClass {
     /// App or door.
@@ -168,6 +173,16 @@ pub enum ConfigurationFault {
     /// A prefix that does not match whole segments.
     #[error("route prefix {0:?} must be / or start with / and not end with one")]
     BadPrefix(String),
+    /// A policy whose rules cannot be.
+    #[error("the policy of route {path_prefix} of {host}: {reason}")]
+    BadRules {
+        /// The route's site.
+        host: Hostname,
+        /// The route's prefix.
+        path_prefix: String,
+        /// Why.
+        reason: String,
+    },
     /// A header that may not carry an identity.
     #[error("{0:?} cannot be a plain identity header")]
     BadPlainHeader(String),
@@ -205,9 +220,7 @@ impl Configuration {
         let mut sites = HashMap::new();
         for site in &data.sites {
             let mut own = routes.remove(&site.host).unwrap_or_default();
-            own.sort_by(|a, b| {
-                b.path_prefix.len().cmp(&a.path_prefix.len()).then(a.path_prefix.cmp(&b.path_prefix))
-            });
+            route_table::sort(&mut own, |route| &route.path_prefix);
             let compiled = compile_site(site, own, &hints, context)?;
             if sites.insert(site.host.clone(), Arc::new(compiled)).is_some() {
                 return Err(ConfigurationFault::DoubledSite(site.host.clone()));
@@ -343,6 +356,11 @@ fn compile_route(
     if site.client_auth == ClientAuth::None && data.policy != AccessPolicy::Public {
         return Err(ConfigurationFault::NeverAsked { host: data.host.clone(), path_prefix: prefix.clone() });
     }
+    let rules = Rules::of(&data.policy, prefix).map_err(|reason| ConfigurationFault::BadRules {
+        host: data.host.clone(),
+        path_prefix: prefix.clone(),
+        reason,
+    })?;
     let plain_header = data.plain_header.as_deref().map(plain_header).transpose()?;
     if let Some((field, why)) = data.options.faults().into_iter().next() {
         let (host, reason) = (data.host.clone(), format!("option {field} {why}"));
@@ -353,6 +371,7 @@ fn compile_route(
         path_prefix: prefix.clone(),
         upstream,
         policy: data.policy.clone(),
+        rules,
         plain_header,
         audience: data.audience.clone().unwrap_or_else(|| format!("https://{}", data.host)),
         options: data.options.clone(),

@@ -4,18 +4,22 @@
 //! value: built, validated, published, revertible. The **register** (client certificates, people,
 //! authorities in force) is a monotone epoch of deltas applied in O(1), never gated and never undone.
 
+pub mod access;
 pub mod classify;
 pub mod configuration;
 pub mod feed;
 pub mod holder;
 pub mod journal;
 pub mod ocsp;
+pub mod path;
 pub mod probe;
 pub mod register;
+pub mod route_table;
 pub mod tls;
 pub mod witness;
 
 pub use crate::domain::{AuthorityRecord, CertificateRecord, Change, Delta, Enforced, PersonRecord};
+pub use access::{Deciding, Denied, Freshness, Question};
 pub use classify::{Cause, Classified, Identity, Issuer, Refusal, classify};
 pub use configuration::{
     ChallengeData, Configuration, ConfigurationData, ConfigurationFault, HandshakeClass, Route, RouteData,

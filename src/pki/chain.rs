@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use der::asn1::{AnyRef, ObjectIdentifier};
-use der::{Decode, Reader};
+use der::{Decode, Reader, Tag};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
@@ -101,6 +101,43 @@ pub fn dns_names(der: &[u8]) -> Result<BTreeSet<Hostname>, ChainError> {
         _ => None,
     };
     Ok(names.iter().filter_map(host).collect())
+}
+
+/// Names in a certificate's subjectAltName, as they are written there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlternativeNames {
+    /// dNSName.
+    pub dns: Vec<String>,
+    /// rfc822Name.
+    pub emails: Vec<String>,
+    /// uniformResourceIdentifier.
+    pub uris: Vec<String>,
+}
+
+/// The alternative names of a certificate; none if it has no such extension.
+///
+/// # Errors
+/// [`ChainError`], also if the extension is there twice: readers would not agree on its names.
+pub fn alternative_names(der: &[u8]) -> Result<AlternativeNames, ChainError> {
+    if der.len() > MAX_OCTETS {
+        return Err(ChainError::TooLong);
+    }
+    let tbs = Tbs::from_der(Signed::from_der(der)?.body)?;
+    let mut found = tbs.extensions.iter().filter(|extension| extension.id == oid::SUBJECT_ALT_NAME);
+    let Some(extension) = found.next() else { return Ok(AlternativeNames::default()) };
+    if found.next().is_some() {
+        return Err(ChainError::Malformed(Tag::Sequence.value_error().into()));
+    }
+    let mut names = AlternativeNames::default();
+    for name in SubjectAltName::from_der(extension.value)?.0 {
+        match name {
+            GeneralName::DnsName(name) => names.dns.push(name.as_str().to_owned()),
+            GeneralName::Rfc822Name(name) => names.emails.push(name.as_str().to_owned()),
+            GeneralName::UniformResourceIdentifier(name) => names.uris.push(name.as_str().to_owned()),
+            _ => {}
+        }
+    }
+    Ok(names)
 }
 
 fn purposes(value: &[u8]) -> der::Result<Vec<ObjectIdentifier>> {

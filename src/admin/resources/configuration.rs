@@ -3,11 +3,11 @@
 use poem_openapi::param::{Header, Query};
 use poem_openapi::{Enum, Object, OpenApi};
 
+use super::policies::{AccessPolicy, read_policy, show_policy};
 use super::route_options::RouteOptions;
-use super::routes::{self, AccessPolicy};
 use super::sites::CertificateSource;
 use super::upstream_options::UpstreamOptions;
-use super::{Tag, check_version, installation, settings, upstreams};
+use super::{Tag, check_version, installation, routes, settings, upstreams};
 use crate::admin::auth::caller::Call;
 use crate::admin::body::{Body, Shown};
 use crate::admin::error::{Outcome, Problem};
@@ -284,7 +284,7 @@ fn document(current: Current) -> Configuration {
                     host: row.host.to_string(),
                     path_prefix: row.path_prefix,
                     upstream: row.upstream.to_string(),
-                    policy: routes::show_policy(&row.policy).short(),
+                    policy: show_policy(&row.policy).short(),
                     plain_header: row.plain_header,
                     audience: row.audience,
                     options: (row.options != route::RouteOptions::default()).then(|| row.options.into()),
@@ -347,7 +347,7 @@ fn read_routes(all: Vec<RoutePart>, now: UtcTime, faults: &mut Faults) -> Vec<ro
         let at = format!("/routes/{index}");
         let host = faults.take(&format!("{at}/host"), Hostname::normalize(&one.host));
         let upstream = faults.take(&format!("{at}/upstream"), one.upstream.parse::<Slug>());
-        let policy = routes::read_policy(&one.policy, &at, faults);
+        let policy = read_policy(&one.policy, &at, faults);
         let options = one.options.map(|options| options.read(&at, faults));
         let Some((host, upstream)) = host.zip(upstream) else { continue };
         let row = rows::Route {

@@ -13,7 +13,11 @@ pub mod installation;
 mod inventory;
 pub mod invitations;
 pub mod jobs;
+mod judge;
 pub mod people;
+mod policies;
+pub mod policy_questions;
+pub mod policy_trials;
 pub mod profiles;
 mod route_options;
 pub mod routes;
@@ -87,6 +91,8 @@ pub type Api = (
     (
         sites::Api,
         routes::Api,
+        policy_questions::Api,
+        policy_trials::Api,
         upstreams::Api,
         jobs::Api,
         alerts::Api,
@@ -120,6 +126,8 @@ pub fn api(services: &Services) -> Api {
         (
             sites::Api(s()),
             routes::Api(s()),
+            policy_questions::Api(s()),
+            policy_trials::Api(s()),
             upstreams::Api(s()),
             jobs::Api(s()),
             alerts::Api(s()),

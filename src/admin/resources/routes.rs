@@ -1,64 +1,26 @@
 //! Routes: site and path prefix to upstream, with an access policy.
 
 use poem_openapi::param::{Header, Path, Query};
-use poem_openapi::{Enum, Object, OpenApi};
+use poem_openapi::{Object, OpenApi};
 
+use super::policies::{AccessPolicy, check_rules, read_policy, show_policy};
 use super::route_options::RouteOptions;
 use super::{Tag, check_version, check_version_if_given};
 use crate::admin::auth::caller::Call;
 use crate::admin::body::{Body, Created, NoContent, Shown};
-use crate::admin::error::{Outcome, Problem};
-use crate::admin::fields::{Faults, parsed};
+use crate::admin::error::{Outcome, Problem, sentence};
+use crate::admin::fields::Faults;
 use crate::admin::page::Page;
 use crate::admin::services::Services;
 use crate::admin::values::Enforced;
 use crate::domain::audit::Outcome as ActOutcome;
-use crate::domain::{self, AccessRules, ClientAuth, Hostname, RouteId, Slug};
+use crate::domain::rule::prefix_fault;
+use crate::domain::{self, ClientAuth, Hostname, RouteId, Slug};
 use crate::live::configuration::plain_header;
 use crate::store::configuration as rows;
 
 /// Operations on routes.
 pub struct Api(pub Services);
-
-/// Whether everyone passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
-#[oai(rename_all = "snake_case")]
-pub(super) enum AccessKind {
-    /// Everyone, with or without a certificate.
-    Public,
-    /// Whoever presents a known certificate and is on one of the lists; four empty lists let every
-    /// known certificate pass.
-    Known,
-}
-
-/// Who may pass.
-#[derive(Debug, Object)]
-#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
-pub(super) struct AccessPolicy {
-    kind: AccessKind,
-    /// Ids of people.
-    people: Option<Vec<String>>,
-    /// Names of groups.
-    groups: Option<Vec<String>>,
-    /// Names of profiles.
-    profiles: Option<Vec<String>>,
-    /// Ids of devices.
-    devices: Option<Vec<String>>,
-}
-
-impl AccessPolicy {
-    /// Without the lists that are empty.
-    pub(super) fn short(self) -> Self {
-        let full = |list: Option<Vec<String>>| list.filter(|list| !list.is_empty());
-        Self {
-            kind: self.kind,
-            people: full(self.people),
-            groups: full(self.groups),
-            profiles: full(self.profiles),
-            devices: full(self.devices),
-        }
-    }
-}
 
 /// Where requests to a path go, and who may make them.
 #[derive(Debug, Object)]
@@ -284,71 +246,15 @@ impl Api {
 
 /// What can be said of a route without looking at anything else; `at` points to it.
 pub(super) fn check_own(row: &rows::Route, at: &str, faults: &mut Faults) {
-    let prefix = &row.path_prefix;
-    // What browsers and proxies rewrite before it reaches us would make a prefix that never fits.
-    let plain = prefix.bytes().all(|b| b.is_ascii_graphic() && !b"?#\\%;\"<>^`{|}".contains(&b));
-    // Nor do some tell `x.` from `x`, see `(S(x))` or a script's name, so that no path there would be clear.
-    let is_clear = |one: &str| {
-        !one.is_empty()
-            && !one.ends_with('.')
-            && !one.contains(":$")
-            && !one.to_ascii_lowercase().ends_with(".php")
-    };
-    let is_cookieless = |one: &str| matches!(one.as_bytes(), [b'(', _, b'(', ..]);
-    let segments = prefix.split('/').skip(1).all(|one| is_clear(one) && !is_cookieless(one));
-    if prefix != "/" && !(prefix.starts_with('/') && plain && segments) {
-        let detail = "Must be / or start with /, not end with one, and have plain segments: no % ? # or ;, none \
-                      that ends in a dot or .php, is a session like (S(…)), or has a stream (:$).";
-        faults.add(&format!("{at}/path_prefix"), "invalid", detail);
+    if let Some(why) = prefix_fault(&row.path_prefix) {
+        faults.add(&format!("{at}/path_prefix"), "invalid", sentence(why));
     }
+    check_rules(&row.policy, &row.path_prefix, at, faults);
     if let Some(header) = &row.plain_header {
         faults.take(&format!("{at}/plain_header"), plain_header(header));
     }
     if row.audience.as_deref().is_some_and(|audience| !audience.bytes().all(|b| b.is_ascii_graphic())) {
         faults.add(&format!("{at}/audience"), "invalid", "Must be visible ASCII characters without spaces.");
-    }
-}
-
-pub(super) fn read_policy(policy: &AccessPolicy, at: &str, faults: &mut Faults) -> domain::AccessPolicy {
-    fn list(names: &Option<Vec<String>>) -> &[String] {
-        names.as_deref().unwrap_or_default()
-    }
-    let rules = AccessRules {
-        people: parsed(list(&policy.people), &format!("{at}/policy/people"), faults),
-        groups: parsed(list(&policy.groups), &format!("{at}/policy/groups"), faults),
-        profiles: parsed(list(&policy.profiles), &format!("{at}/policy/profiles"), faults),
-        devices: parsed(list(&policy.devices), &format!("{at}/policy/devices"), faults),
-    };
-    match policy.kind {
-        AccessKind::Known => domain::AccessPolicy::Known(rules),
-        AccessKind::Public => {
-            if !rules.is_open_to_all_known() {
-                faults.add(&format!("{at}/policy"), "not_allowed", "A public route has no lists.");
-            }
-            domain::AccessPolicy::Public
-        }
-    }
-}
-
-pub(super) fn show_policy(policy: &domain::AccessPolicy) -> AccessPolicy {
-    fn list<T: ToString>(values: impl IntoIterator<Item = T>) -> Option<Vec<String>> {
-        Some(values.into_iter().map(|value| value.to_string()).collect())
-    }
-    match policy {
-        domain::AccessPolicy::Public => AccessPolicy {
-            kind: AccessKind::Public,
-            people: None,
-            groups: None,
-            profiles: None,
-            devices: None,
-        },
-        domain::AccessPolicy::Known(rules) => AccessPolicy {
-            kind: AccessKind::Known,
-            people: list(&rules.people),
-            groups: list(&rules.groups),
-            profiles: list(&rules.profiles),
-            devices: list(&rules.devices),
-        },
     }
 }
 

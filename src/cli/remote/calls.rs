@@ -44,7 +44,7 @@ impl Command {
             Self::Cert { act } => certificates(act)?,
             Self::Ca { .. } => anyhow::bail!("acts on authorities say what comes next, too"),
             Self::Site { act } => sites(act),
-            Self::Route { act } => routes(act),
+            Self::Route { act } => routes(act)?,
             Self::Upstream { act: UpstreamAct::List } => Call::get("/api/v1/upstreams", &["name", "targets"]),
             Self::Upstream { act: UpstreamAct::Add { name, targets } } => {
                 Call::post("/api/v1/upstreams", Some(json!({ "name": name, "targets": targets })), "")
@@ -150,8 +150,8 @@ fn sites(act: SiteAct) -> Call {
     }
 }
 
-fn routes(act: RouteAct) -> Call {
-    match act {
+fn routes(act: RouteAct) -> anyhow::Result<Call> {
+    Ok(match act {
         RouteAct::List => Call::get("/api/v1/routes", &["id", "host", "path_prefix", "upstream", "policy"]),
         RouteAct::Add { host, path_prefix, upstream, public, groups, plain_header, options } => {
             let policy = if public {
@@ -177,7 +177,10 @@ fn routes(act: RouteAct) -> Call {
         RouteAct::Remove { id } => {
             Call::edit(Method::DELETE, format!("/api/v1/routes/{id}"), None, "Removed.")
         }
-    }
+        RouteAct::Explain { .. } | RouteAct::Try { .. } => {
+            anyhow::bail!("questions to policies are answered in sentences")
+        }
+    })
 }
 
 fn people(act: PersonAct) -> Call {

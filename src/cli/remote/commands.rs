@@ -1,5 +1,7 @@
 //! The subcommands, as they are typed.
 
+use std::net::IpAddr;
+
 use clap::Subcommand;
 use serde_json::Value;
 
@@ -162,6 +164,30 @@ pub(crate) enum RouteAct {
         /// As the API takes them, for example '{"max_body_mib":64}'; what is left out goes back to its default
         #[arg(long, value_name = "JSON", value_parser = json_object)]
         options: Value,
+    },
+    /// Say what the edge would answer to a request, and which rule decides
+    Explain {
+        host: Hostname,
+        /// Without ? and what follows
+        path: String,
+        #[arg(long, default_value = "GET")]
+        method: String,
+        /// The address that the visitor calls from
+        #[arg(long, default_value = "127.0.0.1")]
+        source: IpAddr,
+        /// The certificate that the visitor presents [default: none]
+        #[arg(long)]
+        serial: Option<Serial>,
+        /// The device that presents its current certificate
+        #[arg(long, conflicts_with = "serial")]
+        device: Option<DeviceId>,
+    },
+    /// Say who of those seen at a route lately another policy would refuse, or let in; nothing is changed
+    Try {
+        id: RouteId,
+        /// As the API takes it, for example '{"kind":"known","groups":["staff"]}'
+        #[arg(long, value_name = "JSON", value_parser = json_object)]
+        policy: Value,
     },
     /// Remove one
     Remove { id: RouteId },

@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod health;
 mod issue;
+mod policy;
 pub(super) mod table;
 
 pub(super) use authorities::CaAct;
@@ -15,6 +16,7 @@ pub(super) use client::{Client, Reach, client_tls};
 pub(super) use commands::Command;
 
 use super::output::Output;
+use commands::RouteAct;
 
 /// Runs a subcommand and prints what the API answered.
 pub(super) async fn run(command: Command, client: &Client, output: Output) -> anyhow::Result<()> {
@@ -25,6 +27,9 @@ pub(super) async fn run(command: Command, client: &Client, output: Output) -> an
         return authorities::run(act, client, output).await;
     }
     let command = match command {
+        Command::Route { act: act @ (RouteAct::Explain { .. } | RouteAct::Try { .. }) } => {
+            return policy::run(act, client, output).await;
+        }
         Command::Apply(arguments) => return apply::apply(arguments, client, output).await,
         Command::Export(arguments) => return apply::export(arguments, client, output).await,
         other => other,

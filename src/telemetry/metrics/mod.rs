@@ -4,6 +4,7 @@
 
 pub mod instruments;
 pub mod rooms;
+pub mod sightings;
 
 mod export;
 mod process;

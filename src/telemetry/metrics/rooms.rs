@@ -6,6 +6,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use super::instruments::{Counter, Counters, Gauge, Histogram, PairCounters, Timestamp, Timestamps, label};
+use super::sightings::Sightings;
 use crate::domain::upstream::TargetStatus;
 
 label! {
@@ -364,6 +365,8 @@ pub struct EdgeMetrics {
     pub upstream_retries: Counter,
     /// How each target is seen.
     pub targets: Targets,
+    /// Who was seen where.
+    pub sightings: Sightings,
     /// Open connections with a known certificate, which end when it is revoked.
     pub tracked_connections: Gauge,
     /// Open connections without any certificate: there is nothing to revoke.

@@ -217,6 +217,25 @@ fn any_options(target: &str, number: u32) -> Value {
     options
 }
 
+/// Rules of a route, as they are read back.
+fn any_rules(prefix: &str, number: u32) -> Value {
+    let mut first = json!({ "name": "office \"hours\"", "effect": "deny", "when": {
+        "networks": ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32"], "methods": ["DELETE", "PUT"] } });
+    if number.is_multiple_of(2) {
+        let below = if prefix == "/" { "/x".to_owned() } else { format!("{prefix}/x") };
+        first["when"]["path_prefixes"] = json!([below]);
+        first["when"]["certificate_age_max_days"] = json!(number % 36_500);
+    }
+    let second = json!({ "name": "Ä", "effect": "allow", "when": { "groups": ["staff"], "profiles": ["device"],
+        "sans": ["dns:*.example.com", "email:anna@example.com"], "authorities": ["issuing-g1"] } });
+    match number % 5 {
+        0 => json!([second]),
+        1 => json!([{ "name": "everybody", "effect": "allow" }]),
+        2 => json!([second, first]),
+        _ => json!([first, second]),
+    }
+}
+
 /// Any configuration that fits together.
 fn any_document() -> impl Strategy<Value = Value> {
     let names = prop::collection::btree_set("[a-z]{1,8}", 1..4);
@@ -254,6 +273,9 @@ fn any_document() -> impl Strategy<Value = Value> {
                     if number(index) % 2 == 0 {
                         route["policy"]["groups"] = json!(["guests", "staff"]);
                         route["plain_header"] = json!("X-User");
+                    }
+                    if number(index + 2) % 3 != 0 {
+                        route["policy"]["rules"] = any_rules(prefix, number(index + 2));
                     }
                 }
                 if number(index + 5) % 3 == 0 {

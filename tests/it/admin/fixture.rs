@@ -35,6 +35,7 @@ use wicketgate::store::leases::ReplicaId;
 use wicketgate::store::outbox::Outbox;
 use wicketgate::store::people::Person;
 use wicketgate::telemetry::Metrics;
+use wicketgate::telemetry::metrics::EdgeMetrics;
 
 use crate::harness::database::TestDatabase;
 
@@ -50,6 +51,8 @@ pub struct App {
     pub ca: Ca,
     pub clock: Arc<ManualClock>,
     pub holder: Arc<Holder>,
+    /// What an edge would have counted and seen.
+    pub edge: Arc<EdgeMetrics>,
     console: SocketAddr,
     roots: Arc<rustls::RootCertStore>,
     door: mpsc::Sender<DoorStream>,
@@ -299,7 +302,8 @@ impl App {
         };
         let stop = CancellationToken::new();
         tokio::spawn(server.serve(listeners, stop.clone(), Duration::from_secs(5)));
-        Self { store, ca, clock, holder, console, roots, door, socket, stop, directory }
+        let edge = metrics.edge.clone();
+        Self { store, ca, clock, holder, edge, console, roots, door, socket, stop, directory }
     }
 
     /// Where the database and the socket are.

@@ -10,6 +10,7 @@ mod est;
 pub(crate) mod fixture;
 mod inventory;
 mod openapi;
+mod policies;
 mod requests;
 mod roles;
 mod secrets;

@@ -17,6 +17,7 @@ mod ocsp;
 mod ongoing;
 mod plain;
 mod revocation;
+mod rules;
 mod trial;
 pub mod upstream;
 mod upstreams;

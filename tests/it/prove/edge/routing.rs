@@ -2,15 +2,16 @@
 //! where a backend would look for it.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Uri, Version};
 use rustls::ClientConfig;
-use wicketgate::domain::{AccessPolicy, AccessRules, RouteId};
+use wicketgate::domain::{AccessPolicy, AccessRules, RouteId, UtcTime};
 use wicketgate::edge::host::named;
-use wicketgate::edge::permit::{Freshness, permit};
-use wicketgate::edge::route_table::select;
+use wicketgate::edge::permit::{Freshness, Question, permit};
+use wicketgate::live::route_table::select;
 use wicketgate::live::{Classified, ConfigurationData, RouteData, Site, SiteKind, classify};
 
 use super::readers::{PLAIN, READERS};
@@ -248,7 +249,14 @@ fn is_plain(path: &str) -> bool {
 /// The same stations as a request's, in this thread: the route, if it lets the visitor in.
 fn passes(site: &Site, path: &str, who: &Arc<Classified>) -> Option<RouteId> {
     let route = select(site, path).ok()??;
-    permit(route, who, Freshness::Fresh).ok().map(|_| route.id)
+    let question = Question {
+        method: "GET",
+        path,
+        source: Ipv4Addr::LOCALHOST.into(),
+        now: UtcTime::EPOCH,
+        names: &|| None,
+    };
+    permit(route, who, Freshness::Fresh, &question).ok().map(|_| route.id)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

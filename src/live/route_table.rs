@@ -1,4 +1,5 @@
-//! Which route a path belongs to. Pure and total; called by `request` after the host is settled.
+//! Which route a path belongs to, and whether it lies below a prefix. Pure and total; asked by the edge after the
+//! host is settled, and by whoever wants to know what the edge would say.
 //!
 //! Policies hang on path prefixes, which are compared segment by segment: whatever some reader may take a
 //! segment for (`path::names`) has to lead to the same route. Where there is one route for all paths, they
@@ -7,9 +8,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::configuration::{Route, Site};
 use super::path::{BadPath, decode, drops, is_plain, names, segments};
 use crate::domain::RouteIndex;
-use crate::live::{Route, Site};
 
 /// Segments with more than one reading, at most.
 const MOST_UNPLAIN: usize = 64;
@@ -19,13 +20,21 @@ const MOST_UNPLAIN: usize = 64;
 /// # Errors
 /// As [`BadPath`] says; nothing is matched then.
 pub fn select<'a>(site: &'a Site, path: &str) -> Result<Option<&'a Arc<Route>>, BadPath> {
-    unanimous((&site.routes, &site.index), |route| &route.path_prefix, path)
+    unanimous((&site.routes, Some(&site.index)), |route| &route.path_prefix, path)
+}
+
+/// Puts routes in the order in which [`unanimous`] needs them: longest prefix first.
+pub fn sort<T>(routes: &mut [T], prefix: impl Fn(&T) -> &str) {
+    routes.sort_by(|a, b| prefix(b).len().cmp(&prefix(a).len()).then(prefix(a).cmp(prefix(b))));
 }
 
 /// The route that every reading of the path selects. The path goes on as it came, so where readings differ,
 /// a backend could serve under one route's policy what belongs to another.
-fn unanimous<'a, T>(
-    (routes, index): (&'a [T], &RouteIndex),
+///
+/// # Errors
+/// As [`BadPath`] says.
+pub fn unanimous<'a, T>(
+    (routes, index): (&'a [T], Option<&RouteIndex>),
     prefix: impl Fn(&T) -> &str,
     path: &str,
 ) -> Result<Option<&'a T>, BadPath> {
@@ -35,32 +44,68 @@ fn unanimous<'a, T>(
     {
         return Ok(Some(only));
     }
-    let readings = match path.split('/').filter(|raw| !is_plain(raw)).count() {
-        // Nothing to be read otherwise, but for letter case.
-        0 => Vec::new(),
-        1..=MOST_UNPLAIN => path.split('/').skip(1).map(names).collect::<Result<Vec<_>, _>>()?,
-        _ => return Err(BadPath::Ambiguous),
-    };
-    let table = Table { routes, index, prefix: &prefix };
-    let chosen = table.choose(&plainest, &readings)?;
-    let is_dropped = |at: &usize| readings[*at].iter().any(|name| drops(name));
-    let places = 0..readings.len();
-    if places.clone().any(|at| is_dropped(&at)) {
-        let (names, others): (Vec<_>, Vec<_>) = places
-            .filter(|at| !is_dropped(at))
-            .map(|at| (plainest[at].clone(), readings[at].clone()))
-            .unzip();
-        if table.choose(&names, &others)? != chosen {
-            return Err(BadPath::Ambiguous);
-        }
+    Readings::of(plainest, path)?.select((routes, index), prefix)
+}
+
+/// A path with everything that some reader may take it for.
+#[derive(Debug)]
+pub struct Readings<'p> {
+    plainest: Vec<Cow<'p, str>>,
+    /// Of each segment, or none at all if each has only one reading.
+    others: Vec<Vec<String>>,
+}
+
+impl<'p> Readings<'p> {
+    /// Reads a path.
+    ///
+    /// # Errors
+    /// As [`BadPath`] says.
+    pub fn read(path: &'p str) -> Result<Self, BadPath> {
+        Self::of(segments(path)?, path)
     }
-    Ok(chosen.map(|at| &routes[at]))
+
+    fn of(plainest: Vec<Cow<'p, str>>, path: &str) -> Result<Self, BadPath> {
+        let others = match path.split('/').filter(|raw| !is_plain(raw)).count() {
+            // Nothing to be read otherwise, but for letter case.
+            0 => Vec::new(),
+            1..=MOST_UNPLAIN => path.split('/').skip(1).map(names).collect::<Result<Vec<_>, _>>()?,
+            _ => return Err(BadPath::Ambiguous),
+        };
+        Ok(Self { plainest, others })
+    }
+
+    /// Whether the path lies below `prefix`; nothing if readers do not agree.
+    pub fn lie_below(&self, prefix: &str) -> Option<bool> {
+        self.select((&[prefix], None), |prefix| prefix).ok().map(|found| found.is_some())
+    }
+
+    fn select<'a, T>(
+        &self,
+        (routes, index): (&'a [T], Option<&RouteIndex>),
+        prefix: impl Fn(&T) -> &str,
+    ) -> Result<Option<&'a T>, BadPath> {
+        let Self { plainest, others } = self;
+        let table = Table { routes, index, prefix: &prefix };
+        let chosen = table.choose(plainest, others)?;
+        let is_dropped = |at: &usize| others[*at].iter().any(|name| drops(name));
+        let places = 0..others.len();
+        if places.clone().any(|at| is_dropped(&at)) {
+            let (names, others): (Vec<_>, Vec<_>) = places
+                .filter(|at| !is_dropped(at))
+                .map(|at| (plainest[at].clone(), others[at].clone()))
+                .unzip();
+            if table.choose(&names, &others)? != chosen {
+                return Err(BadPath::Ambiguous);
+            }
+        }
+        Ok(chosen.map(|at| &routes[at]))
+    }
 }
 
 /// Routes, longest prefix first.
 struct Table<'t, T, P> {
     routes: &'t [T],
-    index: &'t RouteIndex,
+    index: Option<&'t RouteIndex>,
     prefix: &'t P,
 }
 
@@ -73,8 +118,10 @@ impl<T, P: Fn(&T) -> &str> Table<'_, T, P> {
             plainest.get(at).map(|name| &**name).into_iter().chain(others)
         };
         // No reading of the path leads to any other.
-        let candidates = self.index.candidates(plainest.len(), names);
-        let prefixes = || candidates.iter().map(|at| (*at, (self.prefix)(&self.routes[*at])));
+        let candidates = self.index.and_then(|index| index.candidates(plainest.len(), names));
+        let all = if candidates.is_some() { 0 } else { self.routes.len() };
+        let places = || candidates.iter().flatten().copied().chain(0..all);
+        let prefixes = || places().map(|at| (at, (self.prefix)(&self.routes[at])));
         let chosen = prefixes().find(|(_, prefix)| {
             covers(prefix, |at, wanted| plainest.get(at).is_some_and(|name| name == wanted))
         });
@@ -129,7 +176,7 @@ mod tests {
         path: &str,
     ) -> Result<Option<&'a T>, BadPath> {
         let index = RouteIndex::of(routes.iter().map(&prefix));
-        super::unanimous((routes, &index), prefix, path)
+        super::unanimous((routes, Some(&index)), prefix, path)
     }
 
     fn covers(prefix: &str, path: &str) -> bool {
@@ -250,6 +297,25 @@ mod tests {
         }
         assert_eq!(unanimous(&["/a"], |prefix| prefix, "/b"), Ok(None));
         assert_eq!(unanimous(&["/a"], |prefix| prefix, "/A"), Err(BadPath::Ambiguous));
+    }
+
+    #[test]
+    fn a_path_lies_below_a_prefix_if_nobody_reads_it_otherwise() {
+        for (prefix, path, expected) in [
+            ("/", "/x;y/%2561", Some(true)),
+            ("/admin", "/admin", Some(true)),
+            ("/admin", "/admin/x;v=1", Some(true)),
+            ("/admin", "/administration", Some(false)),
+            ("/admin", "/x/admin", Some(false)),
+            ("/admin", "/Admin", None),
+            ("/admin", "/%61dmin", None),
+            ("/admin", "/admin;x/y", None),
+            ("/admin", "/index.php/admin", None),
+            ("/admin/keys", "/admin/(S(x))/keys", None),
+            ("/admin/keys", "/admin/KEYS/1", None),
+        ] {
+            assert_eq!(Readings::read(path).unwrap().lie_below(prefix), expected, "{prefix} {path}");
+        }
     }
 
     /// The longest prefixes that cover the path, written without regard for cost.
