@@ -27,7 +27,11 @@ pub(super) async fn run(act: RouteAct, client: &Client, output: Output) -> anyho
             let answer = client.send(Method::POST, &path, Some(&json!({ "policy": policy })), None).await?;
             output.answer(&tried(&answer.body), &answer.body)
         }
-        RouteAct::List | RouteAct::Add { .. } | RouteAct::Remove { .. } => bail!("this is no question"),
+        RouteAct::List
+        | RouteAct::Add { .. }
+        | RouteAct::Show { .. }
+        | RouteAct::Set { .. }
+        | RouteAct::Remove { .. } => bail!("this is no question"),
     }
 }
 
