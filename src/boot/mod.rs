@@ -274,6 +274,8 @@ fn edge_settings(config: &Config) -> EdgeSettings {
         drain_timeout: edge.drain_timeout,
         max_stale: edge.max_stale,
         self_check_every: edge.self_check_every,
+        dns_servers: edge.dns.servers.clone(),
+        own_listeners: config.listeners().into_iter().map(|(_, address)| address).collect(),
         max_connections: usize::try_from(edge.max_connections).unwrap_or(usize::MAX),
         max_header_bytes: usize::try_from(edge.max_header_bytes).unwrap_or(usize::MAX),
         max_body: Some(edge.max_body_bytes),

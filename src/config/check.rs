@@ -10,13 +10,13 @@ use std::time::Duration;
 use url::Url;
 
 use super::checked::{
-    ADMIN_SOCKET, Acme, Admin, Config, Database, DatabaseUrl, Door, Edge, EdgeLimits, Health, KeySource,
+    ADMIN_SOCKET, Acme, Admin, Config, Database, DatabaseUrl, Dns, Door, Edge, EdgeLimits, Health, KeySource,
     Keys, Limits, Pki, SQLITE_FILE, Server, Smtp, Telemetry, Tls,
 };
 use super::choices::{SmtpEncryption, Suite, SuiteChoice, SuiteList};
 use super::environment::{Environment, Origins};
 use super::fault::Fault;
-use super::raw::{RawAcme, RawConfig, RawDatabase, RawEdge, RawEdgeLimits, RawKeys, RawSmtp, RawTls};
+use super::raw::{RawAcme, RawConfig, RawDatabase, RawDns, RawEdge, RawEdgeLimits, RawKeys, RawSmtp, RawTls};
 use super::values;
 use super::walk::origin;
 use crate::domain::Secret;
@@ -25,6 +25,9 @@ use crate::domain::Secret;
 const SOCKET_PATH_BYTES: usize = 107;
 
 const MIB: u64 = 1024 * 1024;
+
+/// Name servers that may be named; two are asked at a time.
+const MOST_NAME_SERVERS: usize = 8;
 
 /// Turns `raw` into a [`Config`] and appends what is wrong to `faults`. The result may be used only
 /// when nothing was appended.
@@ -203,6 +206,7 @@ impl Checker<'_> {
             max_header_bytes: raw.max_header_kib * 1024,
             tls: self.tls(&raw.tls),
             limits: self.edge_limits(&raw.limits),
+            dns: self.dns(&raw.dns),
         }
     }
 
@@ -221,6 +225,19 @@ impl Checker<'_> {
             requests_per_second_per_person: NonZeroU32::new(raw.requests_per_second_per_person),
             exempt,
         }
+    }
+
+    fn dns(&mut self, raw: &RawDns) -> Dns {
+        let servers = self.addresses("edge.dns.servers", &raw.servers);
+        if servers.iter().any(|server| server.port() == 0 || server.ip().is_unspecified()) {
+            let reason = "must name addresses that can be asked, with their ports, such as 10.0.0.2:53";
+            self.refuse(Fault::of_key("edge.dns.servers", reason));
+        }
+        if servers.len() > MOST_NAME_SERVERS {
+            let reason = format!("must name at most {MOST_NAME_SERVERS} servers");
+            self.refuse(Fault::of_key("edge.dns.servers", reason));
+        }
+        Dns { servers }
     }
 
     fn tls(&mut self, raw: &RawTls) -> Tls {

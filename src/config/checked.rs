@@ -150,6 +150,8 @@ pub struct Edge {
     pub tls: Tls,
     /// How often, and with how many connections, somebody may come.
     pub limits: EdgeLimits,
+    /// How upstreams are found by their names.
+    pub dns: Dns,
 }
 
 /// How often, and with how many connections, somebody may come; what is none is not limited.
@@ -169,6 +171,13 @@ pub struct EdgeLimits {
     pub requests_per_second_per_person: Option<NonZeroU32>,
     /// Networks that no limit by source applies to.
     pub exempt: Vec<IpNet>,
+}
+
+/// How upstreams are found by their names.
+#[derive(Clone, Debug)]
+pub struct Dns {
+    /// Name servers that are asked, at most eight; empty: those of `/etc/resolv.conf`.
+    pub servers: Vec<SocketAddr>,
 }
 
 /// Protocol versions and cipher suites; every version has at least one suite.

@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use super::checked::{Config, EdgeLimits, KeySource};
 use super::choices::SuiteChoice;
 use super::raw::{
-    RawAcme, RawAdmin, RawConfig, RawDatabase, RawDoor, RawEdge, RawEdgeLimits, RawHealth, RawKeys,
+    RawAcme, RawAdmin, RawConfig, RawDatabase, RawDns, RawDoor, RawEdge, RawEdgeLimits, RawHealth, RawKeys,
     RawLimits, RawPki, RawServer, RawSmtp, RawTelemetry, RawTls,
 };
 
@@ -86,6 +86,7 @@ fn edge(config: &Config) -> RawEdge {
             versions: edge.tls.versions.clone(),
         },
         limits: edge_limits(&edge.limits),
+        dns: RawDns { servers: addresses(&edge.dns.servers) },
     }
 }
 

@@ -23,8 +23,8 @@ mod walk;
 mod tests;
 
 pub use checked::{
-    Acme, Admin, Config, Database, DatabaseUrl, Door, Edge, EdgeLimits, Health, KeySource, Keys, Limits, Pki,
-    Server, Smtp, Telemetry, Tls,
+    Acme, Admin, Config, Database, DatabaseUrl, Dns, Door, Edge, EdgeLimits, Health, KeySource, Keys, Limits,
+    Pki, Server, Smtp, Telemetry, Tls,
 };
 pub use choices::{AcmeChallenge, LogFormat, SmtpEncryption, Suite, TlsVersion};
 pub use effective::effective;

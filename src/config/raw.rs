@@ -154,6 +154,8 @@ pub struct RawEdge {
     pub tls: RawTls,
     /// How often, and with how many connections, somebody may come.
     pub limits: RawEdgeLimits,
+    /// How upstreams are found by their names.
+    pub dns: RawDns,
 }
 
 impl Default for RawEdge {
@@ -176,6 +178,7 @@ impl Default for RawEdge {
             max_header_kib: 32,
             tls: RawTls::default(),
             limits: RawEdgeLimits::default(),
+            dns: RawDns::default(),
         }
     }
 }
@@ -225,6 +228,14 @@ impl Default for RawEdgeLimits {
             exempt: vec!["127.0.0.0/8".into(), "::1/128".into()],
         }
     }
+}
+
+/// How upstreams with `discovery` are found by their names.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawDns {
+    /// Name servers that are asked, with their ports. Default: those of `/etc/resolv.conf`, after `/etc/hosts`.
+    pub servers: Vec<String>,
 }
 
 /// Protocol versions and cipher suites.

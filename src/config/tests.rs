@@ -125,6 +125,14 @@ const FAULTS: &[(&str, &str)] = &[
         "[keys]\nserver_key = \"a\"\nserver_key_file = \"b\"",
         "keys.server_key: set either this or keys.server_key_file, not both",
     ),
+    (
+        "[edge.dns]\nservers = [\"10.0.0.2\"]",
+        "edge.dns.servers[0] = \"10.0.0.2\": must be an IP address and a port, such as 127.0.0.1:8443 or [::]:443",
+    ),
+    (
+        "[edge.dns]\nservers = [\"0.0.0.0:53\"]",
+        "edge.dns.servers: must name addresses that can be asked, with their ports, such as 10.0.0.2:53",
+    ),
     ("[edge.tls]\nversions = []", "edge.tls.versions: must name at least one version"),
     (
         "[edge.tls]\nversions = [\"1.1\"]",

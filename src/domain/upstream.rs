@@ -1,11 +1,15 @@
 //! How requests are spread over the targets of an upstream, and what keeps a sick one out of the way.
 
+mod discovery;
+
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::Slug;
+pub use discovery::{Discovery, DiscoveryKind, NameStatus};
 
 /// Which target a request goes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -86,8 +90,12 @@ pub struct UpstreamOptions {
     pub answer_timeout_ms: Option<u32>,
     /// For the whole exchange, in milliseconds; without it, the edge's setting.
     pub total_timeout_ms: Option<u32>,
-    /// Targets, as they are written, that are used or not used whatever was observed.
+    /// Targets, as they are written, that are used or not used whatever was observed. Where a target is found by its
+    /// name, that goes for all its addresses.
     pub forced: BTreeMap<String, Forced>,
+    /// How hosts that are names become targets; without it, a name is one target, and looked up for each connection.
+    /// Hosts that are addresses stay what they are.
+    pub discovery: Option<Discovery>,
 }
 
 impl Default for UpstreamOptions {
@@ -106,6 +114,7 @@ impl Default for UpstreamOptions {
             answer_timeout_ms: None,
             total_timeout_ms: None,
             forced: BTreeMap::new(),
+            discovery: None,
         }
     }
 }
@@ -144,6 +153,7 @@ impl UpstreamOptions {
                 faults.push(("/health_check/path".to_owned(), why.to_owned()));
             }
         }
+        faults.extend(self.discovery.iter().flat_map(Discovery::faults));
         for target in self.forced.keys().filter(|target| !targets.contains(target)) {
             faults.push(("/forced".to_owned(), format!("names {target:?}, which is not among the targets")));
         }
@@ -212,6 +222,8 @@ pub struct TargetStatus {
     pub upstream: Slug,
     /// As it is written.
     pub target: String,
+    /// Where it is, if it was found by its name.
+    pub address: Option<SocketAddr>,
     /// What its breaker lets through.
     pub breaker: BreakerState,
     /// What active checks have found.
@@ -252,6 +264,7 @@ mod tests {
             failures_to_open: 0,
             max_in_flight: Some(0),
             forced: BTreeMap::from([("http://b:1".into(), Forced::Open)]),
+            discovery: Some(Discovery { refresh_seconds_min: 0, ..Discovery::of(DiscoveryKind::Srv) }),
             ..UpstreamOptions::default()
         };
         let fields: Vec<_> =
@@ -264,6 +277,7 @@ mod tests {
                 "/health_check/interval_ms",
                 "/health_check/healthy_after",
                 "/health_check/path",
+                "/discovery/refresh_seconds_min",
                 "/forced"
             ]
         );

@@ -233,6 +233,7 @@ fn run(
         if let Some((addresses, strangers)) = asking {
             tokio::task::spawn_local(trial::keep_asking(worker.clone(), addresses, strangers));
             tokio::task::spawn_local(upstream::health::watch(worker.clone()));
+            tokio::task::spawn_local(upstream::discovery::watch(worker.clone()));
         }
         for (socket, speech) in listeners {
             match TcpListener::from_std(socket) {
@@ -259,6 +260,7 @@ fn run(
                     }
                     if is_first {
                         worker.shared.metrics.targets.set(worker.shared.upstreams.status());
+                        worker.shared.metrics.names.set(worker.shared.upstreams.names());
                         sweeps = sweeps.wrapping_add(1);
                     }
                     if is_first && sweeps.is_multiple_of(FORGET_EVERY) {

@@ -40,6 +40,10 @@ pub struct EdgeSettings {
     pub total_timeout: Duration,
     /// One TCP connection to an upstream.
     pub connect_timeout: Duration,
+    /// Who is asked what names of upstreams stand for; empty: whom `/etc/resolv.conf` names.
+    pub dns_servers: Vec<SocketAddr>,
+    /// Listeners of this process: no answer of DNS makes them a target.
+    pub own_listeners: Vec<SocketAddr>,
     /// How long a drain waits for exchanges in flight.
     pub drain_timeout: Duration,
     /// Age of the register's last confirmation past which protected routes answer `policy_stale`.
@@ -96,6 +100,8 @@ impl Default for EdgeSettings {
             answer_timeout: Duration::from_secs(60),
             total_timeout: Duration::from_secs(3600),
             connect_timeout: Duration::from_secs(3),
+            dns_servers: Vec::new(),
+            own_listeners: Vec::new(),
             drain_timeout: Duration::from_secs(8),
             max_stale: Duration::from_secs(24 * 3600),
             self_check_every: None,

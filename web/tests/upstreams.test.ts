@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { TargetState, Upstream } from "../src/lib/api/types";
 import { formatCount, milliseconds } from "../src/lib/format";
 import { Listed } from "../src/lib/load.svelte";
-import { alarmOf, failureText, harmOf, healthOf, holding, standingOf, targetsOf, type Target } from "../src/console/targets";
+import { alarmOf, failureText, harmOf, healthOf, holding, namesSay, standingOf, targetsOf, type Target } from "../src/console/targets";
 import { draftOfOptions, optionsOf, summaryOf } from "../src/console/upstream-options";
 
 const seen = (breaker: TargetState["breaker"], health: TargetState["health"] = "unknown"): TargetState => ({
@@ -37,6 +37,17 @@ describe("targets", () => {
     const state = [{ ...seen("closed"), target: "b" }];
     const upstream: Upstream = { name: "u", targets: ["a", "b", "a"], options: { forced: [{ target: "a", breaker: "open" }] }, state, version: 1 };
     expect(targetsOf(upstream)).toEqual([target("a", undefined, "open"), target("b", state[0])]);
+  });
+
+  test("one that is found by its name is there for each address, and says what is wrong with it", () => {
+    const at = (address: string): TargetState => ({ ...seen("closed"), target: "a", address });
+    const name = { target: "a", addresses: 2, left_out: 0, stale: true, cause: "timeout", age_seconds: 120 };
+    const upstream: Upstream = { name: "u", targets: ["a"], options: {}, state: [at("10.0.0.1:80"), at("10.0.0.2:80")], names: [name], version: 1 };
+    expect(targetsOf(upstream).map((one) => one.seen?.address)).toEqual(["10.0.0.1:80", "10.0.0.2:80"]);
+    expect(namesSay(upstream)[0]).toMatch(/^a: no name server answered in time\. Its addresses of .* ago are used\.$/);
+    expect(namesSay({ ...upstream, names: [{ ...name, stale: false }] })).toEqual([]);
+    const [lost] = targetsOf({ ...upstream, state: [], names: [{ ...name, addresses: 0, cause: "no_such_name" }] });
+    expect(lost && standingOf(lost)).toEqual({ word: "not found", tone: "bad", says: "There is no such name." });
   });
 
   test("say how they failed, also in a way that is not known here", () => {
@@ -88,6 +99,7 @@ describe("options", () => {
       max_in_flight: 20,
       total_timeout_ms: 9000,
       health_check: { kind: "http" as const, path: "/ready", unhealthy_after: 1 },
+      discovery: { kind: "srv" as const, refresh_seconds_max: 60 },
       forced: [{ target: "a", breaker: "open" as const }],
     };
     expect(optionsOf(draftOfOptions({ ...USUAL, ...options }), options.forced)).toEqual(options);

@@ -26,6 +26,7 @@ pub mod settings;
 pub mod setup;
 pub mod sites;
 pub mod tokens;
+mod upstream_discovery;
 mod upstream_options;
 pub mod upstreams;
 

@@ -2,6 +2,7 @@
 
 use poem_openapi::{Enum, Object};
 
+use super::upstream_discovery::Discovery;
 use crate::admin::fields::Faults;
 use crate::domain::upstream as domain;
 
@@ -93,9 +94,12 @@ pub(super) struct UpstreamOptions {
     answer_timeout_ms: Option<u32>,
     /// For the whole exchange; the edge's setting unless it is given.
     total_timeout_ms: Option<u32>,
-    /// Targets whose breakers are held, whatever is observed.
+    /// Targets whose breakers are held, whatever is observed; where they are found by a name, at all addresses.
     #[oai(validator(max_items = 32))]
     forced: Option<Vec<ForcedTarget>>,
+    /// How hosts that are names become targets; unless it is given, a name is one target and looked up for each
+    /// connection.
+    discovery: Option<Discovery>,
 }
 
 impl UpstreamOptions {
@@ -121,6 +125,7 @@ impl UpstreamOptions {
                 .into_iter()
                 .map(|forced| (forced.target, forced.breaker.into()))
                 .collect(),
+            discovery: self.discovery.map(Discovery::read),
         };
         for (field, why) in options.faults(targets) {
             faults.add(&format!("{at}/options{field}"), "invalid", format!("This {why}."));
@@ -184,6 +189,7 @@ impl From<domain::UpstreamOptions> for UpstreamOptions {
             answer_timeout_ms: options.answer_timeout_ms,
             total_timeout_ms: options.total_timeout_ms,
             forced: (!forced.is_empty()).then_some(forced),
+            discovery: options.discovery.map(Into::into),
         }
     }
 }
@@ -221,6 +227,8 @@ enum TargetHealth {
 #[oai(skip_serializing_if_is_none)]
 pub(super) struct TargetState {
     target: String,
+    /// Where it is, if it was found by its name.
+    address: Option<String>,
     breaker: BreakerState,
     health: TargetHealth,
     /// Requests under way.
@@ -239,6 +247,7 @@ impl From<&domain::TargetStatus> for TargetState {
     fn from(status: &domain::TargetStatus) -> Self {
         Self {
             target: status.target.clone(),
+            address: status.address.map(|address| address.to_string()),
             breaker: status.breaker.into(),
             health: status.health.into(),
             in_flight: status.in_flight,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::{Object, OpenApi};
 
+use super::upstream_discovery::NameState;
 use super::upstream_options::{TargetState, UpstreamOptions};
 use super::{Tag, check_version, check_version_if_given};
 use crate::admin::auth::caller::Call;
@@ -32,6 +33,8 @@ struct Upstream {
     options: UpstreamOptions,
     /// How the edge sees each target, once a route leads there.
     state: Option<Vec<TargetState>>,
+    /// What the edge knows of the names that targets are found by.
+    names: Option<Vec<NameState>>,
     /// Counts edits: the ETag.
     version: u64,
     enforced: Option<Enforced>,
@@ -189,11 +192,15 @@ impl Api {
         let seen = self.0.edge().targets.seen();
         let state: Vec<_> =
             seen.iter().filter(|seen| seen.upstream == row.name).map(TargetState::from).collect();
+        let known = self.0.edge().names.known();
+        let names: Vec<_> =
+            known.iter().filter(|known| known.upstream == row.name).map(NameState::from).collect();
         Upstream {
             name: row.name.to_string(),
             targets: row.targets,
             options: row.options.into(),
             state: (!state.is_empty()).then_some(state),
+            names: (!names.is_empty()).then_some(names),
             version: row.version,
             enforced,
         }

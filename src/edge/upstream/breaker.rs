@@ -126,7 +126,6 @@ impl Breaker {
     }
 
     /// The pause is over then.
-    #[cfg(test)]
     pub(super) fn pause_until(&self, then: u64) {
         self.until.store(then, Ordering::Release);
     }

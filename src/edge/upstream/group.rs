@@ -1,36 +1,45 @@
-//! The targets of an upstream, and which of them a request goes to.
+//! The targets of an upstream, and which of them a request goes to. A group is the same for all threads as long as
+//! nobody edits the upstream; its `members` are swapped under it when names get other addresses.
 
+mod choice;
 mod lease;
+mod members;
+mod tried;
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::breaker::{Admits, FIRST_MS, Rules};
+use super::breaker::{FIRST_MS, Rules};
 use super::budget::Budget;
-use super::places::Places;
+use super::discovery::{Name, Names};
 use super::target::State;
-use crate::domain::upstream::{Balance, BreakerState, Forced, Health, TargetStatus};
+use crate::domain::upstream::{BreakerState, Forced, Health, TargetStatus};
 use crate::live::Upstream;
+use choice::Choice;
 pub(super) use lease::ABSENT;
 pub(in crate::edge) use lease::Lease;
+use members::Member;
+pub(super) use members::{Members, Source};
+pub(in crate::edge) use tried::Tried;
 
 /// One upstream.
 #[derive(Debug)]
 pub(in crate::edge) struct Group {
     pub(super) upstream: Arc<Upstream>,
-    pub(super) targets: Vec<Arc<State>>,
-    forced: Vec<Option<Forced>>,
+    pub(super) sources: Vec<Source>,
+    members: ArcSwap<Members>,
     began: Instant,
     turn: AtomicUsize,
     /// Requests under way at each target, at most.
     most: u32,
-    common: Arc<Common>,
+    pub(super) common: Arc<Common>,
 }
 
 /// What an upstream keeps when its options change.
@@ -42,17 +51,19 @@ pub(super) struct Common {
     room: Notify,
     /// Breakers open one at a time, so that not too many do.
     opening: Mutex<()>,
+    /// What is known of names.
+    pub(super) names: Names,
 }
 
 /// Which target a request should go to.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::edge) struct Wish {
     /// Whoever has the same is served by the same target.
     pub(in crate::edge) key: u64,
     /// Whether it can be sent again, and so may be what decides about a target.
     pub(in crate::edge) repeatable: bool,
-    /// Targets that it was sent to before, by their place.
-    pub(in crate::edge) tried: Places,
+    /// Targets that it was sent to before.
+    pub(in crate::edge) tried: Tried,
     /// It has an answer already, though a bad one: only a target that seems well is worth another try.
     pub(in crate::edge) has_answer: bool,
     /// Any number.
@@ -68,36 +79,63 @@ pub(in crate::edge) enum NoTarget {
     Busy,
 }
 
-/// What was chosen.
-enum Choice {
-    /// The target at this place; whether the request decides about it.
-    Target(usize, bool),
-    /// All that could be used are busy.
-    Busy,
-    /// There is none.
-    None,
-}
-
 impl Group {
     pub(super) fn of(
         upstream: Arc<Upstream>,
-        targets: Vec<Arc<State>>,
+        (sources, members): (Vec<Source>, Members),
         common: Arc<Common>,
         began: Instant,
     ) -> Self {
-        let options = &upstream.options;
-        if options.health_check.is_none() {
-            targets.iter().for_each(|state| state.forget_checks());
-        }
-        Self {
-            forced: targets.iter().map(|state| options.forced.get(&state.target.text).copied()).collect(),
+        let group = Self {
             turn: AtomicUsize::new(0),
-            most: options.max_in_flight.unwrap_or(u32::MAX),
+            most: upstream.options.max_in_flight.unwrap_or(u32::MAX),
+            members: ArcSwap::from_pointee(members),
             common,
             upstream,
-            targets,
+            sources,
             began,
+        };
+        group.settle_in();
+        group
+    }
+
+    /// Has these members from now on. What is under way at others goes on.
+    pub(super) fn swap(&self, members: Members) {
+        self.members.store(Arc::new(members));
+        self.settle_in();
+        // Those who wait have others to go to.
+        self.common.room.notify_waiters();
+    }
+
+    fn settle_in(&self) {
+        let members = self.members.load();
+        if self.upstream.options.health_check.is_none() {
+            members.all.iter().for_each(|member| member.state.forget_checks());
         }
+        // Where those have gone that were well, too many of the rest may be left alone: they are tried at once.
+        let _one_at_a_time = self.common.opening.lock();
+        let is_open = |member: &&Member| member.state.breaker.state() == BreakerState::Open;
+        let open = members.all.iter().filter(is_open).count();
+        if !self.upstream.options.may_eject_all && open * 2 > members.all.len() {
+            members
+                .all
+                .iter()
+                .filter(is_open)
+                .for_each(|member| member.state.breaker.pause_until(self.now()));
+        }
+    }
+
+    /// The targets that there are now.
+    pub(super) fn states(&self) -> Vec<Arc<State>> {
+        self.members.load().all.iter().map(|member| member.state.clone()).collect()
+    }
+
+    /// The names that targets are found by.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Arc<Name>> {
+        self.sources.iter().filter_map(|source| match source {
+            Source::Named(name) => Some(name),
+            Source::Itself(_) => None,
+        })
     }
 
     pub(super) fn now(&self) -> u64 {
@@ -110,7 +148,7 @@ impl Group {
 
     /// Whether there is more than one target.
     pub(in crate::edge) fn is_plural(&self) -> bool {
-        self.targets.len() > 1
+        self.members.load().all.len() > 1
     }
 
     /// A request comes in.
@@ -125,7 +163,7 @@ impl Group {
 
     /// Whether there is a target that a request was not sent to.
     pub(in crate::edge) fn has_another(&self, wish: &Wish) -> bool {
-        let (left, good, _) = self.look(wish, self.now());
+        let (left, good, _) = self.look(&self.members.load(), wish, self.now());
         if wish.has_answer { good.count() > 0 } else { left.count() > 0 }
     }
 
@@ -133,42 +171,49 @@ impl Group {
     ///
     /// # Errors
     /// As [`NoTarget`] says.
-    pub(in crate::edge) async fn lease(self: &Arc<Self>, wish: Wish) -> Result<Lease, NoTarget> {
-        if let Some(lease) = self.try_lease(&wish)? {
+    pub(in crate::edge) async fn lease(self: &Arc<Self>, wish: &Wish) -> Result<Lease, NoTarget> {
+        if let Some(lease) = self.try_lease(wish)? {
             return Ok(lease);
         }
         let options = &self.upstream.options;
-        let _queue = Queue::join(&self.common.waiting, options.max_queue).ok_or(NoTarget::Busy)?;
+        let _queue = Queue::join(&self.common.waiting, options.max_queue).ok_or_else(|| self.in_vain())?;
         let patience = Duration::from_millis(options.queue_timeout_ms.into());
         let waiting = async {
             loop {
                 let mut room = pin!(self.common.room.notified());
                 // Listening before looking, so that nothing is missed in between.
                 room.as_mut().enable();
-                if let Some(lease) = self.try_lease(&wish)? {
+                if let Some(lease) = self.try_lease(wish)? {
                     return Ok(lease);
                 }
                 room.await;
             }
         };
-        timeout(patience, waiting).await.unwrap_or(Err(NoTarget::Busy))
+        timeout(patience, waiting).await.unwrap_or_else(|_| Err(self.in_vain()))
+    }
+
+    /// Why nobody waits any longer.
+    fn in_vain(&self) -> NoTarget {
+        if self.members.load().is_awaited { NoTarget::Left } else { NoTarget::Busy }
     }
 
     fn try_lease(self: &Arc<Self>, wish: &Wish) -> Result<Option<Lease>, NoTarget> {
         loop {
-            let (place, is_probe) = match self.choose(wish) {
+            let members = self.members.load();
+            let (place, is_probe) = match self.choose(&members, wish) {
                 Choice::Target(place, is_probe) => (place, is_probe),
                 Choice::Busy => return Ok(None),
+                // The first answer about a name is on its way.
+                Choice::None if members.is_awaited => return Ok(None),
                 Choice::None => return Err(NoTarget::Left),
             };
-            let (state, group) = (self.targets[place].clone(), self.clone());
+            let (state, group) = (members.all[place].state.clone(), self.clone());
             if state.load.rise(self.most) {
                 state.requests.fetch_add(1, Ordering::Relaxed);
                 return Ok(Some(Lease {
                     state,
                     since: group.now(),
                     group,
-                    place,
                     is_probe,
                     is_whole: wish.repeatable,
                     is_answered: false,
@@ -182,95 +227,30 @@ impl Group {
         }
     }
 
-    /// The targets that are left for a request, those of them that seem well, and one that waits for its probe.
-    fn look(&self, wish: &Wish, now: u64) -> (Places, Places, Option<usize>) {
-        let (mut left, mut good, mut probe) = (Places::default(), Places::default(), None);
-        for (place, state) in self.targets.iter().enumerate() {
-            if wish.tried.has(place) || self.forced[place] == Some(Forced::Open) {
-                continue;
-            }
-            left.add(place);
-            if self.forced[place] == Some(Forced::Closed) {
-                good.add(place);
-            } else if !self.is_unhealthy(state) {
-                match state.breaker.admits(now) {
-                    Admits::All => good.add(place),
-                    Admits::One => probe = Some(place),
-                    Admits::None => {}
-                }
-            }
-        }
-        (left, good, probe)
-    }
-
     /// What checks have found counts as long as there are any.
     fn is_unhealthy(&self, state: &State) -> bool {
         self.upstream.options.health_check.is_some() && state.health() == Health::Unhealthy
     }
 
-    fn choose(&self, wish: &Wish) -> Choice {
-        let now = self.now();
-        let (left, good, probe) = self.look(wish, now);
-        // Whoever is back is noticed by a request that can be sent elsewhere if it is not.
-        let has_room = |place: &usize| self.targets[*place].load.in_flight() < self.most;
-        let has_second_try = || self.upstream.options.retry_percent == 0 || self.common.budget.is_left(now);
-        let may_probe = !wish.has_answer && (good.count() == 0 || (wish.repeatable && has_second_try()));
-        if let Some(place) = probe.filter(|_| may_probe).filter(has_room)
-            && self.targets[place].breaker.take_probe()
-        {
-            return Choice::Target(place, true);
-        }
-        // Where nobody is well, anybody is better than nobody.
-        let among = match good.count() {
-            0 if wish.has_answer => return Choice::None,
-            0 => left,
-            _ => good,
-        };
-        if among.count() == 0 {
-            return Choice::None;
-        }
-        let mut free = Places::default();
-        among.iter().filter(has_room).for_each(|place| free.add(place));
-        match free.count() {
-            0 => Choice::Busy,
-            _ => Choice::Target(self.pick(free, wish, now), false),
-        }
-    }
-
-    fn pick(&self, among: Places, wish: &Wish, now: u64) -> usize {
-        let count = among.count();
-        if count == 1 {
-            return among.nth(0);
-        }
-        match self.upstream.options.balance {
-            Balance::RoundRobin => among.nth(self.turn.fetch_add(1, Ordering::Relaxed) % count),
-            Balance::ConsistentHash => {
-                let weight = |place: &usize| mix(self.targets[*place].hash ^ wish.key);
-                among.iter().max_by_key(weight).unwrap_or_default()
-            }
-            Balance::LeastLoaded => {
-                let first = (wish.chance % count as u64) as usize;
-                let step = 1 + (wish.chance / count as u64 % (count as u64 - 1)) as usize;
-                let (first, second) = (among.nth(first), among.nth((first + step) % count));
-                let cost = |place: usize| self.targets[place].load.cost(now);
-                if cost(second) < cost(first) { second } else { first }
-            }
-        }
-    }
-
-    /// Whether one more target may be left alone.
-    fn may_open_one(&self) -> bool {
+    /// Whether `state` may be left alone, too.
+    fn may_open(&self, state: &State) -> bool {
         if self.upstream.options.may_eject_all {
             return true;
         }
-        let is_out = |(state, forced): &(&Arc<State>, &Option<Forced>)| match forced {
+        let members = self.members.load();
+        let is_out = |member: &&Member| match member.forced {
             Some(Forced::Open) => true,
             Some(Forced::Closed) => false,
-            None => self.is_unhealthy(state) || state.breaker.state() != BreakerState::Closed,
+            None => self.is_unhealthy(&member.state) || member.state.breaker.state() != BreakerState::Closed,
         };
-        let out = self.targets.iter().zip(&self.forced).filter(is_out).count();
+        // Where stand-ins are well, those they stand in for may all be left alone.
+        let rank = members.all.iter().find(|member| member.state.id == state.id).map(|member| member.rank);
+        if rank.is_some_and(|rank| members.all.iter().any(|other| other.rank != rank && !is_out(&other))) {
+            return true;
+        }
+        let out = members.all.iter().filter(is_out).count();
         // At least half stay, and at least one.
-        (out + 1) * 2 <= self.targets.len()
+        (out + 1) * 2 <= members.all.len()
     }
 
     fn rules(&self) -> Rules {
@@ -278,10 +258,11 @@ impl Group {
         Rules { failures: options.failures_to_open, success_percent: options.success_percent }
     }
 
-    pub(super) fn status(&self) -> impl Iterator<Item = TargetStatus> {
-        self.targets.iter().zip(&self.forced).map(|(state, forced)| TargetStatus {
+    pub(super) fn status(&self) -> Vec<TargetStatus> {
+        let status = |Member { state, forced, .. }: &Member| TargetStatus {
             upstream: self.upstream.name.clone(),
             target: state.target.text.clone(),
+            address: state.target.address,
             breaker: match forced {
                 Some(Forced::Open) => BreakerState::ForcedOpen,
                 Some(Forced::Closed) => BreakerState::ForcedClosed,
@@ -296,15 +277,9 @@ impl Group {
             requests: state.requests.load(Ordering::Relaxed),
             failures: state.failures.load(Ordering::Relaxed),
             last_failure: *state.last_failure.lock(),
-        })
+        };
+        self.members.load().all.iter().map(status).collect()
     }
-}
-
-/// SplitMix64's last step: near numbers come far apart.
-fn mix(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
 }
 
 /// One of those who wait.

@@ -31,16 +31,15 @@ pub(in crate::edge) async fn watch(worker: Rc<Worker>) {
         let Some(snapshot) = shared.holder.snapshot() else { continue };
         let derived = worker.derived(&snapshot.configuration);
         let groups = || derived.groups.values().filter_map(|group| Some((group, group.check()?)));
-        let used: HashSet<_> =
-            groups().flat_map(|(group, _)| group.targets.iter().map(|state| state.id)).collect();
+        let used: HashSet<_> = groups().flat_map(|(group, _)| group.states()).map(|state| state.id).collect();
         last.retain(|id, _| used.contains(id));
         for (group, check) in groups() {
             let interval = Duration::from_millis(check.interval_ms.into());
-            for state in &group.targets {
+            for state in group.states() {
                 let is_due = last.get(&state.id).is_none_or(|since| since.elapsed() >= interval);
                 if is_due && !state.is_checked.swap(true, Ordering::AcqRel) {
                     last.insert(state.id, Instant::now());
-                    tokio::task::spawn_local(look(group.clone(), state.clone(), check.clone()));
+                    tokio::task::spawn_local(look(group.clone(), state, check.clone()));
                 }
             }
         }
@@ -58,10 +57,10 @@ async fn look(group: Arc<Group>, state: Arc<State>, check: HealthCheck) {
     let is_well = timeout(patience, answers(&state, &check.kind)).await.unwrap_or(false);
     state.is_checked.store(false, Ordering::Release);
     if state.checked(is_well, check.healthy_after, check.unhealthy_after) {
-        let (upstream, target) = (&group.upstream.name, &state.target.text);
+        let (upstream, target) = (&group.upstream.name, &state.target);
         match is_well {
-            true => tracing::info!(%upstream, target, "A target is well"),
-            false => tracing::warn!(%upstream, target, "A target is not well and not used"),
+            true => tracing::info!(%upstream, %target, "A target is well"),
+            false => tracing::warn!(%upstream, %target, "A target is not well and not used"),
         }
     }
 }

@@ -52,9 +52,9 @@ impl Load {
         self.at.store(now, Ordering::Relaxed);
     }
 
-    /// What one more request would meet, in microseconds.
-    pub(super) fn cost(&self, now: u64) -> f64 {
-        let (latency, under_way) = (self.decayed(now), f64::from(self.in_flight()));
+    /// What one more request would meet, in microseconds, where `share` requests are as much as one elsewhere.
+    pub(super) fn cost(&self, now: u64, share: f64) -> f64 {
+        let (latency, under_way) = (self.decayed(now), f64::from(self.in_flight()) / share);
         if latency == 0.0 { under_way * UNKNOWN } else { latency * (under_way + 1.0) }
     }
 
@@ -83,10 +83,10 @@ mod tests {
         let load = Load::default();
         load.observe(Duration::from_millis(1), 0);
         load.observe(Duration::from_millis(100), 0);
-        assert!((load.cost(0) - 100_000.0).abs() < 1.0);
+        assert!((load.cost(0, 1.0) - 100_000.0).abs() < 1.0);
         load.observe(Duration::from_millis(1), 10);
-        assert!(load.cost(10) > 90_000.0);
-        assert!(load.cost(60_000) < 1_000.0, "tried again after a while");
+        assert!(load.cost(10, 1.0) > 90_000.0);
+        assert!(load.cost(60_000, 1.0) < 1_000.0, "tried again after a while");
     }
 
     #[test]
@@ -96,12 +96,13 @@ mod tests {
             load.observe(Duration::from_millis(5), 0);
         }
         assert!(busy.rise(1) && !busy.rise(1));
-        assert!(busy.cost(0) > idle.cost(0));
+        assert!(busy.cost(0, 1.0) > idle.cost(0, 1.0));
         busy.fall();
-        assert!((busy.cost(0) - idle.cost(0)).abs() < f64::EPSILON);
+        assert!((busy.cost(0, 1.0) - idle.cost(0, 1.0)).abs() < f64::EPSILON);
         let unknown = Load::default();
-        assert!(unknown.cost(0) < idle.cost(0), "a new one is tried");
+        assert!(unknown.cost(0, 1.0) < idle.cost(0, 1.0), "a new one is tried");
         assert!(unknown.rise(9));
-        assert!(unknown.cost(0) > idle.cost(0), "but not by everybody at once");
+        assert!(unknown.cost(0, 1.0) > idle.cost(0, 1.0), "but not by everybody at once");
+        assert!(unknown.cost(0, 2.0) < unknown.cost(0, 1.0), "who takes twice as much is half as busy");
     }
 }

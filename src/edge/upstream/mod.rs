@@ -1,9 +1,10 @@
 //! The way to the apps: what is known of targets (`registry`, `target` with its `load`, `breaker` and `health`),
-//! which one a request goes to (`group`), whether it may be sent twice (`budget`), and the connections (`wire`),
+//! where they are (`discovery`), which one a request goes to (`group`), whether it may be sent twice (`budget`), and the connections (`wire`),
 //! which each thread keeps for itself (`pool`).
 
 mod breaker;
 mod budget;
+pub(super) mod discovery;
 mod group;
 pub(super) mod health;
 mod load;

@@ -89,11 +89,11 @@ impl Pool {
         }
         loop {
             wish.chance = self.chance();
-            let lease = group.lease(*wish).await.map_err(|none| match none {
+            let lease = group.lease(wish).await.map_err(|none| match none {
                 NoTarget::Left => NoWire::Unavailable,
                 NoTarget::Busy => NoWire::Busy,
             })?;
-            wish.tried.add(lease.place());
+            wish.tried.add(lease.state.id);
             if let Some(wire) = self.take_idle(lease.state.id).await {
                 return Ok(wire.carrying(lease));
             }
@@ -132,7 +132,7 @@ impl Pool {
         };
         self.metrics.upstream_faults.count(UpstreamFault::Connect);
         let name = &group.upstream().name;
-        tracing::warn!(upstream = %name, target = state.target.text, cause, "upstream refused");
+        tracing::warn!(upstream = %name, target = %state.target, cause, "upstream refused");
         None
     }
 

@@ -1,17 +1,20 @@
 //! What all threads of an edge know of targets, by upstream: the same for each of them, and for each version of the
-//! configuration as far as the same targets are in it.
+//! configuration as far as the same targets are in it. Where names stand for targets, the groups get others as the
+//! names do.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::group::{Common, Group};
-use super::places::Places;
+use super::discovery::Names;
+use super::group::{Common, Group, Members, Source};
 use super::target::State;
 use crate::domain::Slug;
-use crate::domain::upstream::TargetStatus;
+use crate::domain::upstream::{NameStatus, TargetStatus};
 use crate::live::{Target, Upstream};
 
 /// Everything that the threads of an edge know of targets, by upstream.
@@ -19,6 +22,8 @@ use crate::live::{Target, Upstream};
 pub(in crate::edge) struct Upstreams {
     began: Instant,
     known: Mutex<Known>,
+    /// There may be a name that nobody has asked for.
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -32,7 +37,7 @@ struct Known {
 
 impl Default for Upstreams {
     fn default() -> Self {
-        Self { began: Instant::now(), known: Mutex::default() }
+        Self { began: Instant::now(), known: Mutex::default(), changed: Notify::new() }
     }
 }
 
@@ -46,20 +51,75 @@ impl Upstreams {
         }
         known.forget();
         let common = known.common(&upstream.name);
-        let targets =
-            upstream.targets.iter().take(Places::MOST).map(|target| known.state(&upstream.name, target));
-        let group = Arc::new(Group::of(upstream.clone(), targets.collect(), common, self.began));
+        let sources = sources(upstream, &common.names);
+        let members = known.members(upstream, &sources);
+        let group = Arc::new(Group::of(upstream.clone(), (sources, members), common, self.began));
         known.groups.insert(upstream.name.clone(), Arc::downgrade(&group));
+        self.changes();
         group
+    }
+
+    /// Names of this upstream stand for other addresses.
+    pub(super) fn renew(&self, upstream: &Slug) {
+        let mut known = self.known.lock();
+        if let Some(group) = known.groups.get(upstream).and_then(Weak::upgrade) {
+            let members = known.members(&group.upstream, &group.sources);
+            group.swap(members);
+            known.forget();
+        }
+    }
+
+    /// Milliseconds since the beginning.
+    pub(super) fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// When it is so many milliseconds since the beginning.
+    pub(super) fn at(&self, millis: u64) -> Instant {
+        self.began + Duration::from_millis(millis)
+    }
+
+    /// Whoever asks for names has to look.
+    pub(super) fn changes(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Waits until somebody has to look.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// How every target in use is seen.
     pub(in crate::edge) fn status(&self) -> Vec<TargetStatus> {
-        let groups: Vec<_> = self.known.lock().groups.values().filter_map(Weak::upgrade).collect();
-        let mut all: Vec<_> = groups.iter().flat_map(|group| group.status()).collect();
-        all.sort_by(|a, b| (&a.upstream, &a.target).cmp(&(&b.upstream, &b.target)));
+        let mut all: Vec<_> = self.groups().iter().flat_map(|group| group.status()).collect();
+        all.sort_by(|a, b| (&a.upstream, &a.target, a.address).cmp(&(&b.upstream, &b.target, b.address)));
         all
     }
+
+    /// What is known of every name in use.
+    pub(in crate::edge) fn names(&self) -> Vec<NameStatus> {
+        let now = self.now();
+        let mut all = Vec::new();
+        for group in self.groups() {
+            all.extend(group.names().map(|name| name.status(&group.upstream.name, now)));
+        }
+        all.sort_by(|a: &NameStatus, b| (&a.upstream, &a.target).cmp(&(&b.upstream, &b.target)));
+        all
+    }
+
+    fn groups(&self) -> Vec<Arc<Group>> {
+        self.known.lock().groups.values().filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// Where the targets of an upstream come from.
+fn sources(upstream: &Upstream, names: &Names) -> Vec<Source> {
+    let discovery = upstream.options.discovery.as_ref();
+    let source = |target: &Target| match discovery {
+        Some(discovery) if target.is_named() => Source::Named(names.of(target, discovery.kind)),
+        _ => Source::Itself(target.clone()),
+    };
+    upstream.targets.iter().map(source).collect()
 }
 
 impl Known {
@@ -77,6 +137,10 @@ impl Known {
             self.commons.insert(upstream.clone(), Arc::downgrade(&common));
             common
         })
+    }
+
+    fn members(&mut self, upstream: &Upstream, sources: &[Source]) -> Members {
+        Members::of(sources, &upstream.options.forced, |target| self.state(&upstream.name, target))
     }
 
     fn state(&mut self, upstream: &Slug, target: &Target) -> Arc<State> {

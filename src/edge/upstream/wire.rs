@@ -56,7 +56,10 @@ impl Broken {
 
 impl Wire {
     pub(super) async fn connect(target: &Target, id: u64) -> std::io::Result<Self> {
-        let stream = TcpStream::connect((target.host.as_str(), target.port)).await?;
+        let stream = match target.address {
+            Some(address) => TcpStream::connect(address).await?,
+            None => TcpStream::connect((target.host.as_str(), target.port)).await?,
+        };
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(64 * 1024)

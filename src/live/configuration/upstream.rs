@@ -1,6 +1,7 @@
 //! Upstreams as edges work with them.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{ConfigurationFault, UpstreamData};
 use crate::domain::Slug;
@@ -17,6 +18,31 @@ pub struct Target {
     pub authority: http::HeaderValue,
     /// As it was written.
     pub text: String,
+    /// Where to connect to instead of asking for `host` each time: one of the addresses behind it. What is written
+    /// into requests, and what the other end has to be, stays `authority` and `host`.
+    pub address: Option<SocketAddr>,
+}
+
+impl Target {
+    /// Whether the host is a name, behind which there may be several addresses.
+    pub fn is_named(&self) -> bool {
+        self.address.is_none() && self.host.parse::<IpAddr>().is_err()
+    }
+
+    /// The same at this address.
+    pub fn at(&self, address: SocketAddr) -> Self {
+        Self { address: Some(address), ..self.clone() }
+    }
+}
+
+impl fmt::Display for Target {
+    /// As it was written, and where it was found.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            None => f.write_str(&self.text),
+            Some(address) => write!(f, "{} at {address}", self.text),
+        }
+    }
 }
 
 /// A named pool of targets. Compared by all that it is, so that unchanged pools survive a swap.
@@ -67,5 +93,5 @@ pub fn parse_target(text: &str) -> Result<Target, String> {
     let connect = connect.parse::<IpAddr>().map_or_else(|_| host.to_owned(), |ip| ip.to_string());
     let authority =
         http::HeaderValue::try_from(authority).map_err(|_| format!("{text:?} has an odd host"))?;
-    Ok(Target { host: connect, port, authority, text: text.to_owned() })
+    Ok(Target { host: connect, port, authority, text: text.to_owned(), address: None })
 }

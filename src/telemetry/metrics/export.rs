@@ -1,6 +1,8 @@
 //! Where each number gets its name. Base units, `_total`, `_timestamp_seconds`; times of events, never
 //! remaining seconds; no label with a person or a device in it.
 
+mod names;
+
 use std::sync::Arc;
 
 use opentelemetry::KeyValue;
@@ -59,6 +61,7 @@ fn edge(meter: &Meter, metrics: &Metrics) {
     let name = "wicketgate_edge_upstream_faults";
     counters(meter, name, "Faults of backends", edge, |edge| &edge.upstream_faults);
     targets(meter, edge);
+    names::observe(meter, edge);
     let connections = edge.clone();
     meter
         .i64_observable_gauge("wicketgate_edge_connections")
@@ -82,13 +85,15 @@ fn edge(meter: &Meter, metrics: &Metrics) {
     gauge(meter, name, "When the feed was last known to be complete", edge, |edge| edge.feed_fresh.value());
 }
 
-/// Targets come from the configuration, so there are not many.
+/// Targets come from the configuration or from DNS, 64 of an upstream at most; those that are gone are left out.
 fn targets(meter: &Meter, edge: &Arc<EdgeMetrics>) {
     let label = |status: &TargetStatus| {
-        [
+        let mut labels = vec![
             KeyValue::new("upstream", status.upstream.to_string()),
             KeyValue::new("target", status.target.clone()),
-        ]
+        ];
+        labels.extend(status.address.map(|address| KeyValue::new("address", address.to_string())));
+        labels
     };
     let metrics = edge.clone();
     meter
@@ -97,8 +102,8 @@ fn targets(meter: &Meter, edge: &Arc<EdgeMetrics>) {
         .with_callback(move |observer| {
             for status in metrics.targets.seen().iter() {
                 for state in BreakerState::ALL {
-                    let [upstream, target] = label(status);
-                    let labels = [upstream, target, KeyValue::new("state", state.name())];
+                    let mut labels = label(status);
+                    labels.push(KeyValue::new("state", state.name()));
                     observer.observe(i64::from(state == status.breaker), &labels);
                 }
             }

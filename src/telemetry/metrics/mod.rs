@@ -7,6 +7,7 @@ pub mod rooms;
 pub mod sightings;
 
 mod export;
+mod names;
 mod process;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use prometheus::{Registry, TextEncoder};
 
 use crate::domain::UtcTime;
 
+pub use names::{LookupFault, Names};
 pub use rooms::{
     AcmeMetrics, AdminMetrics, Breach, CaMetrics, ClientAuthResult, EdgeMetrics, Handshake, HttpMetrics,
     Issuance, IssuanceRefusal, JobMetrics, Limit, RefusalCode, Revocation, SelfCheck, StatusClass, Success,

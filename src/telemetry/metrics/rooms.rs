@@ -6,6 +6,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use super::instruments::{Counter, Counters, Gauge, Histogram, PairCounters, Timestamp, Timestamps, label};
+use super::names::{LookupFault, Names};
 use super::sightings::Sightings;
 use crate::domain::upstream::TargetStatus;
 
@@ -367,6 +368,12 @@ pub struct EdgeMetrics {
     pub targets: Targets,
     /// Who was seen where.
     pub sightings: Sightings,
+    /// Names of upstreams that were resolved.
+    pub name_answers: Counter,
+    /// Names of upstreams that could not be resolved.
+    pub name_faults: Counters<LookupFault>,
+    /// What is known of each name.
+    pub names: Names,
     /// Open connections with a known certificate, which end when it is revoked.
     pub tracked_connections: Gauge,
     /// Open connections without any certificate: there is nothing to revoke.

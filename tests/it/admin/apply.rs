@@ -214,6 +214,11 @@ fn any_options(target: &str, number: u32) -> Value {
         options["health_check"] = json!({ "kind": "http", "path": "/healthz", "interval_ms": 1000,
             "timeout_ms": 500, "healthy_after": 2, "unhealthy_after": 3 });
     }
+    if number % 7 < 3 {
+        let kind = ["addresses", "srv"][number as usize % 2];
+        options["discovery"] = json!({ "kind": kind, "refresh_seconds_min": 1 + number % 60,
+            "refresh_seconds_max": 60 + number % 1000 });
+    }
     options
 }
 

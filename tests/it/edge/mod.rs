@@ -5,6 +5,7 @@ mod balance;
 mod challenges;
 pub mod client;
 mod deadlines;
+mod discovery;
 mod drain;
 pub mod fixture;
 mod frames;

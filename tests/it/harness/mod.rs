@@ -2,6 +2,8 @@
 //! however it ends.
 
 pub mod database;
+pub mod dns;
+pub mod everywhere;
 pub mod guarded;
 pub mod log;
 pub mod ocsp;

@@ -1,6 +1,6 @@
 // The targets of an upstream, as the edge sees them and as an administrator wants them, in words. Pure.
-import type { Forced, TargetState, Upstream, UpstreamOptions } from "$lib/api/types";
-import { words } from "$lib/format";
+import type { Forced, NameState, TargetState, Upstream, UpstreamOptions } from "$lib/api/types";
+import { duration, formatCount, sentence, words } from "$lib/format";
 
 export interface Target {
   target: string;
@@ -8,6 +8,8 @@ export interface Target {
   hold: Forced | undefined;
   /** Undefined until a route leads there. */
   seen: TargetState | undefined;
+  /** What is known of its host, where targets are found by name and no address is known. */
+  name?: NameState;
 }
 
 export interface Standing {
@@ -17,21 +19,47 @@ export interface Standing {
   says: string;
 }
 
-export function targetsOf({ targets, options, state = [] }: Upstream): Target[] {
-  return [...new Set(targets)].map((target) => ({
-    target,
-    hold: options.forced?.find((one) => one.target === target)?.breaker,
-    seen: state.find((one) => one.target === target),
-  }));
+/** One that is found by its name is there once for each address. */
+export function targetsOf({ targets, options, state = [], names = [] }: Upstream): Target[] {
+  return [...new Set(targets)].flatMap((target): Target[] => {
+    const hold = options.forced?.find((one) => one.target === target)?.breaker;
+    const all = state.filter((one) => one.target === target);
+    if (all.length > 0) return all.map((seen) => ({ target, hold, seen }));
+    const name = names.find((one) => one.target === target);
+    return [{ target, hold, seen: undefined, ...(name ? { name } : {}) }];
+  });
+}
+
+const CAUSES: Record<string, string> = {
+  no_such_name: "there is no such name",
+  empty: "the name has no address",
+  server_failure: "the name server failed",
+  timeout: "no name server answered in time",
+  unreachable: "no name server, or no address, can be reached",
+  forbidden: "the name has only addresses that are never used",
+  broken: "what came is not an answer",
+};
+const causeText = ({ cause }: NameState): string => CAUSES[cause ?? ""] ?? words(cause ?? "nothing came so far");
+
+/** What is wrong with names that have addresses all the same. */
+export function namesSay({ names = [] }: Upstream): string[] {
+  return names.flatMap((name) => {
+    const { target, addresses, stale, left_out: more, age_seconds: age } = name;
+    if (stale && addresses > 0) {
+      return [`${target}: ${causeText(name)}. Its addresses of ${duration(age ?? 0)} ago are used.`];
+    }
+    return more > 0 ? [`${target}: ${formatCount(more)} further addresses are not used.`] : [];
+  });
 }
 
 /**
  * Whether a target is used, and why not. What was decided counts at once: the edge is looked at about
  * once a second, and its sight is older than an act just done.
  */
-export function standingOf({ hold, seen }: Target): Standing {
+export function standingOf({ hold, seen, name }: Target): Standing {
   if (hold === "open") return { word: "taken out", tone: "warn", says: "" };
   if (hold === "closed") return { word: "held in", tone: "plain", says: "" };
+  if (!seen && name) return { word: "not found", tone: "bad", says: sentence(causeText(name)) };
   if (!seen) return { word: "not seen yet", tone: "plain", says: "No route leads here so far." };
   switch (seen.breaker) {
     case "closed":
@@ -64,7 +92,7 @@ export const failureText = (kind: string): string => FAILURES[kind] ?? words(kin
 
 function isInUse(target: Target): boolean {
   const { word } = standingOf(target);
-  return word !== "taken out" && word !== "left alone" && word !== "on probation";
+  return word !== "taken out" && word !== "not found" && word !== "left alone" && word !== "on probation";
 }
 
 /** What is wrong with all of them together. The edge would rather ask anybody than nobody. */

@@ -1,6 +1,6 @@
 // The options of an upstream in words, and from and to the form. Pure. Defaults and bounds are those of
 // the server's `domain/upstream.rs`.
-import type { Balance, ForcedTarget, HealthCheck, Upstream, UpstreamOptions } from "$lib/api/types";
+import type { Balance, Discovery, ForcedTarget, HealthCheck, Upstream, UpstreamOptions } from "$lib/api/types";
 import { milliseconds } from "$lib/format";
 
 /** A number that may be left empty. */
@@ -40,7 +40,14 @@ export const CHECK_MEASURES = {
   unhealthy_after: { label: "Bad ones in a row", hint: "Until it is left alone.", usual: 3, least: 1, most: 100 },
 } satisfies Record<string, Measure>;
 
+export const DISCOVERY_MEASURES = {
+  refresh_seconds_min: { label: "Ask again after at least (s)", usual: 1, least: 1, most: 3600 },
+  refresh_seconds_max: { label: "And at most (s)", usual: 300, least: 1, most: 86_400 },
+} satisfies Record<string, Measure>;
+
 export type MeasureName = keyof typeof MEASURES;
+export type DiscoveryMeasureName = keyof typeof DISCOVERY_MEASURES;
+export type DiscoveryChoice = "none" | Discovery["kind"];
 export type CheckMeasureName = keyof typeof CHECK_MEASURES;
 export type CheckChoice = "none" | HealthCheck["kind"];
 
@@ -59,6 +66,15 @@ export const CHECKS: Record<CheckChoice, { label: string; says: string }> = {
   http: { label: "It answers a request (HTTP)", says: "Every target is asked now and then. Statuses 200 to 399 are good." },
 };
 
+export const DISCOVERIES: Record<DiscoveryChoice, { label: string; says: string }> = {
+  none: { label: "A name is one target", says: "It is looked up for each connection." },
+  addresses: { label: "Each address is a target (A, AAAA)", says: "On the port that is written. Asked again as often as DNS says." },
+  srv: {
+    label: "By service records (SRV)",
+    says: "Write the name of the service, such as http://_http._tcp.app.internal. Ports, shares and stand-ins come from DNS.",
+  },
+};
+
 /** What stands in the form: an empty text where the usual value counts. */
 export interface OptionsDraft {
   balance: Balance;
@@ -67,6 +83,8 @@ export interface OptionsDraft {
   checkNumbers: Record<CheckMeasureName, number | "">;
   numbers: Record<MeasureName, number | "">;
   mayEjectAll: boolean;
+  discovery: DiscoveryChoice;
+  discoveryNumbers: Record<DiscoveryMeasureName, number | "">;
 }
 
 export function draftOfOptions(options: UpstreamOptions = {}): OptionsDraft {
@@ -78,6 +96,8 @@ export function draftOfOptions(options: UpstreamOptions = {}): OptionsDraft {
     checkNumbers: unusual(CHECK_MEASURES, check ?? {}),
     numbers: unusual(MEASURES, options),
     mayEjectAll: options.may_eject_all ?? false,
+    discovery: options.discovery?.kind ?? "none",
+    discoveryNumbers: unusual(DISCOVERY_MEASURES, options.discovery ?? {}),
   };
 }
 
@@ -97,6 +117,7 @@ export function optionsOf(draft: OptionsDraft, forced: ForcedTarget[]): Upstream
             ...given(draft.checkNumbers),
           },
         }),
+    ...(draft.discovery === "none" ? {} : { discovery: { kind: draft.discovery, ...given(draft.discoveryNumbers) } }),
     ...(forced.length > 0 ? { forced } : {}),
   };
 }
@@ -120,8 +141,9 @@ function given<Name extends string>(numbers: Record<Name, number | "">): Partial
 /** For example “Requests go to one after the other. Checked every 5 s at /ready.” */
 export function summaryOf({ targets, options }: Upstream): string {
   const { balance = "least_loaded", health_check: check } = options;
-  const spread = targets.length > 1 ? `Requests go to ${BALANCES[balance].label.toLowerCase()}. ` : "";
-  if (!check) return `${spread}No health checks.`;
+  const spread = targets.length > 1 || options.discovery ? `Requests go to ${BALANCES[balance].label.toLowerCase()}. ` : "";
+  const found = options.discovery ? " Found by name." : "";
+  if (!check) return `${spread}No health checks.${found}`;
   const every = milliseconds(check.interval_ms ?? CHECK_MEASURES.interval_ms.usual);
-  return `${spread}Checked every ${every} ${check.kind === "http" ? `at ${check.path ?? "/"}` : "by connecting"}.`;
+  return `${spread}Checked every ${every} ${check.kind === "http" ? `at ${check.path ?? "/"}` : "by connecting"}.${found}`;
 }

@@ -19,7 +19,6 @@ const FAILED_LIKE: Duration = Duration::from_secs(1);
 pub(in crate::edge) struct Lease {
     pub(in crate::edge::upstream) state: Arc<State>,
     pub(super) group: Arc<Group>,
-    pub(super) place: usize,
     pub(super) is_probe: bool,
     /// The visitor has sent all there is: time that passes is the target's.
     pub(super) is_whole: bool,
@@ -61,18 +60,13 @@ impl Lease {
         let failure = Failure { was_probe, is_absence: how == ABSENT, chance };
         let _one_at_a_time = group.common.opening.lock();
         let before = state.breaker.state();
-        state.breaker.failed(now, failure, group.rules(), || group.may_open_one());
+        state.breaker.failed(now, failure, group.rules(), || group.may_open(state));
         if before == BreakerState::Closed && state.breaker.state() == BreakerState::Open {
             tracing::warn!(
-                upstream = %group.upstream.name, target = state.target.text, cause = how,
+                upstream = %group.upstream.name, target = %state.target, cause = how,
                 "A target is left alone for a while"
             );
         }
-    }
-
-    /// Where the target stands among those of its upstream.
-    pub(in crate::edge) fn place(&self) -> usize {
-        self.place
     }
 }
 

@@ -4,6 +4,7 @@ mod attacks;
 mod causes;
 mod crowd;
 mod desync;
+mod dns_discovery;
 mod fail_closed;
 mod limits;
 mod readers;
