@@ -165,6 +165,7 @@ fn configuration(folder: &Path, backend: &str, routes: usize) -> Result<Configur
         sites: vec![SiteData {
             host: host.clone(),
             kind: SiteKind::App,
+            upstream: None,
             client_auth: ClientAuth::Request,
             hsts_max_age_seconds: 3600,
             chain: vec![DerData(std::fs::read(folder.join("server.der"))?)],

@@ -8,6 +8,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub host: String,
     pub kind: String,
+    pub upstream: Option<String>,
     pub client_auth: String,
     pub hsts_max_age_seconds: i64,
     pub certificate_source: String,

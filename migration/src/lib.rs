@@ -17,6 +17,7 @@ mod m0011_prove;
 mod m0012_speed;
 mod m0013_edge;
 mod m0014_route_options;
+mod m0016_passthrough;
 mod table;
 
 /// Every step, oldest first.
@@ -39,6 +40,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0012_speed::Migration),
             Box::new(m0013_edge::Migration),
             Box::new(m0014_route_options::Migration),
+            Box::new(m0016_passthrough::Migration),
         ]
     }
 }

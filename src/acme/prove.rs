@@ -9,8 +9,8 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::domain::{Fingerprint, Hostname};
-use crate::live::witness::Witness;
+use crate::domain::{Fingerprint, Hostname, Networks};
+use crate::live::witness::{self, Witness};
 
 /// For TCP and TLS together.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -40,11 +40,14 @@ pub trait ProveServed: Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Handshake {
     edge: SocketAddr,
+    proxies: Networks,
 }
 
 impl Handshake {
     /// Asks the edge that listens at `edge`; an unspecified address is asked on loopback.
-    pub fn new(mut edge: SocketAddr) -> Self {
+    ///
+    /// * `proxies` — from where that edge wants a PROXY header.
+    pub fn new(mut edge: SocketAddr, proxies: Networks) -> Self {
         if edge.ip().is_unspecified() {
             let loopback = match edge {
                 SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
@@ -52,7 +55,7 @@ impl Handshake {
             };
             edge.set_ip(loopback);
         }
-        Self { edge }
+        Self { edge, proxies }
     }
 }
 
@@ -63,7 +66,12 @@ impl ProveServed for Handshake {
         let witness = Witness::new();
         let config = witness.client().map_err(|error| no_leaf(&error))?.with_no_client_auth();
         let name = ServerName::try_from(host.to_string()).map_err(|error| no_leaf(&error))?;
-        let tcp = tokio::time::timeout(WITHIN, TcpStream::connect(self.edge)).await;
+        let connect = async {
+            let mut tcp = TcpStream::connect(self.edge).await?;
+            witness::introduce(&mut tcp, &self.proxies).await?;
+            Ok::<_, std::io::Error>(tcp)
+        };
+        let tcp = tokio::time::timeout(WITHIN, connect).await;
         let tcp = tcp.unwrap_or_else(|late| Err(late.into())).map_err(ProveError::Unreachable)?;
         let shake = TlsConnector::from(Arc::new(config)).connect(name, tcp);
         let shaken = tokio::time::timeout(WITHIN, shake).await;

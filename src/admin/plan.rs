@@ -153,8 +153,13 @@ fn sites(
                 steps.push(Step::AddSite(one.clone()));
                 outcome.insert(one.host.clone(), (Some(at), one.clone()));
             }
+            Some(before) if before.kind != one.kind => {
+                let detail = "What a site is cannot be changed: remove it first, and add it anew.";
+                faults.add(&format!("{at}/kind"), "not_allowed", detail);
+            }
             Some(before) => {
                 let after = Site {
+                    upstream: one.upstream.clone(),
                     client_auth: one.client_auth,
                     hsts_max_age_seconds: one.hsts_max_age_seconds,
                     source: one.source,
@@ -162,6 +167,7 @@ fn sites(
                     ..before.clone()
                 };
                 let changed = [
+                    ("upstream", before.upstream != after.upstream),
                     ("client_auth", before.client_auth != after.client_auth),
                     ("hsts_max_age_seconds", before.hsts_max_age_seconds != after.hsts_max_age_seconds),
                     ("certificate", before.source != after.source),
@@ -175,8 +181,8 @@ fn sites(
         }
     }
     if desired.prune {
-        let app = |one: &&Site| one.kind == SiteKind::App && !seen.contains(&one.host);
-        for gone in current.sites.iter().filter(app) {
+        let own = |one: &&Site| one.kind != SiteKind::Door && !seen.contains(&one.host);
+        for gone in current.sites.iter().filter(own) {
             outcome.remove(&gone.host);
             steps.push(Step::DeleteSite(gone.clone()));
         }
@@ -268,6 +274,10 @@ fn check_together(
             Some((_, site)) if site.kind == SiteKind::Door => {
                 faults.add(&point("host"), "not_allowed", "The door has no routes.");
             }
+            Some((_, site)) if site.kind == SiteKind::Passthrough => {
+                let detail = format!("{label}: a site that is passed through has no routes.");
+                faults.add(&point("host"), "not_allowed", detail);
+            }
             Some((_, site))
                 if site.client_auth == ClientAuth::None && route.policy != AccessPolicy::Public =>
             {
@@ -275,6 +285,13 @@ fn check_together(
                 faults.add(&point("policy"), "never_asked", detail);
             }
             Some(_) => {}
+        }
+    }
+    for (at, site) in sites.values() {
+        if let Some(upstream) = site.upstream.as_ref().filter(|name| !upstreams.contains_key(*name)) {
+            let at = at.as_ref().map_or_else(String::new, |at| format!("{at}/upstream"));
+            let detail = format!("{} leads to {upstream}, which is or will be no upstream.", site.host);
+            faults.add(&at, "unknown", detail);
         }
     }
     if faults.is_empty()
@@ -293,6 +310,7 @@ fn outcome(
     let kind = |kind| match kind {
         SiteKind::App => live::SiteKind::App,
         SiteKind::Door => live::SiteKind::Door,
+        SiteKind::Passthrough => live::SiteKind::Passthrough,
     };
     ConfigurationData {
         version: 0,
@@ -303,6 +321,7 @@ fn outcome(
             .map(|(_, site)| SiteData {
                 host: site.host.clone(),
                 kind: kind(site.kind),
+                upstream: site.upstream.clone(),
                 client_auth: site.client_auth,
                 hsts_max_age_seconds: site.hsts_max_age_seconds,
                 chain: Vec::new(),

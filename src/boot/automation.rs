@@ -115,7 +115,7 @@ fn acme(
         entropy: parts.entropy.clone(),
         clock: parts.clock.clone(),
         enforce,
-        prove: Arc::new(Handshake::new(*edge)),
+        prove: Arc::new(Handshake::new(*edge, parts.config.edge.proxy_protocol_from.clone())),
         replica,
         metrics: parts.metrics.acme.clone(),
     };

@@ -78,6 +78,7 @@ pub(super) async fn ensure_door(
     let site = Site {
         host: host.clone(),
         kind: SiteKind::Door,
+        upstream: None,
         client_auth: ClientAuth::Request,
         hsts_max_age_seconds: DOOR_HSTS_SECONDS,
         source: if config.acme.enabled { CertificateSource::Acme } else { CertificateSource::Local },

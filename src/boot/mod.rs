@@ -263,6 +263,8 @@ fn edge_settings(config: &Config) -> EdgeSettings {
     EdgeSettings {
         https: edge.https.clone(),
         http: edge.http.clone(),
+        proxy_protocol_from: edge.proxy_protocol_from.clone(),
+        trusted_proxies: edge.trusted_proxies.clone(),
         https_public_port: None,
         threads,
         handshake_timeout: edge.handshake_timeout,

@@ -10,7 +10,7 @@ use crate::keys::KeyFault;
 use crate::pki::server_leaf::{ServerLeafError as LeafError, local_server_leaf};
 use crate::store::StoreError;
 use crate::store::authorities::SigningKey;
-use crate::store::configuration::{CertificateSource, ServerCertificate};
+use crate::store::configuration::{CertificateSource, ServerCertificate, SiteKind};
 
 /// How long such a leaf lives.
 const LIFETIME: Duration = Duration::from_secs(90 * 86_400);
@@ -106,7 +106,8 @@ impl Ca {
         let mut replaced = 0;
         for site in self.0.store.sites().await? {
             let due = match &site.server_certificate {
-                None => true,
+                // What is passed through has its certificate elsewhere.
+                None => site.kind != SiteKind::Passthrough,
                 Some(current) => {
                     current.source == CertificateSource::Local && now.plus(LIFETIME / 3) >= current.not_after
                 }

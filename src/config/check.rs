@@ -19,7 +19,7 @@ use super::fault::Fault;
 use super::raw::{RawAcme, RawConfig, RawDatabase, RawDns, RawEdge, RawEdgeLimits, RawKeys, RawSmtp, RawTls};
 use super::values;
 use super::walk::origin;
-use crate::domain::Secret;
+use crate::domain::{Networks, Secret};
 
 /// Longest path of a Unix socket on Linux, without the closing zero byte (`sun_path`).
 const SOCKET_PATH_BYTES: usize = 107;
@@ -118,6 +118,14 @@ impl Checker<'_> {
         found
     }
 
+    fn networks(&mut self, key: &str, texts: &[String]) -> Networks {
+        let mut found = Vec::new();
+        for (index, text) in texts.iter().enumerate() {
+            found.extend(self.some(&format!("{key}[{index}]"), Some(text.clone()), values::network));
+        }
+        found.into_iter().collect()
+    }
+
     fn data_dir(&mut self, text: &str) -> PathBuf {
         let data_dir = self.or("server.data_dir", text, values::path, || PathBuf::from("."));
         let socket = data_dir.join(ADMIN_SOCKET).as_os_str().len();
@@ -190,6 +198,8 @@ impl Checker<'_> {
         Edge {
             https: self.addresses("edge.https", &raw.https),
             http: self.addresses("edge.http", &raw.http),
+            proxy_protocol_from: self.networks("edge.proxy_protocol_from", &raw.proxy_protocol_from),
+            trusted_proxies: self.networks("edge.trusted_proxies", &raw.trusted_proxies),
             threads: raw.threads,
             max_stale: Duration::from_secs(raw.max_stale_seconds),
             self_check_every: (raw.self_check_seconds > 0)
@@ -211,11 +221,6 @@ impl Checker<'_> {
     }
 
     fn edge_limits(&mut self, raw: &RawEdgeLimits) -> EdgeLimits {
-        let mut exempt = Vec::new();
-        for (index, text) in raw.exempt.iter().enumerate() {
-            let key = format!("edge.limits.exempt[{index}]");
-            exempt.extend(self.some(&key, Some(text.clone()), values::network));
-        }
         EdgeLimits {
             handshakes_per_second: NonZeroU32::new(raw.handshakes_per_second),
             handshakes_per_second_per_source: NonZeroU32::new(raw.handshakes_per_second_per_source),
@@ -223,7 +228,7 @@ impl Checker<'_> {
             requests_per_second_per_source: NonZeroU32::new(raw.requests_per_second_per_source),
             requests_per_second_per_device: NonZeroU32::new(raw.requests_per_second_per_device),
             requests_per_second_per_person: NonZeroU32::new(raw.requests_per_second_per_person),
-            exempt,
+            exempt: self.networks("edge.limits.exempt", &raw.exempt),
         }
     }
 

@@ -7,7 +7,6 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use url::Url;
 
 use super::check::check;
@@ -15,7 +14,7 @@ use super::choices::{AcmeChallenge, LogFormat, SmtpEncryption, Suite, TlsVersion
 use super::environment::{Environment, Origins};
 use super::fault::masked_url;
 use super::raw::RawConfig;
-use crate::domain::{Hostname, Secret};
+use crate::domain::{Hostname, Networks, Secret};
 
 /// Everything a process needs to boot.
 #[derive(Clone, Debug)]
@@ -120,6 +119,10 @@ pub struct Edge {
     pub https: Vec<SocketAddr>,
     /// Plain HTTP listeners; may be empty.
     pub http: Vec<SocketAddr>,
+    /// From where connections begin with a PROXY header.
+    pub proxy_protocol_from: Networks,
+    /// Proxies whose chain of addresses is believed.
+    pub trusted_proxies: Networks,
     /// Worker threads; none means one a processor.
     pub threads: Option<u32>,
     /// How long an edge that hears nothing goes on letting known devices in.
@@ -170,7 +173,7 @@ pub struct EdgeLimits {
     /// Requests a second of one known person.
     pub requests_per_second_per_person: Option<NonZeroU32>,
     /// Networks that no limit by source applies to.
-    pub exempt: Vec<IpNet>,
+    pub exempt: Networks,
 }
 
 /// How upstreams are found by their names.

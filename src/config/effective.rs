@@ -13,6 +13,7 @@ use super::raw::{
     RawAcme, RawAdmin, RawConfig, RawDatabase, RawDns, RawDoor, RawEdge, RawEdgeLimits, RawHealth, RawKeys,
     RawLimits, RawPki, RawServer, RawSmtp, RawTelemetry, RawTls,
 };
+use crate::domain::Networks;
 
 const REDACTED: &str = "[redacted]";
 
@@ -68,6 +69,8 @@ fn edge(config: &Config) -> RawEdge {
     RawEdge {
         https: addresses(&edge.https),
         http: addresses(&edge.http),
+        proxy_protocol_from: networks(&edge.proxy_protocol_from),
+        trusted_proxies: networks(&edge.trusted_proxies),
         threads: edge.threads,
         max_stale_seconds: edge.max_stale.as_secs(),
         self_check_seconds: edge.self_check_every.map_or(0, |pause| pause.as_secs()),
@@ -99,7 +102,7 @@ fn edge_limits(limits: &EdgeLimits) -> RawEdgeLimits {
         requests_per_second_per_source: count(limits.requests_per_second_per_source),
         requests_per_second_per_device: count(limits.requests_per_second_per_device),
         requests_per_second_per_person: count(limits.requests_per_second_per_person),
-        exempt: limits.exempt.iter().map(ToString::to_string).collect(),
+        exempt: networks(&limits.exempt),
     }
 }
 
@@ -125,6 +128,10 @@ fn key(source: &KeySource) -> (Option<String>, Option<String>) {
 }
 
 fn addresses(list: &[SocketAddr]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
+}
+
+fn networks(list: &Networks) -> Vec<String> {
     list.iter().map(ToString::to_string).collect()
 }
 

@@ -108,6 +108,12 @@ pub struct RawEdge {
     pub https: Vec<String>,
     /// Addresses for plain HTTP: redirects, ACME challenges and `/pki/`. May be empty.
     pub http: Vec<String>,
+    /// Networks of load balancers that begin every connection with a PROXY header (version 1 or 2), which says who
+    /// visits: connections from there must have one, from everywhere else they must not.
+    pub proxy_protocol_from: Vec<String>,
+    /// Networks of proxies whose `Forwarded`, or else `X-Forwarded-For`, is believed. A proxy there must write one
+    /// of them itself and not pass on what it was sent; where both are there, they must agree.
+    pub trusted_proxies: Vec<String>,
     /// Worker threads. Default: one a processor.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
@@ -163,6 +169,8 @@ impl Default for RawEdge {
         Self {
             https: vec!["[::]:443".into()],
             http: vec!["[::]:80".into()],
+            proxy_protocol_from: Vec::new(),
+            trusted_proxies: Vec::new(),
             threads: None,
             max_stale_seconds: 86_400,
             self_check_seconds: 60,

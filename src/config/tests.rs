@@ -34,15 +34,15 @@ fn nothing_at_all_gives_the_documented_defaults() {
 fn limits_of_the_edge_are_generous_unless_they_are_said_and_none_at_zero() {
     let limits = Config::parse("", &env(&[])).unwrap().edge.limits;
     let host = |address: &str| address.parse::<std::net::IpAddr>().unwrap();
-    let is_exempt = |address| limits.exempt.iter().any(|network| network.contains(&host(address)));
+    let is_exempt = |address| limits.exempt.contains(host(address));
     assert!(is_exempt("127.0.0.1") && is_exempt("::1") && !is_exempt("192.0.2.1"));
     assert!(limits.connections_per_source.is_some_and(|most| most.get() >= 1_000));
     assert_eq!(limits.requests_per_second_per_person, None);
-    let text = "[edge.limits]\nhandshakes_per_second = 0\nexempt = [\"192.0.2.7/24\", \"2001:db8::1\"]";
+    let text = "[edge.limits]\nhandshakes_per_second = 0\nexempt = [\"192.0.2.0/24\", \"2001:db8::1\"]";
     let limits = Config::parse(text, &env(&[])).unwrap().edge.limits;
     assert_eq!(limits.handshakes_per_second, None);
     let exempt: Vec<_> = limits.exempt.iter().map(ToString::to_string).collect();
-    assert_eq!(exempt, ["192.0.2.0/24", "2001:db8::1/128"]);
+    assert_eq!(exempt, ["192.0.2.0/24", "2001:db8::1"]);
 }
 
 /// (file, fault). One row for every kind of fault of a single value.
@@ -65,12 +65,17 @@ const FAULTS: &[(&str, &str)] = &[
     ),
     (
         "[edge.limits]\nexempt = [\"10.0.0.1\", \"10.0.0.0/33\"]",
-        "edge.limits.exempt[1] = \"10.0.0.0/33\": must be a network such as 192.0.2.0/24 or 2001:db8::/32, or an IP address",
+        "edge.limits.exempt[1] = \"10.0.0.0/33\": must be an address or a network such as 10.0.0.0/8 or 2001:db8::/32, with no bit set behind the prefix",
     ),
     (
         "[edge.limits]\nconnections_per_source = 1000001",
         "edge.limits.connections_per_source = \"1000001\": must be 0..=1000000",
     ),
+    (
+        "[edge]\nproxy_protocol_from = [\"10.0.0.1/8\"]",
+        "edge.proxy_protocol_from[0] = \"10.0.0.1/8\": must be a network; perhaps 10.0.0.0/8 is meant",
+    ),
+    ("[edge]\ntrusted_proxies = [\"::/0\"]", "edge.trusted_proxies[0] = \"::/0\": must not be everybody"),
     ("[edge]\nhttps = [7]", "edge.https[0] = \"7\": must be text in quotes, is a whole number"),
     ("[acme]\nenabled = 1", "acme.enabled = \"1\": must be true or false, is a whole number"),
     (

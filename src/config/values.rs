@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::checked::DatabaseUrl;
-use crate::domain::{Hostname, Secret};
+use crate::domain::network::ParseNetworkError;
+use crate::domain::{Hostname, Network, Secret};
 
 /// An address to listen on.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
@@ -16,13 +17,16 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:8443 or [::]:443".to_owned())
 }
 
-/// A network, or a single address.
-pub(super) fn network(text: &str) -> Result<IpNet, String> {
-    let single = || text.parse::<IpAddr>().ok().map(IpNet::from);
-    let network = text.parse::<IpNet>().ok().or_else(single);
-    network
-        .map(|network| network.trunc())
-        .ok_or_else(|| "must be a network such as 192.0.2.0/24 or 2001:db8::/32, or an IP address".to_owned())
+/// A network, or one address, but never everybody.
+pub(super) fn network(text: &str) -> Result<Network, String> {
+    let network: Network = text.parse().map_err(|fault: ParseNetworkError| match text.parse::<IpNet>() {
+        Ok(near) if near.trunc() != near => format!("must be a network; perhaps {} is meant", near.trunc()),
+        _ => fault.to_string(),
+    })?;
+    match network.is_everybody() {
+        true => Err("must not be everybody".to_owned()),
+        false => Ok(network),
+    }
 }
 
 /// A host name.

@@ -29,6 +29,11 @@ impl Network {
         }
     }
 
+    /// Whether every address of its protocol lies in it.
+    pub fn is_everybody(&self) -> bool {
+        self.bits == 0
+    }
+
     /// Whether nothing is set behind the prefix.
     fn is_tidy(&self) -> bool {
         let bits = u32::from(self.bits);

@@ -62,6 +62,15 @@ pub enum Forced {
     Closed,
 }
 
+/// What targets are told of a visitor before anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyProtocol {
+    /// A PROXY header of version 2: the visitor's address and, of somebody known, their certificate. Every exchange
+    /// has a connection of its own then.
+    V2,
+}
+
 /// What is decided for all targets of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
@@ -90,6 +99,10 @@ pub struct UpstreamOptions {
     pub answer_timeout_ms: Option<u32>,
     /// For the whole exchange, in milliseconds; without it, the edge's setting.
     pub total_timeout_ms: Option<u32>,
+    /// What they are told first; without it, nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Targets, as they are written, that are used or not used whatever was observed.
     /// Targets, as they are written, that are used or not used whatever was observed. Where a target is found by its
     /// name, that goes for all its addresses.
     pub forced: BTreeMap<String, Forced>,
@@ -113,6 +126,7 @@ impl Default for UpstreamOptions {
             connect_timeout_ms: None,
             answer_timeout_ms: None,
             total_timeout_ms: None,
+            proxy_protocol: None,
             forced: BTreeMap::new(),
             discovery: None,
         }

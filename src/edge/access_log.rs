@@ -1,19 +1,22 @@
-//! One line per request, written when its answer is finished; one per failed handshake.
+//! One line per request, written when its answer is finished; one per failed handshake, and one per connection that
+//! was passed through.
 //! Never a query, a header, an e-mail address or a token.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::{Method, StatusCode, Uri};
 use tokio::time::Instant;
 use tracing::{Level, info};
 
+use super::caller::CallerFault;
 use super::handshake::HandshakeFailure;
+use super::passthrough::End;
 use super::respond::Code;
 use crate::clock::wall_ms;
 use crate::domain::{Hostname, PersonId, RouteId, Serial};
-use crate::live::Refusal;
+use crate::live::{Passthrough, Refusal};
 use crate::telemetry::line::Line;
 use crate::telemetry::metrics::Breach;
 use crate::telemetry::trace::TraceId;
@@ -34,6 +37,8 @@ pub(super) struct Entry {
     pub(super) route: Option<RouteId>,
     /// The rule of the route's policy that decided.
     pub(super) rule: Option<Arc<str>>,
+    /// From where it came, behind all proxies that are believed.
+    pub(super) source: Option<IpAddr>,
     pub(super) trace: TraceId,
     pub(super) bytes: u64,
     /// Whether the answer ended as it should.
@@ -56,6 +61,7 @@ impl Entry {
             person: None,
             route: None,
             rule: None,
+            source: None,
             trace,
             bytes: 0,
             whole: false,
@@ -129,6 +135,7 @@ impl Drop for Entry {
             person = self.person.map(tracing::field::display),
             route = self.route.map(tracing::field::display),
             rule = self.rule.as_deref(),
+            source = self.source.map(tracing::field::display),
             trace_id = %self.trace,
             "request"
         );
@@ -147,6 +154,38 @@ pub(super) fn handshake_failed(peer: SocketAddr, name: Option<&Hostname>, failur
         issuer = refusal.and_then(|refusal| refusal.issuer.as_ref()).map(tracing::field::display),
         serial = refusal.and_then(|refusal| refusal.serial).map(tracing::field::display),
         "handshake failed"
+    );
+}
+
+/// Writes down that a load balancer did not say who visits.
+pub(super) fn caller_unknown(peer: SocketAddr, fault: &CallerFault) {
+    info!(
+        target: "handshake",
+        peer = %peer.ip(),
+        cause = fault.label().word(),
+        detail = %fault,
+        "no PROXY header"
+    );
+}
+
+/// Writes down a connection that was passed through unread, when it has ended. `octets` came and went.
+pub(super) fn passed_through(
+    peer: SocketAddr,
+    site: &Passthrough,
+    end: End,
+    octets: [u64; 2],
+    started: Instant,
+) {
+    info!(
+        target: "access",
+        host = site.host.as_str(),
+        upstream = %site.upstream.name,
+        source = %peer.ip(),
+        end = end.word(),
+        duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        bytes_in = octets[0],
+        bytes_out = octets[1],
+        "connection passed through"
     );
 }
 

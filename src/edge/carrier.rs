@@ -2,8 +2,9 @@
 //! is tried (`probe`). One type for both, so that what is tried is what serves.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
@@ -11,13 +12,65 @@ use tokio::net::TcpStream;
 /// One side of a connection.
 #[derive(Debug)]
 pub(super) enum Carrier {
-    Tcp(TcpStream),
+    Tcp(TcpStream, Option<Box<Tape>>),
     Pipe(DuplexStream),
+}
+
+/// Everything that a visitor has said, for somebody who has to hear it from the beginning.
+#[derive(Debug, Default)]
+pub(super) struct Tape(Vec<u8>);
+
+/// Octets of a tape at most: a ClientHello of 16 KiB in records of one octet is 96 KiB, and none is longer.
+const LONGEST_TAPE: usize = 128 * 1024;
+
+impl Tape {
+    fn keep(&mut self, octets: &[u8]) -> io::Result<()> {
+        if self.0.len() + octets.len() > LONGEST_TAPE {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the ClientHello is too long"));
+        }
+        self.0.extend_from_slice(octets);
+        Ok(())
+    }
+}
+
+impl Carrier {
+    /// From here on, what the visitor says is kept.
+    pub(super) fn start_tape(&mut self) {
+        if let Self::Tcp(_, tape) = self {
+            *tape = Some(Box::default());
+        }
+    }
+
+    /// What was kept is of no use any more.
+    pub(super) fn stop_tape(&mut self) {
+        if let Self::Tcp(_, tape) = self {
+            *tape = None;
+        }
+    }
+
+    /// The socket, and all that was said on it since the tape was started.
+    ///
+    /// # Errors
+    /// The carrier itself, if there is no tape.
+    pub(super) fn into_taped(self) -> Result<(TcpStream, Vec<u8>), Self> {
+        match self {
+            Self::Tcp(stream, Some(tape)) => Ok((stream, tape.0)),
+            other => Err(other),
+        }
+    }
+
+    /// Which address of ours was called, if it was one.
+    pub(super) fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream, _) => stream.local_addr().ok(),
+            Self::Pipe(_) => None,
+        }
+    }
 }
 
 impl From<TcpStream> for Carrier {
     fn from(stream: TcpStream) -> Self {
-        Self::Tcp(stream)
+        Self::Tcp(stream, None)
     }
 }
 
@@ -28,7 +81,12 @@ impl AsyncRead for Carrier {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tcp(stream, None) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tcp(stream, Some(tape)) => {
+                let before = buffer.filled().len();
+                ready!(Pin::new(stream).poll_read(cx, buffer))?;
+                Poll::Ready(tape.keep(&buffer.filled()[before..]))
+            }
             Self::Pipe(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
@@ -37,7 +95,7 @@ impl AsyncRead for Carrier {
 impl AsyncWrite for Carrier {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, octets),
+            Self::Tcp(stream, _) => Pin::new(stream).poll_write(cx, octets),
             Self::Pipe(stream) => Pin::new(stream).poll_write(cx, octets),
         }
     }
@@ -48,28 +106,28 @@ impl AsyncWrite for Carrier {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Self::Tcp(stream, _) => Pin::new(stream).poll_write_vectored(cx, pieces),
             Self::Pipe(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Tcp(stream, _) => stream.is_write_vectored(),
             Self::Pipe(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tcp(stream, _) => Pin::new(stream).poll_flush(cx),
             Self::Pipe(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tcp(stream, _) => Pin::new(stream).poll_shutdown(cx),
             Self::Pipe(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

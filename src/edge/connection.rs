@@ -9,6 +9,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, header};
+use rustls::ProtocolVersion;
 use rustls_pki_types::CertificateDer;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
@@ -18,13 +19,15 @@ use super::assertion::{Assertion, Signer};
 use super::carrier::Carrier;
 use super::door;
 use super::facts::Facts;
-use super::handshake;
+use super::forwarded::{self, Origin};
+use super::handshake::{self, Shaken};
 use super::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::host::Named;
 use super::index::{Ending, Place, Signal, ends_at};
 use super::io::Activity;
 use super::ongoing;
-use super::rate::{Slot, Source};
+use super::passthrough;
+use super::rate::Slot;
 use super::respond::{Code, Problem};
 use super::tunnel::Tunnel;
 use super::worker::Worker;
@@ -44,11 +47,15 @@ pub(super) struct Visit {
     pub(super) activity: Rc<Activity>,
     /// The edge asks itself.
     pub(super) is_own: bool,
-    /// As what its requests are counted, if they are.
-    pub(super) counted_as: Option<Source>,
-    peer: SocketAddr,
-    leaf: Option<CertificateDer<'static>>,
     pub(super) facts: Facts,
+    /// It is a proxy that says truly from where it was asked.
+    pub(super) is_believed: bool,
+    /// Which address of ours was called.
+    pub(super) local: Option<SocketAddr>,
+    /// As others write it.
+    pub(super) tls_version: &'static str,
+    pub(super) peer: SocketAddr,
+    pub(super) leaf: Option<CertificateDer<'static>>,
     place: Place,
     standing: RefCell<Standing>,
     was_known: Cell<bool>,
@@ -84,8 +91,16 @@ struct Memo {
 
 /// Serves one accepted socket to its end.
 pub(super) async fn serve(worker: Rc<Worker>, stream: Carrier, peer: SocketAddr, slot: Option<Slot>) {
-    let Some(shaken) = handshake::shake(&worker, stream, peer).await else { return };
-    let Some((visit, stream)) = received(worker, shaken, peer, slot) else { return };
+    let (stream, site) = match handshake::shake(&worker, stream, peer).await {
+        Some(Shaken::Terminated(stream, site)) => (stream, site),
+        // Boxed: seldom, and nobody else has to be as large.
+        Some(Shaken::PassedThrough(passage)) => {
+            Box::pin(passthrough::serve(worker, passage, peer)).await;
+            return drop(slot);
+        }
+        None => return,
+    };
+    let Some((visit, stream)) = received(worker, stream, site, peer, slot) else { return };
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     match is_h2 {
         true => super::protocol::serve_h2(visit, stream).await,
@@ -96,7 +111,8 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: Carrier, peer: SocketAddr,
 /// The visit that begins; none if it is the door's.
 fn received(
     worker: Rc<Worker>,
-    (stream, site): (TlsStream<Carrier>, Arc<Site>),
+    stream: TlsStream<Carrier>,
+    site: Arc<Site>,
     peer: SocketAddr,
     slot: Option<Slot>,
 ) -> Option<(Rc<Visit>, TlsStream<Carrier>)> {
@@ -125,7 +141,12 @@ impl Visit {
             class: site.handshake_class(),
             activity: Activity::new(&worker.shared.settings),
             is_own,
-            counted_as: worker.shared.rate.counted(peer.ip()).filter(|_| !is_own),
+            is_believed: worker.shared.settings.trusted_proxies.contains(peer.ip()),
+            local: stream.get_ref().0.local_address(),
+            tls_version: match stream.get_ref().1.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                _ => "TLSv1.2",
+            },
             peer,
             leaf,
             facts: Facts::default(),
@@ -238,6 +259,7 @@ impl Visit {
     }
 
     /// From where the visitor calls.
+    /// From where the connection comes. A request may come from farther: [`Origin`].
     pub(super) fn source(&self) -> IpAddr {
         self.peer.ip().to_canonical()
     }
@@ -325,13 +347,12 @@ impl Visit {
     }
 
     /// RFC 7239 and its forerunners: whom we serve, under which name. `Host` stays the visitor's.
-    pub(super) fn put_forwarded(&self, named: &Named, headers: &mut HeaderMap) {
+    pub(super) fn put_forwarded(&self, named: &Named, origin: &Origin, headers: &mut HeaderMap) {
         let mut memo = self.memo.borrow_mut();
         if memo.forwarded.as_ref().is_none_or(|(known, ..)| known != named) {
             let authority = named.authority();
             let peer = self.source();
-            let node = if peer.is_ipv6() { format!("\"[{peer}]\"") } else { peer.to_string() };
-            let forwarded = format!("for={node};host=\"{authority}\";proto=https");
+            let forwarded = format!("for={};host=\"{authority}\";proto=https", forwarded::node(peer));
             memo.peer = HeaderValue::try_from(peer.to_string()).ok();
             memo.forwarded = HeaderValue::try_from(forwarded)
                 .ok()
@@ -339,8 +360,9 @@ impl Visit {
                 .map(|(forwarded, host)| (named.clone(), forwarded, host));
         }
         if let (Some((_, forwarded, host)), Some(peer)) = (&memo.forwarded, &memo.peer) {
-            headers.insert(header::FORWARDED, forwarded.clone());
-            headers.insert(X_FORWARDED_FOR, peer.clone());
+            let (forwarded, forwarded_for) = origin.with_last(forwarded, peer);
+            headers.insert(header::FORWARDED, forwarded);
+            headers.insert(X_FORWARDED_FOR, forwarded_for);
             headers.insert(X_FORWARDED_HOST, host.clone());
             headers.insert(header::HOST, host.clone());
         }

@@ -2,9 +2,10 @@
 //! a policy can be tried on those who were here.
 
 use std::cell::{OnceCell, RefCell};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{Method, Uri};
+use http::Method;
 
 use super::connection::Visit;
 use super::permit::{Denied, Permit, Question, permit};
@@ -14,6 +15,15 @@ use crate::pki::chain::{AlternativeNames, alternative_names};
 
 /// Routes at which one connection is remembered, at most.
 const MOST_ROUTES: usize = 32;
+
+/// What a visitor wants, and from where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    pub(super) method: &'a Method,
+    pub(super) path: &'a str,
+    /// Behind all proxies that are believed.
+    pub(super) source: IpAddr,
+}
 
 /// Of one connection, found out when somebody asks.
 #[derive(Debug, Default)]
@@ -45,12 +55,13 @@ impl Visit {
         &self,
         route: &Arc<Route>,
         who: &Arc<Classified>,
-        (method, path): (&Method, &str),
+        wanted: Wanted<'_>,
         now: UtcTime,
     ) -> Result<Permit, Denied> {
         let read = || self.leaf().and_then(|leaf| alternative_names(leaf).ok());
         let names = || self.facts.names.get_or_init(read).as_ref();
-        let question = Question { method: method.as_str(), path, source: self.source(), now, names: &names };
+        let Wanted { method, path, source } = wanted;
+        let question = Question { method: method.as_str(), path, source, now, names: &names };
         permit(route, who, self.worker.shared.freshness(now), &question)
     }
 
@@ -59,7 +70,7 @@ impl Visit {
         &self,
         route: RouteId,
         who: &Classified,
-        (method, uri): (&Method, &Uri),
+        wanted: Wanted<'_>,
         admitted: bool,
         now: UtcTime,
     ) {
@@ -67,8 +78,9 @@ impl Visit {
         if self.is_own || !self.facts.is_first_at(route) {
             return;
         }
-        let Some((method, path)) = Sighting::head(method.as_str(), uri.path()) else { return };
-        let (serial, source) = (identity.serial(), self.source());
+        let Wanted { method, path, source } = wanted;
+        let Some((method, path)) = Sighting::head(method.as_str(), path) else { return };
+        let serial = identity.serial();
         let sighting = Sighting { serial, route, method, path, source, admitted, at: now };
         self.worker.shared.metrics.sightings.note(sighting);
     }

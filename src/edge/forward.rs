@@ -15,8 +15,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::answer::AnswerBody;
 use super::connection::Visit;
+use super::forwarded::Origin;
 use super::headers::{self, ASSERTION, CLIENT_CERT, CLIENT_CERT_CHAIN};
 use super::host::Named;
+use super::introduce;
 use super::limits::{BodyFault, RequestBody, Upload};
 use super::permit::Permit;
 use super::respond::{Code, Problem};
@@ -33,6 +35,7 @@ pub(super) struct Context<'a> {
     pub(super) visit: &'a Rc<Visit>,
     pub(super) derived: &'a Derived,
     pub(super) named: &'a Named,
+    pub(super) origin: &'a Origin,
     pub(super) trace: TraceContext,
     pub(super) started: Instant,
     /// As the host's clock shows it, for backends to compare with theirs.
@@ -75,7 +78,9 @@ pub(super) async fn forward(
     let group = group.ok_or(Problem::new(Code::UpstreamUnavailable))?;
     let (wish, end) = (context.wish(&permit, group, repeatable), context.end(group));
     let upload = body.upload();
-    let Answer { head: mut response, first, wire } = exchange(&context, group, wish, request, body).await?;
+    let preamble = introduce::visitor(context.visit, context.origin, &permit, group);
+    let answer = exchange(&context, group, wish, preamble.as_deref(), request, body).await?;
+    let Answer { head: mut response, first, wire } = answer;
     upload.set_answered();
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         if !wants_websocket || !headers::asks_for_websocket(response.headers()) {
@@ -83,7 +88,8 @@ pub(super) async fn forward(
         }
         headers::clean_response(response.headers_mut());
         put_upgrade(response.headers_mut());
-        context.visit.open_tunnel(Tunnel { wire, host: context.named.host.clone(), path });
+        let (host, source) = (context.named.host.clone(), context.origin.visitor);
+        context.visit.open_tunnel(Tunnel { wire, host, path, source });
         return Ok(response.map(|_| AnswerBody::page(Bytes::new())));
     }
     headers::clean_response(response.headers_mut());
@@ -105,7 +111,7 @@ fn outgoing(
     if wants_websocket {
         put_upgrade(&mut headers);
     }
-    context.visit.put_forwarded(context.named, &mut headers);
+    context.visit.put_forwarded(context.named, context.origin, &mut headers);
     trace::inject(&context.trace, &mut headers);
     put_identity(context, permit, &mut headers);
     let mut request = Request::new(());
@@ -163,6 +169,7 @@ async fn exchange(
     context: &Context<'_>,
     group: &Arc<Group>,
     mut wish: Wish,
+    preamble: Option<&[u8]>,
     request: Request<()>,
     body: RequestBody,
 ) -> Result<Answer, Problem> {
@@ -171,7 +178,7 @@ async fn exchange(
     let (mut request, mut bad) = (request.map(|()| body), None);
     group.count_request();
     loop {
-        let wire = match timeout_at(end, worker.pool.take(group, &mut wish)).await {
+        let wire = match timeout_at(end, worker.pool.take(group, &mut wish, preamble)).await {
             Ok(Ok(wire)) => wire,
             // Better a bad answer than none.
             Ok(Err(none)) => return bad.ok_or_else(|| none.into()),
@@ -329,7 +336,7 @@ impl Context<'_> {
         let key = match group.upstream().options.balance {
             Balance::ConsistentHash => match permit.identity() {
                 Some(identity) => hash(&identity.person().id),
-                None => hash(&self.visit.source()),
+                None => hash(&self.origin.visitor),
             },
             Balance::LeastLoaded | Balance::RoundRobin => 0,
         };
@@ -338,7 +345,7 @@ impl Context<'_> {
 }
 
 /// The same in every process.
-fn hash(value: &impl Hash) -> u64 {
+pub(super) fn hash(value: &impl Hash) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(value)
 }
 

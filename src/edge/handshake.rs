@@ -1,5 +1,6 @@
 //! From an accepted socket to a finished handshake. The ClientHello picks the site; nothing is served
-//! under a name that was not asked for.
+//! under a name that was not asked for. One reading of it decides for all: what is passed through unread is
+//! chosen here, too, by the same name in the same spelling.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::access_log;
 use super::carrier::Carrier;
+use super::passthrough::Passage;
 use super::worker::Worker;
 use crate::domain::Hostname;
 use crate::live::tls::with_refusal;
@@ -108,12 +110,17 @@ impl HandshakeFailure {
     }
 }
 
+/// What is left to be served.
+#[expect(clippy::large_enum_variant, reason = "taken apart at once")]
+pub(super) enum Shaken {
+    /// The handshake is finished.
+    Terminated(TlsStream<Carrier>, Arc<Site>),
+    /// It is not ours to finish.
+    PassedThrough(Passage),
+}
+
 /// Shakes hands. `None` when there is nothing left to serve: it failed, or it was a challenge.
-pub(super) async fn shake(
-    worker: &Rc<Worker>,
-    stream: Carrier,
-    peer: SocketAddr,
-) -> Option<(TlsStream<Carrier>, Arc<Site>)> {
+pub(super) async fn shake(worker: &Rc<Worker>, stream: Carrier, peer: SocketAddr) -> Option<Shaken> {
     let shared = &worker.shared;
     let mut name = None;
     let outcome = tokio::select! {
@@ -125,9 +132,12 @@ pub(super) async fn shake(
         ) => outcome.unwrap_or(Err(HandshakeFailure::Timeout)),
     };
     match outcome {
-        Ok(Some(served)) => {
-            shared.metrics.handshakes.count(Handshake::Completed);
-            Some(served)
+        Ok(Some(shaken)) => {
+            shared.metrics.handshakes.count(match &shaken {
+                Shaken::Terminated(..) => Handshake::Completed,
+                Shaken::PassedThrough(_) => Handshake::PassedThrough,
+            });
+            Some(shaken)
         }
         Ok(None) => {
             shared.metrics.handshakes.count(Handshake::Challenge);
@@ -149,9 +159,13 @@ pub(super) async fn shake(
 
 async fn negotiate(
     worker: &Rc<Worker>,
-    stream: Carrier,
+    mut stream: Carrier,
     name: &mut Option<Hostname>,
-) -> Result<Option<(TlsStream<Carrier>, Arc<Site>)>, HandshakeFailure> {
+) -> Result<Option<Shaken>, HandshakeFailure> {
+    if worker.shared.holder.snapshot().is_some_and(|snapshot| !snapshot.configuration.passthroughs.is_empty())
+    {
+        stream.start_tape();
+    }
     // rustls bounds a handshake message, and with it the ClientHello, at 64 KiB.
     let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let hello = start.client_hello();
@@ -160,6 +174,17 @@ async fn negotiate(
     let Some(configuration) = worker.shared.holder.snapshot().map(|snapshot| snapshot.configuration) else {
         return Err(refuse(&mut start.io, HandshakeFailure::NoConfiguration).await);
     };
+    // Whatever protocol is asked for: challenges for this name are for whoever has its certificate.
+    if let Some(site) = name.as_ref().and_then(|name| configuration.passthrough(name.as_str())) {
+        return match start.io.into_taped() {
+            Ok((stream, said)) => {
+                Ok(Some(Shaken::PassedThrough(Passage { site: site.clone(), stream, said })))
+            }
+            // It has become one while the ClientHello was under way.
+            Err(mut io) => Err(refuse(&mut io, HandshakeFailure::UnknownName).await),
+        };
+    }
+    start.io.stop_tape();
     if is_challenge {
         let Some(config) = configuration.alpn_challenges.clone() else {
             return Err(refuse(&mut start.io, HandshakeFailure::NoChallenge).await);
@@ -177,7 +202,7 @@ async fn negotiate(
     };
     let (shaken, refusal) = with_refusal(start.into_stream(site.server_config.clone())).await;
     match (shaken, refusal) {
-        (Ok(stream), _) => Ok(Some((stream, site))),
+        (Ok(stream), _) => Ok(Some(Shaken::Terminated(stream, site))),
         (Err(_), Some(refusal)) => Err(HandshakeFailure::Refused(refusal)),
         (Err(error), None) => Err(error.into()),
     }

@@ -8,6 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::warn;
 
+use super::caller;
 use super::rate::Slot;
 use super::worker::{Shared, Worker};
 use crate::telemetry::metrics::Limit;
@@ -118,14 +119,14 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener, speech: Sp
         };
         match accepted {
             Ok((stream, peer)) => {
-                let slot = match admit(&worker.shared, peer, speech) {
-                    Ok(slot) => slot,
-                    Err(limit) => {
-                        worker.shared.metrics.limited.count(limit);
-                        worker.shared.rate.closed(limit, peer.ip().to_canonical());
-                        reset(&stream);
-                        continue;
-                    }
+                // Of whom a load balancer speaks is known later.
+                let speaks_for_others = caller::speaks_for_others(&worker.shared, peer);
+                let slot = match speaks_for_others {
+                    true => None,
+                    false => match admit(&worker.shared, &stream, peer, speech) {
+                        Ok(slot) => slot,
+                        Err(SentAway) => continue,
+                    },
                 };
                 let own = worker.clone();
                 worker.shared.tasks.spawn_local(async move {
@@ -141,12 +142,33 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener, speech: Sp
     }
 }
 
-/// Whether somebody may come in by one more connection, and their place if those are counted.
-fn admit(shared: &Shared, peer: SocketAddr, speech: Speech) -> Result<Option<Slot>, Limit> {
-    if shared.is_own_call(peer) {
+/// Nobody is served who comes too often, or with too many connections.
+struct SentAway;
+
+/// The place of one more connection, if those are counted. One that is too much is closed without an answer.
+fn admit(
+    shared: &Shared,
+    stream: &TcpStream,
+    visitor: SocketAddr,
+    speech: Speech,
+) -> Result<Option<Slot>, SentAway> {
+    match place(shared, visitor, speech) {
+        Ok(slot) => Ok(slot),
+        Err(limit) => {
+            shared.metrics.limited.count(limit);
+            shared.rate.closed(limit, visitor.ip().to_canonical());
+            // Without a goodbye, which the kernel would remember for a minute.
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            Err(SentAway)
+        }
+    }
+}
+
+fn place(shared: &Shared, visitor: SocketAddr, speech: Speech) -> Result<Option<Slot>, Limit> {
+    if shared.is_own_call(visitor) {
         return Ok(None);
     }
-    let source = shared.rate.counted(peer.ip());
+    let source = shared.rate.counted(visitor.ip());
     let slot = shared.rate.connect(source)?;
     match speech {
         Speech::Tls => shared.rate.shake(source)?,
@@ -155,23 +177,25 @@ fn admit(shared: &Shared, peer: SocketAddr, speech: Speech) -> Result<Option<Slo
     Ok(slot)
 }
 
-/// Ends a connection without a goodbye, which the kernel would remember for a minute.
-fn reset(stream: &TcpStream) {
-    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-}
-
 async fn serve(
     worker: Rc<Worker>,
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: SocketAddr,
-    (speech, slot): (Speech, Option<Slot>),
+    (speech, mut slot): (Speech, Option<Slot>),
 ) {
     // Answers are written whole; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
+    let Some(visitor) = caller::of(&worker.shared, &mut stream, peer).await else { return };
+    if caller::speaks_for_others(&worker.shared, peer) {
+        slot = match admit(&worker.shared, &stream, visitor, speech) {
+            Ok(slot) => slot,
+            Err(SentAway) => return,
+        };
+    }
     match speech {
-        Speech::Tls => super::connection::serve(worker, stream.into(), peer, slot).await,
+        Speech::Tls => super::connection::serve(worker, stream.into(), visitor, slot).await,
         Speech::Plain => {
-            super::plain::serve(worker, stream).await;
+            super::plain::serve(worker, stream, visitor).await;
             drop(slot);
         }
     }

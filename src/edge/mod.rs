@@ -1,37 +1,42 @@
 //! The data plane: TLS at the door, who is behind it, which route it may take, and the way to the
 //! upstream and back. Never touches the database; works from `live` alone.
 //!
-//! One file per station, in the order of a request: `listener`, `handshake`, `connection` (with
-//! `facts`, `index`, `io`, `protocol`, `stream`; `guard` with `frames` and `pace` say who is too slow, or too busy), `request`
-//! (`host`, `permit`), `forward` (`headers`, `assertion`, `trace`, `limits`, `upstream`),
-//! `answer`, `tunnel`. Who comes too often is told so by `rate`.
-//! Before a configuration serves, `trial` asks it as a `stranger` would. Refusals become HTTP in `respond`
+//! One file per station, in the order of a request: `listener`, `caller` (`proxy_header`), `handshake` (from which
+//! `passthrough` branches off), `connection` (with `facts`, `index`, `io`, `protocol`, `stream`; `guard` with `frames`
+//! and `pace` say who is too slow, or too busy), `request` (`forwarded`, `host`, `permit`), `forward` (`headers`,
+//! `assertion`, `trace`, `limits`, `introduce`, `upstream`), `answer`, `tunnel`. Who comes too often is told so by
+//! `rate`. Before a configuration serves, `trial` asks it as a `stranger` would. Refusals become HTTP in `respond`
 //! and nowhere else. Each thread has a runtime, sockets and an upstream pool of its own.
 
 mod access_log;
 mod answer;
 mod assertion;
+mod caller;
 mod carrier;
 mod connection;
 mod door;
 mod drain;
 mod facts;
 mod forward;
+pub mod forwarded;
 pub mod frames;
 mod guard;
 mod handshake;
 pub mod headers;
 pub mod host;
 mod index;
+mod introduce;
 mod io;
 mod limits;
 mod listener;
 pub mod ocsp;
 mod ongoing;
 mod pace;
+mod passthrough;
 pub mod permit;
 mod plain;
 mod protocol;
+pub mod proxy_header;
 mod rate;
 mod request;
 pub mod respond;

@@ -2,12 +2,14 @@
 //! connection. An exchange that would not be permitted now ends, and nothing else of its connection.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use http::{Method, Uri};
 use tokio::sync::Notify;
 
 use super::connection::Visit;
+use super::facts::Wanted;
 use super::index::Ending;
 use super::respond::{Code, Problem};
 use super::stream::Delivery;
@@ -24,6 +26,7 @@ struct Ongoing {
     host: Hostname,
     method: Method,
     uri: Uri,
+    source: IpAddr,
     /// Whether the head of the upstream's answer has gone out.
     is_answering: Cell<bool>,
     is_lost: Cell<bool>,
@@ -41,11 +44,17 @@ pub(super) struct Permitted {
 impl Permitted {
     /// From the permission on. Called without a pause after the policy was asked, so that a change in
     /// between is seen by [`ask_again`], which runs on the same thread.
-    pub(super) fn begin(visit: &Rc<Visit>, host: Hostname, method: Method, uri: Uri) -> Self {
+    pub(super) fn begin(
+        visit: &Rc<Visit>,
+        host: Hostname,
+        (method, uri): (Method, Uri),
+        source: IpAddr,
+    ) -> Self {
         let ongoing = Rc::new(Ongoing {
             host,
             method,
             uri,
+            source,
             is_answering: Cell::new(false),
             is_lost: Cell::new(false),
             lost: Notify::new(),
@@ -93,7 +102,8 @@ impl Drop for Permitted {
 
 impl Ongoing {
     fn ask(&self, visit: &Visit) -> Result<(), Problem> {
-        ask(visit, &self.host, &self.method, self.uri.path())
+        let wanted = Wanted { method: &self.method, path: self.uri.path(), source: self.source };
+        ask(visit, &self.host, wanted)
     }
 
     fn end(&self, visit: &Visit) {
@@ -119,12 +129,12 @@ pub(super) fn ask_again(visit: &Visit) {
 ///
 /// # Errors
 /// What the visitor would be told.
-pub(super) fn ask(visit: &Visit, host: &Hostname, method: &Method, path: &str) -> Result<(), Problem> {
+pub(super) fn ask(visit: &Visit, host: &Hostname, wanted: Wanted<'_>) -> Result<(), Problem> {
     let shared = &visit.worker.shared;
     let snapshot = shared.holder.snapshot().ok_or(Problem::new(Code::Overloaded))?;
     let site = visit.admitted(snapshot.configuration.site(host.as_str()))?;
-    let route = route_table::select(site, path)?.ok_or(Problem::new(Code::NotFound))?;
+    let route = route_table::select(site, wanted.path)?.ok_or(Problem::new(Code::NotFound))?;
     let now = shared.clock.now();
-    visit.permit(route, &visit.who(now), (method, path), now)?;
+    visit.permit(route, &visit.who(now), wanted, now)?;
     Ok(())
 }

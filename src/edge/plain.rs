@@ -2,6 +2,7 @@
 //! Nothing here looks at a certificate or reaches an upstream.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,10 +33,9 @@ const KEEP_DOCUMENTS: HeaderValue = HeaderValue::from_static("public, max-age=30
 const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 
 /// Serves one accepted socket to its end.
-pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream) {
+pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
     let shared = &worker.shared;
     let place = shared.index.enter(None);
-    let Ok(peer) = stream.peer_addr() else { return }; // gone already
     let service = service_fn(|request: Request<Incoming>| async move {
         let answer = if ocsp::is_asked(request.uri().path()) {
             ocsp::answer(shared.holder.ocsp(), request, peer.ip(), shared.clock.now()).await
@@ -88,7 +88,10 @@ fn route(shared: &Shared, request: &Request<Incoming>) -> Result<Response<Bytes>
         return challenge(&snapshot.configuration, &named, token).ok_or(Problem::new(Code::NotFound));
     }
     // Only to our own sites: an open redirect would lend our name to others.
-    snapshot.configuration.site(named.host.as_str()).ok_or(Problem::new(Code::NotFound))?;
+    let (host, configuration) = (named.host.as_str(), &snapshot.configuration);
+    if configuration.site(host).is_none() && configuration.passthrough(host).is_none() {
+        return Err(Problem::new(Code::NotFound));
+    }
     redirect(shared, &named, request)
 }
 

@@ -11,7 +11,9 @@ use tokio::time::Instant;
 use super::access_log::Entry;
 use super::answer::AnswerBody;
 use super::connection::Visit;
+use super::facts::Wanted;
 use super::forward::{self, forward};
+use super::forwarded::Origin;
 use super::headers;
 use super::host;
 use super::io::InFlight;
@@ -31,13 +33,15 @@ pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Respo
     let shared = visit.worker.shared.clone();
     let mut exchange = Exchange::begin(&visit);
     let trace = trace::of(request.headers(), &visit.worker.ids);
+    let origin = Origin::of(&visit, request.headers());
     let mut entry = Entry::new(request.method().clone(), request.uri().clone(), trace.trace_id, visit.is_own);
+    entry.source = Some(origin.visitor);
     let (version, wants_page) = (request.version(), respond::wants_page(request.headers()));
     let snapshot = shared.holder.snapshot();
     // Once, and before anything is waited for: what is in force may be another version afterwards.
     let derived = snapshot.as_ref().map(|snapshot| visit.worker.derived(&snapshot.configuration));
     let outcome = match snapshot.as_ref().zip(derived.as_ref()) {
-        Some(ground) => walk(&mut exchange, ground, request, &mut entry, trace).await,
+        Some(ground) => walk(&mut exchange, ground, request, &mut entry, &origin, trace).await,
         // Handshakes need a configuration, and configurations are never taken away.
         None => Err(Problem::new(Code::Overloaded)),
     };
@@ -75,11 +79,13 @@ async fn walk(
     (snapshot, derived): (&Snapshot, &Rc<Derived>),
     request: Request<Incoming>,
     entry: &mut Entry,
+    origin: &Origin,
     trace: TraceContext,
 ) -> Result<Response<AnswerBody>, Problem> {
     let visit = exchange.visit.clone();
     let shared = &visit.worker.shared;
-    if let Some(source) = visit.counted_as {
+    let source = shared.rate.counted(origin.visitor).filter(|_| !visit.is_own);
+    if let Some(source) = source {
         shared.rate.request_from(source)?;
     }
     // HTTP/1 is held to it before; HTTP/2 knows a size only, and breaks cookies into crumbs.
@@ -113,8 +119,9 @@ async fn walk(
         Classified::None => {}
     }
     let (method, uri) = (request.method(), request.uri());
-    let asked = visit.permit(route, &who, (method, uri.path()), now);
-    visit.was_seen(route.id, &who, (method, uri), asked.is_ok(), now);
+    let wanted = Wanted { method, path: uri.path(), source: origin.visitor };
+    let asked = visit.permit(route, &who, wanted, now);
+    visit.was_seen(route.id, &who, wanted, asked.is_ok(), now);
     entry.rule = match asked.as_ref().map_or_else(Denied::deciding, |permit| Some(permit.deciding())) {
         Some(Deciding::Rule(at)) => route.rules.name(at).cloned(),
         _ => None,
@@ -122,14 +129,15 @@ async fn walk(
     let permit = asked?;
     // Not before: a stranger must not use up what is for those who may pass.
     if let Some(rules) = derived.rules.get(&route.id).filter(|_| !visit.is_own) {
-        rate::draw(rules, permit.identity(), visit.counted_as)?;
+        rate::draw(rules, permit.identity(), source)?;
     }
-    let ongoing = Permitted::begin(&visit, named.host.clone(), method.clone(), uri.clone());
+    let ongoing = Permitted::begin(&visit, named.host.clone(), (method.clone(), uri.clone()), origin.visitor);
     let permitted = exchange.permitted.insert(ongoing);
     let context = forward::Context {
         visit: &visit,
         derived,
         named: &named,
+        origin,
         trace,
         started: entry.started,
         now: shared.clock.wall(),

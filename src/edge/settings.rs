@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use crate::domain::Networks;
 
 /// Listeners, deadlines and bounds of one edge.
 #[derive(Clone, Debug)]
@@ -13,6 +13,10 @@ pub struct EdgeSettings {
     pub https: Vec<SocketAddr>,
     /// Where plain HTTP answers challenges, `/pki/` and redirects.
     pub http: Vec<SocketAddr>,
+    /// From where connections, of both kinds, begin with a PROXY header.
+    pub proxy_protocol_from: Networks,
+    /// Proxies whose `Forwarded` or `X-Forwarded-For` says who visits.
+    pub trusted_proxies: Networks,
     /// The port that visitors use for https, named in redirects unless it is 443. `None`: the port
     /// of the first https listener.
     pub https_public_port: Option<u16>,
@@ -81,7 +85,7 @@ pub struct Limits {
     /// Requests to sites of one known person, all devices together.
     pub requests_per_second_per_person: Option<NonZeroU32>,
     /// Networks that are no sources: nothing that counts by source, rules of routes included, applies to them.
-    pub exempt: Vec<IpNet>,
+    pub exempt: Networks,
 }
 
 impl Default for EdgeSettings {
@@ -89,6 +93,8 @@ impl Default for EdgeSettings {
         Self {
             https: Vec::new(),
             http: Vec::new(),
+            proxy_protocol_from: Networks::default(),
+            trusted_proxies: Networks::default(),
             https_public_port: None,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             handshake_timeout: Duration::from_secs(10),

@@ -27,7 +27,7 @@ use crate::clock::SharedClock;
 use crate::domain::{AccessPolicy, Entropy, Hostname};
 use crate::live::configuration::ConfigurationData;
 use crate::live::probe::{Candidate, Probe, ProbeFault, Stranger};
-use crate::live::{Holder, RouteData, SiteData, SiteKind};
+use crate::live::{Holder, RouteData, SiteData, SiteKind, witness};
 use crate::telemetry::metrics::SelfCheck;
 
 /// For one question. Nothing but other configurations waits for it.
@@ -256,11 +256,12 @@ impl Asking<'_> {
     }
 
     async fn ask_here(&self, address: SocketAddr, question: &Question, who: Stranger) -> io::Result<Seen> {
-        let (stream, _own) = match self.call(address).await {
+        let (mut stream, _own) = match self.call(address).await {
             // `[::]` takes IPv4, too, also where the host has no IPv6.
             Err(_) if address.is_ipv6() => self.call((Ipv4Addr::LOCALHOST, address.port()).into()).await?,
             called => called?,
         };
+        witness::introduce(&mut stream, &self.shared.settings.proxy_protocol_from).await?;
         Ok(self.strangers.ask(stream, question, who).await)
     }
 

@@ -3,6 +3,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -14,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::connection::Visit;
+use super::facts::Wanted;
 use super::index::{Ending, Signal};
 use super::ongoing;
 use super::upstream::Wire;
@@ -29,6 +31,8 @@ pub(super) struct Tunnel {
     pub(super) wire: Wire,
     pub(super) host: Hostname,
     pub(super) path: String,
+    /// From where it was asked for.
+    pub(super) source: IpAddr,
 }
 
 /// What ends a tunnel, from its opening on.
@@ -45,14 +49,15 @@ pub(super) async fn run<S>(visit: &Rc<Visit>, tunnel: Tunnel, mut stream: S, ear
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Tunnel { wire, host, path } = tunnel;
+    let Tunnel { wire, host, path, source } = tunnel;
+    let wanted = Wanted { method: &Method::GET, path: &path, source };
     let settings = &visit.worker.shared.settings;
     let watch = Watch {
         signal: visit.signal(),
         idle_timeout: settings.idle_timeout,
         moved: &|| visit.activity.moved(),
         // The identity, too: on a public route nobody asks for it, and its connection ends all the same.
-        may_go_on: &|| !visit.has_lost_identity() && ongoing::ask(visit, &host, &Method::GET, &path).is_ok(),
+        may_go_on: &|| !visit.has_lost_identity() && ongoing::ask(visit, &host, wanted).is_ok(),
     };
     let opening = async {
         let gone = || io::Error::from(io::ErrorKind::NotConnected);

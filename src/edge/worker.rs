@@ -125,7 +125,7 @@ pub(super) struct Derived {
     pub(super) signer: Option<Signer>,
     /// `Strict-Transport-Security` by site.
     pub(super) hsts: HashMap<Hostname, HeaderValue>,
-    /// The upstreams that routes lead to.
+    /// The upstreams that routes and sites lead to.
     pub(super) groups: HashMap<Slug, Arc<Group>>,
     /// How often routes may be asked that have rules.
     pub(super) rules: HashMap<RouteId, Vec<Rule>>,
@@ -166,9 +166,10 @@ impl Worker {
 
 fn groups(configuration: &Configuration, upstreams: &Upstreams) -> HashMap<Slug, Arc<Group>> {
     let mut groups = HashMap::new();
-    for route in configuration.sites.values().flat_map(|site| &site.routes) {
-        let group = || upstreams.group(&route.upstream);
-        groups.entry(route.upstream.name.clone()).or_insert_with(group);
+    let of_routes = configuration.sites.values().flat_map(|site| &site.routes).map(|route| &route.upstream);
+    let of_sites = configuration.passthroughs.values().map(|site| &site.upstream);
+    for upstream in of_routes.chain(of_sites) {
+        groups.entry(upstream.name.clone()).or_insert_with(|| upstreams.group(upstream));
     }
     groups
 }

@@ -2,6 +2,7 @@
 //! the request are decided from. Pure data in ([`ConfigurationData`]), an immutable value out.
 
 mod data;
+mod passthrough;
 mod upstream;
 
 use std::collections::{BTreeSet, HashMap};
@@ -16,6 +17,7 @@ pub use data::{
     AssertionKeyData, ChallengeData, ConfigurationData, DerData, KeyData, RouteData, SiteData, SiteKind,
     UpstreamData, UpstreamIdentityData,
 };
+pub use passthrough::Passthrough;
 pub use upstream::{Target, Upstream, parse_target};
 
 use super::access::Rules;
@@ -108,8 +110,10 @@ pub struct Configuration {
     pub installation: String,
     /// Where refused visitors are sent.
     pub door_url: Option<String>,
-    /// Sites by host name.
+    /// Sites by host name, but for those that are passed through.
     pub sites: HashMap<Hostname, Arc<Site>>,
+    /// Sites whose connections are passed through unread, by host name; no name is in both.
+    pub passthroughs: HashMap<Hostname, Arc<Passthrough>>,
     /// Every route's plain header: stripped from what comes in on *every* route.
     pub plain_headers: BTreeSet<String>,
     /// Answers to HTTP-01 by (host, token).
@@ -170,6 +174,14 @@ pub enum ConfigurationFault {
         /// Why.
         reason: String,
     },
+    /// A site that is passed through and wants what only a site can have that is not.
+    #[error("site {host} is passed through and {reason}")]
+    BadPassthrough {
+        /// Which.
+        host: Hostname,
+        /// What it wants.
+        reason: String,
+    },
     /// A prefix that does not match whole segments.
     #[error("route prefix {0:?} must be / or start with / and not end with one")]
     BadPrefix(String),
@@ -215,16 +227,17 @@ impl Configuration {
     /// # Errors
     /// The first [`ConfigurationFault`]; nothing is half built.
     pub fn build(data: &ConfigurationData, context: &BuildContext<'_>) -> Result<Self, ConfigurationFault> {
-        let mut routes = compile_routes(data)?;
+        hosts_once(data)?;
+        let upstreams = upstream::compile_all(data)?;
+        let mut routes = compile_routes(data, &upstreams)?;
+        let passthroughs = passthrough::compile_all(data, &upstreams)?;
         let hints = tls::root_hints(context.register);
         let mut sites = HashMap::new();
-        for site in &data.sites {
+        for site in data.sites.iter().filter(|site| site.kind != SiteKind::Passthrough) {
             let mut own = routes.remove(&site.host).unwrap_or_default();
             route_table::sort(&mut own, |route| &route.path_prefix);
             let compiled = compile_site(site, own, &hints, context)?;
-            if sites.insert(site.host.clone(), Arc::new(compiled)).is_some() {
-                return Err(ConfigurationFault::DoubledSite(site.host.clone()));
-            }
+            sites.insert(site.host.clone(), Arc::new(compiled));
         }
         let mut http_challenges = HashMap::new();
         let mut alpn = Vec::new();
@@ -245,6 +258,7 @@ impl Configuration {
             installation: data.installation.clone(),
             door_url: data.door_url.clone(),
             sites,
+            passthroughs,
             plain_headers: data
                 .routes
                 .iter()
@@ -257,9 +271,14 @@ impl Configuration {
         })
     }
 
-    /// The site of this name.
+    /// The site of this name, if it is one that we terminate.
     pub fn site(&self, host: &str) -> Option<&Arc<Site>> {
         self.sites.get(host)
+    }
+
+    /// The site of this name, if it is one that is passed through.
+    pub fn passthrough(&self, host: &str) -> Option<&Arc<Passthrough>> {
+        self.passthroughs.get(host)
     }
 }
 
@@ -268,21 +287,25 @@ impl Configuration {
 /// # Errors
 /// The first [`ConfigurationFault`].
 pub fn check(data: &ConfigurationData) -> Result<(), ConfigurationFault> {
+    hosts_once(data)?;
+    let upstreams = upstream::compile_all(data)?;
+    compile_routes(data, &upstreams)?;
+    passthrough::compile_all(data, &upstreams).map(drop)
+}
+
+/// One name is one site, of whatever kind.
+fn hosts_once(data: &ConfigurationData) -> Result<(), ConfigurationFault> {
     let mut hosts = BTreeSet::new();
     match data.sites.iter().find(|site| !hosts.insert(&site.host)) {
         Some(doubled) => Err(ConfigurationFault::DoubledSite(doubled.host.clone())),
-        None => compile_routes(data).map(drop),
+        None => Ok(()),
     }
 }
 
 fn compile_routes(
     data: &ConfigurationData,
+    upstreams: &HashMap<Slug, Arc<Upstream>>,
 ) -> Result<HashMap<Hostname, Vec<Arc<Route>>>, ConfigurationFault> {
-    let upstreams = data
-        .upstreams
-        .iter()
-        .map(|upstream| Ok((upstream.name.clone(), Arc::new(upstream::compile(upstream)?))))
-        .collect::<Result<HashMap<_, _>, ConfigurationFault>>()?;
     let mut routes = HashMap::<Hostname, Vec<Arc<Route>>>::new();
     for route in &data.routes {
         let site = data.sites.iter().find(|site| site.host == route.host).ok_or_else(|| {
@@ -291,7 +314,7 @@ fn compile_routes(
                 path_prefix: route.path_prefix.clone(),
             }
         })?;
-        let compiled = compile_route(route, site, &upstreams)?;
+        let compiled = compile_route(route, site, upstreams)?;
         routes.entry(route.host.clone()).or_default().push(Arc::new(compiled));
     }
     Ok(routes)
@@ -346,6 +369,10 @@ fn compile_route(
     let whole_segments = prefix.starts_with('/') && !prefix.ends_with('/') && !prefix.contains("//");
     if prefix != "/" && !whole_segments {
         return Err(ConfigurationFault::BadPrefix(prefix.clone()));
+    }
+    if site.kind == SiteKind::Passthrough {
+        let reason = format!("cannot have the route {prefix}");
+        return Err(ConfigurationFault::BadPassthrough { host: data.host.clone(), reason });
     }
     let upstream =
         upstreams.get(&data.upstream).cloned().ok_or_else(|| ConfigurationFault::UnknownUpstream {

@@ -1,6 +1,7 @@
 //! How this program looks at its own edge: a TLS client that takes whatever certificate it is shown, as long as the
 //! edge has its key, and remembers it. Whoever uses it asks about the edge, and entrusts nothing to it.
 
+use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -9,9 +10,26 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use super::tls::TlsPolicy;
-use crate::domain::Fingerprint;
+use crate::domain::{Fingerprint, Networks};
+
+/// A PROXY header (version 2) of somebody who speaks for themselves: LOCAL, and nothing else.
+pub const LOCAL_HEADER: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+
+/// Begins a connection to our own edge as the edge wants it from here: with a PROXY header, if this host is among
+/// those that have to send one.
+///
+/// # Errors
+/// The edge does not take it.
+pub async fn introduce(stream: &mut TcpStream, proxies: &Networks) -> io::Result<()> {
+    match proxies.contains(stream.local_addr()?.ip()) {
+        true => stream.write_all(LOCAL_HEADER).await,
+        false => Ok(()),
+    }
+}
 
 /// Trusts nobody and refuses nobody: it only looks. The handshake's signature is checked, so that the edge has the
 /// key too.

@@ -10,7 +10,7 @@ use x509_cert::ext::pkix::name::GeneralName;
 
 use super::authority::basic_constraints;
 use super::read::{self, Signed, Tbs};
-use super::{oid, verify};
+use super::{names, oid, verify};
 use crate::domain::{Hostname, Serial, UtcTime};
 
 /// Longer certificates are refused unread.
@@ -138,6 +138,17 @@ pub fn alternative_names(der: &[u8]) -> Result<AlternativeNames, ChainError> {
         }
     }
     Ok(names)
+}
+
+/// The common name of a certificate's subject, or empty text.
+///
+/// # Errors
+/// [`ChainError`].
+pub fn common_name(der: &[u8]) -> Result<String, ChainError> {
+    if der.len() > MAX_OCTETS {
+        return Err(ChainError::TooLong);
+    }
+    Ok(names::common_name(Tbs::from_der(Signed::from_der(der)?.body)?.subject)?)
 }
 
 fn purposes(value: &[u8]) -> der::Result<Vec<ObjectIdentifier>> {

@@ -17,6 +17,8 @@ pub enum SiteKind {
     App,
     /// Portal, invitations and enrolment.
     Door,
+    /// Connections are passed through unread.
+    Passthrough,
 }
 
 /// Where a site's server certificate comes from.
@@ -43,7 +45,7 @@ macro_rules! names {
         }
     };
 }
-names!(SiteKind { App = "app", Door = "door" });
+names!(SiteKind { App = "app", Door = "door", Passthrough = "passthrough" });
 names!(CertificateSource { Acme = "acme", Local = "local" });
 
 /// A server certificate as rows hold it, without its key.
@@ -87,6 +89,8 @@ pub struct Site {
     pub host: Hostname,
     /// What it is.
     pub kind: SiteKind,
+    /// Where connections are passed through to, if it is that kind of site.
+    pub upstream: Option<Slug>,
     /// How it asks for client certificates.
     pub client_auth: ClientAuth,
     /// `Strict-Transport-Security: max-age`, in seconds; 0 sends none.
@@ -188,6 +192,7 @@ impl Store {
         Ok(Site {
             host: parse("a site's host", &row.host)?,
             kind: named("a site's kind", &row.kind, SiteKind::from_name(&row.kind))?,
+            upstream: row.upstream.as_deref().map(|name| parse("a site's upstream", name)).transpose()?,
             client_auth: named(
                 "a site's client auth",
                 &row.client_auth,
@@ -216,6 +221,7 @@ impl Transaction {
         let row = site::ActiveModel {
             host: Set(new.host.to_string()),
             kind: Set(new.kind.name().to_owned()),
+            upstream: Set(new.upstream.as_ref().map(ToString::to_string)),
             client_auth: Set(new.client_auth.name().to_owned()),
             hsts_max_age_seconds: Set(i64::try_from(new.hsts_max_age_seconds).unwrap_or(i64::MAX)),
             certificate_source: Set(new.source.name().to_owned()),
@@ -238,6 +244,7 @@ impl Transaction {
     /// [`StoreError::Conflict`].
     pub async fn update_site(&self, edited: &Site) -> Result<(), StoreError> {
         let update = site::Entity::update_many()
+            .col_expr(site::Column::Upstream, Expr::value(edited.upstream.as_ref().map(ToString::to_string)))
             .col_expr(site::Column::ClientAuth, Expr::value(edited.client_auth.name()))
             .col_expr(
                 site::Column::HstsMaxAgeSeconds,

@@ -1,7 +1,7 @@
 //! Upstreams: named pools of targets, and what is done with them. Every write moves the configuration to its next
 //! version in the same transaction.
 
-use entity::{route, upstream};
+use entity::{route, site, upstream};
 use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder};
 
@@ -80,14 +80,18 @@ impl Transaction {
         self.one_row(update.exec(self.connection()).await?.rows_affected, "the upstream").await
     }
 
-    /// Removes an upstream that no route leads to.
+    /// Removes an upstream that no route and no site leads to.
     ///
     /// # Errors
-    /// [`StoreError::Taken`] when a route still does, [`StoreError::Conflict`].
+    /// [`StoreError::Taken`] when one still does, [`StoreError::Conflict`].
     pub async fn delete_upstream(&self, name: &Slug, version: u64) -> Result<(), StoreError> {
         let used = route::Entity::find().filter(route::Column::Upstream.eq(name.to_string()));
         if used.one(self.connection()).await?.is_some() {
             return Err(StoreError::Taken { what: "the upstream (a route leads to it)" });
+        }
+        let used = site::Entity::find().filter(site::Column::Upstream.eq(name.to_string()));
+        if used.one(self.connection()).await?.is_some() {
+            return Err(StoreError::Taken { what: "the upstream (a site leads to it)" });
         }
         let delete = upstream::Entity::delete_many()
             .filter(upstream::Column::Name.eq(name.to_string()))

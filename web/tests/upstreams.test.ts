@@ -100,6 +100,7 @@ describe("options", () => {
       total_timeout_ms: 9000,
       health_check: { kind: "http" as const, path: "/ready", unhealthy_after: 1 },
       discovery: { kind: "srv" as const, refresh_seconds_max: 60 },
+      proxy_protocol: "v2" as const,
       forced: [{ target: "a", breaker: "open" as const }],
     };
     expect(optionsOf(draftOfOptions({ ...USUAL, ...options }), options.forced)).toEqual(options);

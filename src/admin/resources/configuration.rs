@@ -5,7 +5,7 @@ use poem_openapi::{Enum, Object, OpenApi};
 
 use super::policies::{AccessPolicy, read_policy, show_policy};
 use super::route_options::RouteOptions;
-use super::sites::CertificateSource;
+use super::sites::{self, CertificateSource, SiteKind};
 use super::upstream_options::UpstreamOptions;
 use super::{Tag, check_version, installation, routes, settings, upstreams};
 use crate::admin::auth::caller::Call;
@@ -61,10 +61,15 @@ struct UpstreamPart {
 
 /// A public host name.
 #[derive(Debug, Object)]
-#[oai(deny_unknown_fields)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
 struct SitePart {
     #[oai(validator(max_length = 253))]
     host: String,
+    /// `app` unless it is given.
+    kind: Option<SiteKind>,
+    /// Where connections are passed through to, for that kind of site only.
+    #[oai(validator(max_length = 63))]
+    upstream: Option<String>,
     client_auth: ClientAuth,
     #[oai(validator(minimum(value = "0"), maximum(value = "315360000")))]
     hsts_max_age_seconds: u64,
@@ -183,7 +188,9 @@ impl Api {
     async fn take(&self, call: &Call, version: u64, current: &Current, steps: &[Step]) -> Outcome<Enforced> {
         let mut certificates = Vec::new();
         for step in steps {
-            if let Step::AddSite(site) = step {
+            if let Step::AddSite(site) = step
+                && site.kind == rows::SiteKind::App
+            {
                 certificates.push(self.0.ca().local_certificate(&site.host, call.now).await?);
             }
         }
@@ -251,7 +258,7 @@ impl Api {
 }
 
 fn document(current: Current) -> Configuration {
-    let apps = current.sites.into_iter().filter(|site| site.kind == rows::SiteKind::App);
+    let own = current.sites.into_iter().filter(|site| site.kind != rows::SiteKind::Door);
     Configuration {
         settings: Some(SettingsPart { installation_name: Some(current.name) }),
         upstreams: Some(
@@ -267,8 +274,11 @@ fn document(current: Current) -> Configuration {
                 .collect(),
         ),
         sites: Some(
-            apps.map(|site| SitePart {
+            own.map(|site| SitePart {
                 host: site.host.to_string(),
+                // As short as it can be said.
+                kind: (site.kind != rows::SiteKind::App).then(|| site.kind.into()),
+                upstream: site.upstream.map(|name| name.to_string()),
                 client_auth: site.client_auth.into(),
                 hsts_max_age_seconds: site.hsts_max_age_seconds,
                 certificate: site.source.into(),
@@ -325,10 +335,18 @@ fn read_upstreams(all: Vec<UpstreamPart>, now: UtcTime, faults: &mut Faults) -> 
 fn read_sites(all: Vec<SitePart>, now: UtcTime, faults: &mut Faults) -> Vec<rows::Site> {
     let mut read = Vec::with_capacity(all.len());
     for (index, one) in all.into_iter().enumerate() {
-        let host = faults.take(&format!("/sites/{index}/host"), Hostname::normalize(&one.host));
-        read.extend(host.map(|host| rows::Site {
+        let at = format!("/sites/{index}");
+        let host = faults.take(&format!("{at}/host"), Hostname::normalize(&one.host));
+        let upstream = one.upstream.as_deref().map(str::parse::<Slug>);
+        let upstream = faults.take_if(&format!("{at}/upstream"), upstream);
+        if one.kind == Some(SiteKind::Door) {
+            faults.add(&format!("{at}/kind"), "not_allowed", sites::IS_DOOR);
+        }
+        let Some(host) = host else { continue };
+        let site = rows::Site {
             host,
-            kind: rows::SiteKind::App,
+            kind: one.kind.map_or(rows::SiteKind::App, Into::into),
+            upstream,
             client_auth: one.client_auth.into(),
             hsts_max_age_seconds: one.hsts_max_age_seconds,
             source: one.certificate.into(),
@@ -336,7 +354,9 @@ fn read_sites(all: Vec<SitePart>, now: UtcTime, faults: &mut Faults) -> Vec<rows
             server_certificate: None,
             created_at: now,
             version: 1,
-        }));
+        };
+        sites::check_kind(&site, &at, faults);
+        read.push(site);
     }
     read
 }

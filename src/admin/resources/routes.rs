@@ -229,6 +229,9 @@ impl Api {
             Some(site) if site.kind == rows::SiteKind::Door => {
                 faults.add("/host", "not_allowed", "The door has no routes.");
             }
+            Some(site) if site.kind == rows::SiteKind::Passthrough => {
+                faults.add("/host", "not_allowed", "A site that is passed through has no routes.");
+            }
             Some(site)
                 if site.client_auth == ClientAuth::None && row.policy != domain::AccessPolicy::Public =>
             {

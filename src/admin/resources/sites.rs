@@ -16,6 +16,8 @@ use crate::domain::audit::Outcome as ActOutcome;
 use crate::domain::{self, AccessPolicy, Hostname, UtcTime};
 use crate::store::configuration as rows;
 
+/// Why it is not edited here.
+pub(super) const IS_DOOR: &str = "The door is set in the configuration file.";
 /// The job that renews public server certificates.
 const RENEW: &str = "renew_server_certificates";
 
@@ -23,13 +25,15 @@ const RENEW: &str = "renew_server_certificates";
 pub struct Api(pub Services);
 
 /// What a site is.
-#[derive(Clone, Copy, Debug, Enum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[oai(rename_all = "snake_case", remote = "rows::SiteKind")]
-enum SiteKind {
+pub(super) enum SiteKind {
     /// An app behind routes.
     App,
     /// Portal and invitations.
     Door,
+    /// Connections go to an upstream as they are: it has the certificate, and decides who may come in.
+    Passthrough,
 }
 
 /// Where a server certificate comes from.
@@ -69,6 +73,8 @@ struct SiteRenewal {
 struct Site {
     host: String,
     kind: SiteKind,
+    /// Where connections are passed through to.
+    upstream: Option<String>,
     client_auth: ClientAuth,
     /// `Strict-Transport-Security: max-age`; 0 sends none.
     hsts_max_age_seconds: u64,
@@ -96,6 +102,11 @@ struct SiteList {
 struct NewSite {
     #[oai(validator(max_length = 253))]
     host: String,
+    /// `app` unless it is given. A site that is passed through has `client_auth` none, `certificate` local and no HSTS.
+    kind: Option<SiteKind>,
+    /// Where connections are passed through to, for that kind of site only.
+    #[oai(validator(max_length = 63))]
+    upstream: Option<String>,
     client_auth: ClientAuth,
     #[oai(validator(minimum(value = "0"), maximum(value = "315360000")))]
     hsts_max_age_seconds: u64,
@@ -107,6 +118,9 @@ struct NewSite {
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
 struct SiteEdit {
+    /// For a site that is passed through only.
+    #[oai(validator(max_length = 63))]
+    upstream: Option<String>,
     client_auth: Option<ClientAuth>,
     #[oai(validator(minimum(value = "0"), maximum(value = "315360000")))]
     hsts_max_age_seconds: Option<u64>,
@@ -135,27 +149,38 @@ impl Api {
 
     /// Adds a site
     ///
-    /// It serves a leaf of the local server authority until its first public certificate arrives.
+    /// It serves a leaf of the local server authority until its first public certificate arrives, unless its
+    /// connections are passed through.
     #[oai(path = "/sites", method = "post", operation_id = "addSite")]
     async fn add(&self, call: Call, body: Body<NewSite>) -> Outcome<Created<Site>> {
         let Body(body) = body;
         let mut faults = Faults::default();
         let host = faults.take("/host", Hostname::normalize(&body.host));
+        let upstream = faults.take_if("/upstream", body.upstream.as_deref().map(str::parse::<domain::Slug>));
+        if body.kind == Some(SiteKind::Door) {
+            faults.add("/kind", "not_allowed", IS_DOOR);
+        }
         let host = faults.unless(host)?;
-        let certificate = self.0.ca().local_certificate(&host, call.now).await?;
-        let site = rows::Site {
+        let mut site = rows::Site {
             host: host.clone(),
-            kind: rows::SiteKind::App,
+            kind: body.kind.map_or(rows::SiteKind::App, Into::into),
+            upstream,
             client_auth: body.client_auth.into(),
             hsts_max_age_seconds: body.hsts_max_age_seconds,
             source: body.certificate.into(),
             enabled: body.enabled,
-            server_certificate: Some(certificate.clone()),
+            server_certificate: None,
             created_at: call.now,
             version: 1,
         };
+        self.check(&site).await?;
+        if site.kind == rows::SiteKind::App {
+            site.server_certificate = Some(self.0.ca().local_certificate(&host, call.now).await?);
+        }
         let transaction = self.0.store().begin().await?;
-        transaction.insert_server_certificate(&certificate).await?;
+        if let Some(certificate) = &site.server_certificate {
+            transaction.insert_server_certificate(certificate).await?;
+        }
         transaction.insert_site(&site).await?;
         transaction.finish_act(call.act()?, ActOutcome::Succeeded, Some(host.as_str()), call.now).await?;
         transaction.commit().await?;
@@ -188,7 +213,11 @@ impl Api {
         let site = self.find(&host).await?;
         check_version(&if_match, site.version, "the site")?;
         let Body(body) = body;
+        let mut faults = Faults::default();
+        let upstream = faults.take_if("/upstream", body.upstream.as_deref().map(str::parse::<domain::Slug>));
+        faults.none()?;
         let edited = rows::Site {
+            upstream: upstream.or_else(|| site.upstream.clone()),
             client_auth: body.client_auth.map_or(site.client_auth, Into::into),
             hsts_max_age_seconds: body.hsts_max_age_seconds.unwrap_or(site.hsts_max_age_seconds),
             source: body.certificate.map_or(site.source, Into::into),
@@ -199,6 +228,7 @@ impl Api {
             let detail = "At the door people without a certificate get one: it may ask, but not insist.";
             return Err(Problem::field("/client_auth", "door_must_open", detail));
         }
+        self.check(&edited).await?;
         if edited.client_auth == domain::ClientAuth::None {
             self.refuse_unless_public(&site.host).await?;
         }
@@ -227,8 +257,7 @@ impl Api {
         let site = self.find(&host).await?;
         check_version_if_given(&if_match, site.version, "the site")?;
         if site.kind == rows::SiteKind::Door {
-            let detail = "The door is set in the configuration file.";
-            return Err(Problem::conflict("site_is_door", detail));
+            return Err(Problem::conflict("site_is_door", IS_DOOR));
         }
         let transaction = self.0.store().begin().await?;
         transaction.delete_site(&site.host, site.version).await?;
@@ -260,6 +289,18 @@ impl Api {
         self.0.store().site(&host).await?.ok_or_else(missing)
     }
 
+    /// What an edge would refuse to build is refused here, with the field that is wrong.
+    async fn check(&self, site: &rows::Site) -> Outcome<()> {
+        let mut faults = Faults::default();
+        check_kind(site, "", &mut faults);
+        if let Some(upstream) = &site.upstream
+            && self.0.store().upstream(upstream).await?.is_none()
+        {
+            faults.add("/upstream", "unknown", "There is no such upstream.");
+        }
+        faults.none()
+    }
+
     /// A protected route on a site that never asks for a certificate would refuse everyone.
     async fn refuse_unless_public(&self, host: &Hostname) -> Outcome<()> {
         let routes = self.0.store().routes().await?;
@@ -281,10 +322,16 @@ impl Api {
     }
 
     async fn look(&self, row: rows::Site, enforced: Option<Enforced>) -> Outcome<Site> {
-        let renewal = renewal_status(self.0.store(), &row, self.0.now()).await?;
+        let renewal = match row.kind {
+            rows::SiteKind::Passthrough => None,
+            rows::SiteKind::App | rows::SiteKind::Door => {
+                Some(renewal_status(self.0.store(), &row, self.0.now()).await?)
+            }
+        };
         Ok(Site {
             host: row.host.to_string(),
             kind: row.kind.into(),
+            upstream: row.upstream.map(|name| name.to_string()),
             client_auth: row.client_auth.into(),
             hsts_max_age_seconds: row.hsts_max_age_seconds,
             certificate_source: row.source.into(),
@@ -297,7 +344,7 @@ impl Api {
                 not_after: certificate.not_after.into(),
                 sha256: certificate.fingerprint.to_string(),
             }),
-            renewal: Some(SiteRenewal {
+            renewal: renewal.map(|renewal| SiteRenewal {
                 state: renewal.state.name().to_owned(),
                 next_attempt_at: renewal.next_attempt_at.map(When),
                 last_error: renewal.last_error,
@@ -305,5 +352,35 @@ impl Api {
             version: row.version,
             enforced,
         })
+    }
+}
+
+/// Whether a site has what its kind needs, and nothing that only another one can have; `at` points to it.
+pub(super) fn check_kind(site: &rows::Site, at: &str, faults: &mut Faults) {
+    let mut refuse = |field: &str, detail: &str| faults.add(&format!("{at}/{field}"), "not_allowed", detail);
+    if site.kind != rows::SiteKind::Passthrough {
+        if site.upstream.is_some() {
+            refuse(
+                "upstream",
+                "Only a site that is passed through leads to an upstream; others have routes.",
+            );
+        }
+        return;
+    }
+    if site.client_auth != domain::ClientAuth::None {
+        refuse("client_auth", "Connections that are passed through are not asked for certificates: none.");
+    }
+    if site.hsts_max_age_seconds > 0 {
+        refuse("hsts_max_age_seconds", "Nothing can be added to what is passed through: 0.");
+    }
+    if site.source != rows::CertificateSource::Local {
+        refuse("certificate", "The target has the certificate, so none is ordered: local.");
+    }
+    if site.upstream.is_none() {
+        faults.add(
+            &format!("{at}/upstream"),
+            "required",
+            "Must say where connections are passed through to.",
+        );
     }
 }

@@ -46,6 +46,15 @@ struct HealthCheck {
     unhealthy_after: Option<u32>,
 }
 
+/// What targets are told of a visitor before anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(remote = "domain::ProxyProtocol")]
+enum ProxyProtocol {
+    /// A PROXY header of version 2, with the visitor's address and, of somebody known, their certificate.
+    #[oai(rename = "v2")]
+    V2,
+}
+
 /// What was decided about a target, whatever is observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[oai(rename_all = "snake_case", remote = "domain::Forced")]
@@ -94,6 +103,9 @@ pub(super) struct UpstreamOptions {
     answer_timeout_ms: Option<u32>,
     /// For the whole exchange; the edge's setting unless it is given.
     total_timeout_ms: Option<u32>,
+    /// What targets are told first, on a connection for each exchange; nothing unless it is given. They must expect it.
+    proxy_protocol: Option<ProxyProtocol>,
+    /// Targets whose breakers are held, whatever is observed.
     /// Targets whose breakers are held, whatever is observed; where they are found by a name, at all addresses.
     #[oai(validator(max_items = 32))]
     forced: Option<Vec<ForcedTarget>>,
@@ -119,6 +131,7 @@ impl UpstreamOptions {
             connect_timeout_ms: self.connect_timeout_ms,
             answer_timeout_ms: self.answer_timeout_ms,
             total_timeout_ms: self.total_timeout_ms,
+            proxy_protocol: self.proxy_protocol.map(Into::into),
             forced: self
                 .forced
                 .unwrap_or_default()
@@ -188,6 +201,7 @@ impl From<domain::UpstreamOptions> for UpstreamOptions {
             connect_timeout_ms: options.connect_timeout_ms,
             answer_timeout_ms: options.answer_timeout_ms,
             total_timeout_ms: options.total_timeout_ms,
+            proxy_protocol: options.proxy_protocol.map(Into::into),
             forced: (!forced.is_empty()).then_some(forced),
             discovery: options.discovery.map(Into::into),
         }

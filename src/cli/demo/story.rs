@@ -65,6 +65,7 @@ async fn routes(control: &crate::boot::Control, upstream: SocketAddr, now: UtcTi
     let site = Site {
         host: host.clone(),
         kind: SiteKind::App,
+        upstream: None,
         client_auth: ClientAuth::Request,
         hsts_max_age_seconds: 0,
         source: CertificateSource::Local,

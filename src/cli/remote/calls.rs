@@ -134,7 +134,14 @@ fn sites(act: SiteAct) -> Call {
             Call::get("/api/v1/sites", &["host", "kind", "client_auth", "certificate_source", "enabled"])
         }
         SiteAct::Show { host } => Call::get(format!("/api/v1/sites/{host}"), &[]),
-        SiteAct::Add { host, client_auth, certificate, hsts } => {
+        SiteAct::Add { host, passthrough: Some(upstream), .. } => {
+            let body = json!({
+                "host": host, "kind": "passthrough", "upstream": upstream, "client_auth": "none",
+                "certificate": "local", "hsts_max_age_seconds": 0, "enabled": true,
+            });
+            Call::post("/api/v1/sites", Some(body), "")
+        }
+        SiteAct::Add { host, client_auth, certificate, hsts, passthrough: None } => {
             let body = json!({
                 "host": host, "client_auth": client_auth, "certificate": certificate,
                 "hsts_max_age_seconds": hsts, "enabled": true,

@@ -125,6 +125,9 @@ pub(crate) enum SiteAct {
         /// Strict-Transport-Security max-age in seconds; 0 sends none
         #[arg(long, default_value_t = 0)]
         hsts: u64,
+        /// Pass connections through to this upstream unread: it has the certificate
+        #[arg(long, value_name = "UPSTREAM", conflicts_with_all = ["client_auth", "certificate", "hsts"])]
+        passthrough: Option<Slug>,
     },
     /// Renew its server certificate now
     Renew { host: Hostname },

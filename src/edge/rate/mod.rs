@@ -14,7 +14,6 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -25,6 +24,7 @@ use self::buckets::{Buckets, Key};
 use self::routes::OfRoutes;
 use self::source::Crowd;
 use super::settings::Limits;
+use crate::domain::Networks;
 use crate::live::{Identity, Route};
 use crate::telemetry::metrics::Limit;
 
@@ -52,7 +52,7 @@ pub(super) struct Rate {
     requests_of_source: Option<Buckets>,
     requests_of_device: Option<Buckets>,
     requests_of_person: Option<Buckets>,
-    exempt: Vec<IpNet>,
+    exempt: Networks,
     routes: OfRoutes,
     closed: Mutex<Closed>,
 }

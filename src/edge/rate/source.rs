@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use parking_lot::Mutex;
+
+use crate::domain::Networks;
 
 /// Who counts as one source: an IPv4 address, or the /64 that one IPv6 customer gets at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,9 +27,8 @@ impl From<IpAddr> for Source {
 }
 
 /// The source of this address, unless it is of a network that is not counted.
-pub(super) fn counted(address: IpAddr, exempt: &[IpNet]) -> Option<Source> {
-    let address = address.to_canonical();
-    (!exempt.iter().any(|network| network.contains(&address))).then(|| address.into())
+pub(super) fn counted(address: IpAddr, exempt: &Networks) -> Option<Source> {
+    (!exempt.contains(address)).then(|| address.into())
 }
 
 /// Open connections by source. No more entries than connections, which are bounded.
@@ -78,6 +78,7 @@ impl Drop for Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Network;
 
     fn source(text: &str) -> Source {
         text.parse::<IpAddr>().unwrap().into()
@@ -107,7 +108,8 @@ mod tests {
 
     #[test]
     fn exempt_networks_are_not_counted_in_any_spelling() {
-        let exempt = ["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+        let exempt: Networks =
+            ["192.0.2.0/24", "2001:db8::/32"].iter().map(|text| text.parse::<Network>().unwrap()).collect();
         for (address, is_counted) in [
             ("192.0.2.7", false),
             ("::ffff:192.0.2.7", false),

@@ -15,6 +15,7 @@ use super::wire::Wire;
 use crate::domain::upstream::{CheckKind, HealthCheck};
 use crate::edge::limits::RequestBody;
 use crate::edge::worker::Worker;
+use crate::live::witness::LOCAL_HEADER;
 
 /// How often it is looked who is due.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -54,7 +55,9 @@ impl Group {
 
 async fn look(group: Arc<Group>, state: Arc<State>, check: HealthCheck) {
     let patience = Duration::from_millis(check.timeout_ms.into());
-    let is_well = timeout(patience, answers(&state, &check.kind)).await.unwrap_or(false);
+    // Who wants to hear who visits is told that nobody does.
+    let preamble = group.upstream.options.proxy_protocol.map(|_| LOCAL_HEADER);
+    let is_well = timeout(patience, answers(&state, &check.kind, preamble)).await.unwrap_or(false);
     state.is_checked.store(false, Ordering::Release);
     if state.checked(is_well, check.healthy_after, check.unhealthy_after) {
         let (upstream, target) = (&group.upstream.name, &state.target);
@@ -66,8 +69,8 @@ async fn look(group: Arc<Group>, state: Arc<State>, check: HealthCheck) {
 }
 
 /// Over a connection of its own, made as those of requests are.
-async fn answers(state: &State, kind: &CheckKind) -> bool {
-    let Ok(mut wire) = Wire::connect(&state.target, state.id).await else { return false };
+async fn answers(state: &State, kind: &CheckKind, preamble: Option<&[u8]>) -> bool {
+    let Ok(mut wire) = Wire::connect(&state.target, state.id, preamble).await else { return false };
     let CheckKind::Http { path } = kind else { return true };
     let request = Request::get(path.as_str())
         .header(header::HOST, state.target.authority.clone())

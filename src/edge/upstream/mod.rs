@@ -1,9 +1,11 @@
 //! The way to the apps: what is known of targets (`registry`, `target` with its `load`, `breaker` and `health`),
-//! where they are (`discovery`), which one a request goes to (`group`), whether it may be sent twice (`budget`), and the connections (`wire`),
-//! which each thread keeps for itself (`pool`).
+//! where they are (`discovery`), which one a request goes to (`group`), whether it may be sent twice (`budget`), and
+//! the connections (`wire`), which each thread keeps for itself (`pool`); bare ones for what is passed through unread
+//! (`dial`).
 
 mod breaker;
 mod budget;
+mod dial;
 pub(super) mod discovery;
 mod group;
 pub(super) mod health;
@@ -14,7 +16,8 @@ mod registry;
 mod target;
 mod wire;
 
-pub(super) use group::{Group, Wish};
+pub(super) use dial::dial;
+pub(super) use group::{Group, Lease, Wish};
 pub(super) use pool::{NoWire, Pool};
 pub(super) use registry::Upstreams;
 pub(super) use wire::{Broken, Wire};

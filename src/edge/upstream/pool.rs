@@ -30,7 +30,7 @@ pub(in crate::edge) struct Pool {
 }
 
 /// Whether it was for want of something of this host's, and so says nothing of the target.
-fn is_ours(error: &std::io::Error) -> bool {
+pub(super) fn is_ours(error: &std::io::Error) -> bool {
     let is_lacking = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
     error.kind() == std::io::ErrorKind::AddrNotAvailable
         || error.raw_os_error().is_some_and(|code| is_lacking.iter().any(|lack| lack.raw_os_error() == code))
@@ -80,9 +80,17 @@ impl Pool {
     /// A connection to one of the targets, for one request. Targets that do not take one are passed over.
     /// `wish.tried` says afterwards which were asked.
     ///
+    /// * `preamble` — what is said first, of the one visitor whom the connection is for: a fresh one, and nobody
+    ///   else's afterwards.
+    ///
     /// # Errors
     /// As [`NoWire`] says.
-    pub(in crate::edge) async fn take(&self, group: &Arc<Group>, wish: &mut Wish) -> Result<Wire, NoWire> {
+    pub(in crate::edge) async fn take(
+        &self,
+        group: &Arc<Group>,
+        wish: &mut Wish,
+        preamble: Option<&[u8]>,
+    ) -> Result<Wire, NoWire> {
         if self.is_closed {
             self.was_asked.set(true);
             return Err(NoWire::Unavailable);
@@ -94,11 +102,13 @@ impl Pool {
                 NoTarget::Busy => NoWire::Busy,
             })?;
             wish.tried.add(lease.state.id);
-            if let Some(wire) = self.take_idle(lease.state.id).await {
+            if preamble.is_none()
+                && let Some(wire) = self.take_idle(lease.state.id).await
+            {
                 return Ok(wire.carrying(lease));
             }
             // Boxed: seldom needed, and large.
-            match Box::pin(self.connect(group, lease)).await {
+            match Box::pin(self.connect(group, lease, preamble)).await {
                 Some(wire) => return Ok(wire),
                 // Nothing has been sent.
                 None if group.has_another(wish) => {}
@@ -110,14 +120,15 @@ impl Pool {
     /// A fresh connection to the very target that a kept one led to.
     pub(in crate::edge) async fn replace(&self, group: &Arc<Group>, mut wire: Wire) -> Option<Wire> {
         let lease = wire.lease.take()?;
-        Box::pin(self.connect(group, lease)).await
+        // Only what is poolable was kept.
+        Box::pin(self.connect(group, lease, None)).await
     }
 
-    async fn connect(&self, group: &Group, mut lease: Lease) -> Option<Wire> {
+    async fn connect(&self, group: &Group, mut lease: Lease, preamble: Option<&[u8]>) -> Option<Wire> {
         let patience = group.upstream().options.connect_timeout_ms;
         let patience = patience.map_or(self.connect_timeout, |ms| Duration::from_millis(ms.into()));
         let state = lease.state.clone();
-        let cause = match timeout(patience, Wire::connect(&state.target, state.id)).await {
+        let cause = match timeout(patience, Wire::connect(&state.target, state.id, preamble)).await {
             Ok(Ok(wire)) => return Some(wire.carrying(lease)),
             Ok(Err(error)) => {
                 if !is_ours(&error) {
@@ -154,7 +165,7 @@ impl Pool {
 
     fn keep(&self, mut wire: Wire) {
         wire.lease = None;
-        if !wire.is_free() {
+        if !wire.poolable || !wire.is_free() {
             return;
         }
         let mut all = self.idle.borrow_mut();

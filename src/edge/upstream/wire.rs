@@ -10,6 +10,7 @@ use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
@@ -32,6 +33,8 @@ pub(in crate::edge) struct Wire {
     pub(in crate::edge) lease: Option<Lease>,
     done: bool,
     pub(super) reused: bool,
+    /// Whether others may have it when this exchange is over: not after words about one visitor.
+    pub(super) poolable: bool,
 }
 
 /// Why an exchange did not come to an answer.
@@ -55,12 +58,16 @@ impl Broken {
 }
 
 impl Wire {
-    pub(super) async fn connect(target: &Target, id: u64) -> std::io::Result<Self> {
-        let stream = match target.address {
+    /// * `preamble` — what is said before anything else, of the one visitor whom the connection is for.
+    pub(super) async fn connect(target: &Target, id: u64, preamble: Option<&[u8]>) -> std::io::Result<Self> {
+        let mut stream = match target.address {
             Some(address) => TcpStream::connect(address).await?,
             None => TcpStream::connect((target.host.as_str(), target.port)).await?,
         };
         stream.set_nodelay(true)?;
+        if let Some(preamble) = preamble {
+            stream.write_all(preamble).await?;
+        }
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(64 * 1024)
             .handshake(TokioIo::new(stream))
@@ -73,6 +80,7 @@ impl Wire {
             lease: None,
             done: false,
             reused: false,
+            poolable: preamble.is_none(),
         })
     }
 

@@ -1,7 +1,7 @@
 //! A version of the configuration, read from rows: keys are opened here, for the feed alone.
 
 use super::{ASSERTION_KEY, RefreshError, RefreshLive};
-use crate::domain::Fingerprint;
+use crate::domain::{Fingerprint, Secret};
 use crate::keys::KeyId;
 use crate::live::configuration::{AssertionKeyData, DerData, KeyData, UpstreamIdentityData};
 use crate::live::{ChallengeData, ConfigurationData, RouteData, SiteData, SiteKind, UpstreamData};
@@ -19,6 +19,10 @@ impl RefreshLive {
         let sites = self.store.sites().await?;
         let mut served = Vec::with_capacity(sites.len());
         for site in sites.iter().filter(|site| site.enabled) {
+            if site.kind == rows::SiteKind::Passthrough {
+                served.push(passed_through(site));
+                continue;
+            }
             // A site without any certificate cannot be served; the job that makes local ones will see it.
             let Some(certificate) = &site.server_certificate else { continue };
             match self.site(site, certificate) {
@@ -68,7 +72,9 @@ impl RefreshLive {
             kind: match site.kind {
                 rows::SiteKind::App => SiteKind::App,
                 rows::SiteKind::Door => SiteKind::Door,
+                rows::SiteKind::Passthrough => SiteKind::Passthrough,
             },
+            upstream: site.upstream.clone(),
             client_auth: site.client_auth,
             hsts_max_age_seconds: site.hsts_max_age_seconds,
             chain: pem::blocks(&certificate.chain_pem, "CERTIFICATE").into_iter().map(DerData).collect(),
@@ -128,5 +134,19 @@ impl RefreshLive {
             chain: vec![DerData(certificate.der)],
             key: KeyData(key),
         }))
+    }
+}
+
+/// A name and where it leads: the certificate is its target's.
+fn passed_through(site: &rows::Site) -> SiteData {
+    SiteData {
+        host: site.host.clone(),
+        kind: SiteKind::Passthrough,
+        upstream: site.upstream.clone(),
+        client_auth: site.client_auth,
+        hsts_max_age_seconds: site.hsts_max_age_seconds,
+        chain: Vec::new(),
+        key: KeyData(Secret::new(Vec::new())),
+        is_local: false,
     }
 }

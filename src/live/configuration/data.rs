@@ -15,6 +15,8 @@ pub enum SiteKind {
     App,
     /// Portal, invitations and enrolment: handed to the admin role after the handshake.
     Door,
+    /// Not ours to terminate: connections are passed through to the upstream unread.
+    Passthrough,
 }
 
 /// A private key in the feed: PKCS#8 DER. Serialised only into sealed bytes.
@@ -32,7 +34,10 @@ pub struct SiteData {
     pub client_auth: ClientAuth,
     /// `Strict-Transport-Security: max-age`, in seconds; 0 sends none.
     pub hsts_max_age_seconds: u64,
-    /// The server certificate, leaf first, DER.
+    /// Where connections are passed through to, if it is that kind of site.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<Slug>,
+    /// The server certificate, leaf first, DER; none where connections are passed through.
     pub chain: Vec<DerData>,
     /// Its key.
     pub key: KeyData,

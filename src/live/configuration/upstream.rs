@@ -1,9 +1,11 @@
 //! Upstreams as edges work with them.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use super::{ConfigurationFault, UpstreamData};
+use super::{ConfigurationData, ConfigurationFault, UpstreamData};
 use crate::domain::Slug;
 use crate::domain::upstream::UpstreamOptions;
 
@@ -56,11 +58,17 @@ pub struct Upstream {
     pub options: UpstreamOptions,
 }
 
-/// Compiles `data`.
+/// Every upstream of `data`, by name.
 ///
 /// # Errors
-/// [`ConfigurationFault::BadUpstream`].
-pub(super) fn compile(data: &UpstreamData) -> Result<Upstream, ConfigurationFault> {
+/// The first [`ConfigurationFault::BadUpstream`].
+pub(super) fn compile_all(
+    data: &ConfigurationData,
+) -> Result<HashMap<Slug, Arc<Upstream>>, ConfigurationFault> {
+    data.upstreams.iter().map(|one| Ok((one.name.clone(), Arc::new(compile(one)?)))).collect()
+}
+
+fn compile(data: &UpstreamData) -> Result<Upstream, ConfigurationFault> {
     let refuse = |reason: String| ConfigurationFault::BadUpstream { upstream: data.name.clone(), reason };
     if data.targets.is_empty() {
         return Err(refuse("has no target".to_owned()));

@@ -48,6 +48,14 @@ fn edge(meter: &Meter, metrics: &Metrics) {
         })
         .build();
     counters(meter, "wicketgate_edge_handshakes", "TLS handshakes", edge, |edge| &edge.handshakes);
+    let name = "wicketgate_edge_proxy_headers";
+    counters(meter, name, "What load balancers said first", edge, |edge| &edge.proxy_headers);
+    let chains = edge.clone();
+    meter
+        .u64_observable_counter("wicketgate_edge_bad_chains")
+        .with_description("Chains of addresses that were not believed")
+        .with_callback(move |observer| observer.observe(chains.bad_chains.value(), &[]))
+        .build();
     counters(meter, "wicketgate_client_auth", "Client certificates seen", edge, |edge| &edge.client_auth);
     let name = "wicketgate_edge_self_checks";
     counters(meter, name, "What the edge answers itself as a stranger", edge, |edge| &edge.self_checks);
@@ -71,6 +79,7 @@ fn edge(meter: &Meter, metrics: &Metrics) {
                 (&connections.tracked_connections, "true", "known"),
                 (&connections.anonymous_connections, "false", "anonymous"),
                 (&connections.refused_connections, "false", "refused"),
+                (&connections.passed_connections, "false", "passed_through"),
             ] {
                 let labels = [KeyValue::new("tracked", tracked), KeyValue::new("reason", reason)];
                 observer.observe(gauge.value(), &labels);

@@ -20,8 +20,8 @@ use crate::domain::UtcTime;
 pub use names::{LookupFault, Names};
 pub use rooms::{
     AcmeMetrics, AdminMetrics, Breach, CaMetrics, ClientAuthResult, EdgeMetrics, Handshake, HttpMetrics,
-    Issuance, IssuanceRefusal, JobMetrics, Limit, RefusalCode, Revocation, SelfCheck, StatusClass, Success,
-    Targets, UpstreamFault, ValidityMetrics,
+    Issuance, IssuanceRefusal, JobMetrics, Limit, ProxyHeader, RefusalCode, Revocation, SelfCheck,
+    StatusClass, Success, Targets, UpstreamFault, ValidityMetrics,
 };
 
 /// Content type of [`Metrics::render`].

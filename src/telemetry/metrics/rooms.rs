@@ -46,6 +46,8 @@ label! {
         Completed = "completed",
         /// An ACME validation, closed as it should be.
         Challenge = "challenge",
+        /// The site's target finishes it.
+        PassedThrough = "passed_through",
         /// It took longer than it may.
         TimedOut = "timed_out",
         /// The edge stops.
@@ -67,6 +69,24 @@ label! {
         /// The client spoke something else.
         Protocol = "protocol",
         /// The client broke off.
+        Closed = "closed",
+    }
+}
+
+label! {
+    /// What a load balancer said first on a connection.
+    ProxyHeader as "result" {
+        /// Who visits.
+        Visitor = "visitor",
+        /// That nobody does but itself, or nobody with an address.
+        Local = "local",
+        /// Something else.
+        Refused = "refused",
+        /// Not enough, for too long.
+        TimedOut = "timed_out",
+        /// Nothing before the edge stopped.
+        Draining = "draining",
+        /// Nothing, and left.
         Closed = "closed",
     }
 }
@@ -348,6 +368,10 @@ pub struct EdgeMetrics {
     pub http: HttpMetrics,
     /// TLS handshakes.
     pub handshakes: Counters<Handshake>,
+    /// PROXY headers, of those that have to send one.
+    pub proxy_headers: Counters<ProxyHeader>,
+    /// Chains of addresses that were not believed though their proxy is.
+    pub bad_chains: Counter,
     /// Client certificates, once a handshake.
     pub client_auth: Counters<ClientAuthResult>,
     /// How the edge answered itself when it asked as a stranger.
@@ -380,6 +404,8 @@ pub struct EdgeMetrics {
     pub anonymous_connections: Gauge,
     /// Open connections with a certificate that does not pass.
     pub refused_connections: Gauge,
+    /// Open connections that are passed through unread.
+    pub passed_connections: Gauge,
     /// Epoch of the register in use.
     pub register_epoch: Gauge,
     /// Certificates in the register.

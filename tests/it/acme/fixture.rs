@@ -9,7 +9,7 @@ use wicketgate::acme::{Acme, Attempt, Handshake, MAX_CLOCK_SKEW, Parts, ProveSer
 use wicketgate::activate::{Activation, Enforce};
 use wicketgate::ca::Ca;
 use wicketgate::clock::{Clock, ManualClock, SharedClock, SystemClock};
-use wicketgate::domain::{ClientAuth, Fingerprint, Hostname};
+use wicketgate::domain::{ClientAuth, Fingerprint, Hostname, Networks};
 use wicketgate::edge::{Edge, EdgeSettings};
 use wicketgate::jobs::refresh_live::RefreshLive;
 use wicketgate::jobs::renew_server_certificates::RenewServerCertificates;
@@ -116,6 +116,7 @@ impl World {
             .insert_site(&Site {
                 host: host(),
                 kind: SiteKind::App,
+                upstream: None,
                 client_auth,
                 hsts_max_age_seconds: 0,
                 source: CertificateSource::Acme,
@@ -170,7 +171,7 @@ impl World {
     }
 
     pub(crate) fn eyes(&self) -> Handshake {
-        Handshake::new(self.edge.https_addresses()[0])
+        Handshake::new(self.edge.https_addresses()[0], Networks::default())
     }
 
     /// What the job does, once.

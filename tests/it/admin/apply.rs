@@ -312,3 +312,49 @@ async fn whatever_is_applied_is_read_back_the_same_from_whatever_was_there() {
         assert!(changes(&again).is_empty(), "{}", again.text);
     }
 }
+
+#[tokio::test]
+async fn a_site_that_is_passed_through_is_applied_and_read_back_and_has_nothing_of_ours() {
+    let app = App::new().await;
+    let (_, token) = app.administrator().await;
+    let editor = Editor { app: &app, token };
+    let mut wanted = document();
+    wanted["sites"].as_array_mut().unwrap().push(json!({
+        "host": "mail.example.com", "kind": "passthrough", "upstream": "app", "client_auth": "none",
+        "hsts_max_age_seconds": 0, "certificate": "local", "enabled": true,
+    }));
+    editor.put("", &wanted).await.expect(200);
+    let live = app.holder.snapshot().unwrap().configuration;
+    assert_eq!(live.passthrough("mail.example.com").unwrap().upstream.name.as_str(), "app");
+    assert!(live.site("mail.example.com").is_none());
+    assert_eq!(editor.read().await.1, wanted);
+    let host = "mail.example.com".parse().unwrap();
+    assert_eq!(app.store.site(&host).await.unwrap().unwrap().server_certificate, None);
+
+    for (field, value) in [
+        ("client_auth", json!("request")),
+        ("hsts_max_age_seconds", json!(60)),
+        ("certificate", json!("acme")),
+        ("upstream", Value::Null),
+    ] {
+        let mut wrong = wanted.clone();
+        wrong["sites"][1][field] = value;
+        let refused = editor.put("", &wrong).await.expect_problem(422, "invalid_request");
+        assert_eq!(refused.pointers(), [format!("/sites/1/{field}")]);
+    }
+    let mut other_kind = wanted.clone();
+    other_kind["sites"][1]["kind"] = json!("app");
+    other_kind["sites"][1]["upstream"] = Value::Null;
+    let refused = editor.put("", &other_kind).await.expect_problem(422, "invalid_request");
+    assert_eq!(refused.pointers(), ["/sites/1/kind"]);
+    let mut routed = wanted.clone();
+    let mut route = routed["routes"][1].clone();
+    route["host"] = json!("mail.example.com");
+    routed["routes"].as_array_mut().unwrap().push(route);
+    let refused = editor.put("", &routed).await.expect_problem(422, "invalid_request");
+    assert_eq!(refused.pointers(), ["/routes/2/host"]);
+    // It goes as it came, and its upstream with it.
+    let empty = json!({ "upstreams": [], "sites": [], "routes": [] });
+    editor.put("?prune=true", &empty).await.expect(200);
+    assert!(app.holder.snapshot().unwrap().configuration.passthroughs.is_empty());
+}

@@ -123,6 +123,7 @@ async fn the_door_may_ask_for_certificates_but_not_insist() {
     let site = wicketgate::store::configuration::Site {
         host,
         kind: wicketgate::store::configuration::SiteKind::Door,
+        upstream: None,
         client_auth: wicketgate::domain::ClientAuth::Request,
         hsts_max_age_seconds: 0,
         source: wicketgate::store::configuration::CertificateSource::Local,

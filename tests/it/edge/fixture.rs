@@ -345,6 +345,7 @@ fn site(host: &str, kind: SiteKind, client_auth: ClientAuth, server_ca: &Authori
     SiteData {
         host: Hostname::normalize(host).unwrap(),
         kind,
+        upstream: None,
         client_auth,
         hsts_max_age_seconds: 3600,
         chain: vec![DerData(leaf.chain[0].to_vec())],

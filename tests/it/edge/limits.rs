@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use wicketgate::domain::PersonId;
 use wicketgate::domain::route::{RatePer, RateRule};
+use wicketgate::domain::{Network, PersonId};
 use wicketgate::live::{ConfigurationData, Delta, PersonRecord};
 use wicketgate::telemetry::metrics::{Handshake, Limit, SelfCheck};
 
@@ -258,7 +258,7 @@ async fn exempt_networks_are_not_counted() {
             settings.limits.requests_per_second_per_source = some(1);
             settings.limits.handshakes_per_second_per_source = some(1);
             settings.limits.connections_per_source = some(1);
-            settings.limits.exempt = vec!["127.0.0.2/32".parse().unwrap()];
+            settings.limits.exempt = std::iter::once("127.0.0.2".parse::<Network>().unwrap()).collect();
         },
         |data| rule(data, "/public", &[hourly(RatePer::Source, 1)]),
     )

@@ -10,6 +10,7 @@ pub mod ocsp;
 pub mod pebble;
 pub mod peers;
 pub mod postgres;
+pub mod program;
 pub mod smtp;
 pub mod smtp_tls;
 

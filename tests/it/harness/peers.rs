@@ -39,6 +39,7 @@ pub const PEERS: &[&str] = &[
     "python3",
     "node",
     "nginx",
+    "haproxy",
     "apache2",
     "chromium",
     "certutil",

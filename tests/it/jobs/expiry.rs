@@ -171,6 +171,7 @@ impl World {
         let site = Site {
             host: host.clone(),
             kind: SiteKind::App,
+            upstream: None,
             client_auth: ClientAuth::Request,
             hsts_max_age_seconds: 0,
             source: CertificateSource::Acme,

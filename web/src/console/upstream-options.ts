@@ -85,6 +85,8 @@ export interface OptionsDraft {
   mayEjectAll: boolean;
   discovery: DiscoveryChoice;
   discoveryNumbers: Record<DiscoveryMeasureName, number | "">;
+  /** Whether targets are told who visits, before anything else. */
+  proxyProtocol: boolean;
 }
 
 export function draftOfOptions(options: UpstreamOptions = {}): OptionsDraft {
@@ -98,6 +100,7 @@ export function draftOfOptions(options: UpstreamOptions = {}): OptionsDraft {
     mayEjectAll: options.may_eject_all ?? false,
     discovery: options.discovery?.kind ?? "none",
     discoveryNumbers: unusual(DISCOVERY_MEASURES, options.discovery ?? {}),
+    proxyProtocol: options.proxy_protocol === "v2",
   };
 }
 
@@ -108,6 +111,7 @@ export function optionsOf(draft: OptionsDraft, forced: ForcedTarget[]): Upstream
     balance: draft.balance,
     may_eject_all: draft.mayEjectAll,
     ...given(draft.numbers),
+    ...(draft.proxyProtocol ? { proxy_protocol: "v2" as const } : {}),
     ...(draft.check === "none"
       ? {}
       : {
