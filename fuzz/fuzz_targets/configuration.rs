@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use wicketgate::config::{Config, Environment};
-use wicketgate::live::configuration::parse_target;
+use wicketgate::live::configuration::{Place, parse_target};
 
 fuzz_target!(|text: &str| {
     // Lines that begin with WICKETGATE_ are the environment.
@@ -25,8 +25,15 @@ fuzz_target!(|text: &str| {
     }
     let first = text.lines().next().unwrap_or_default();
     if let Ok(target) = parse_target(first) {
-        assert!(!target.host.is_empty());
-        let again = parse_target(&format!("http://{}", target.authority.to_str().unwrap())).unwrap();
-        assert_eq!((again.host, again.port), (target.host, target.port));
+        let authority = target.authority.to_str().unwrap();
+        let again = match &target.place {
+            Place::Tcp { host, .. } => {
+                assert!(!host.is_empty());
+                let scheme = if target.tls_name.is_some() { "https" } else { "http" };
+                parse_target(&format!("{scheme}://{authority}")).unwrap()
+            }
+            Place::Unix(path) => parse_target(&format!("unix:{}", path.display())).unwrap(),
+        };
+        assert_eq!((again.place, again.tls_name), (target.place, target.tls_name));
     }
 });

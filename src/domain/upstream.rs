@@ -1,14 +1,15 @@
-//! How requests are spread over the targets of an upstream, and what keeps a sick one out of the way.
+//! How requests are spread over the targets of an upstream, what keeps a sick one out of the way, and how targets
+//! are spoken to.
 
 mod discovery;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Slug;
+use super::{Hostname, Slug};
 pub use discovery::{Discovery, DiscoveryKind, NameStatus};
 
 /// Which target a request goes to.
@@ -28,7 +29,7 @@ pub enum Balance {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckKind {
-    /// It takes a TCP connection.
+    /// It takes a connection, made as those of requests are.
     Tcp,
     /// It answers `GET` for this path with a status of 200 to 399.
     Http {
@@ -71,12 +72,42 @@ pub enum ProxyProtocol {
     V2,
 }
 
+/// What is spoken with targets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: agreed by ALPN over TLS, and else with prior knowledge (RFC 9113 §3.3).
+    Http2,
+}
+
+/// How targets prove who they are, and whether the edge does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TlsOptions {
+    /// Authorities whose certificates are taken, in PEM; without them, those that the host trusts.
+    pub ca: Option<String>,
+    /// The name that is asked for and checked; without it, the target's host.
+    pub server_name: Option<String>,
+    /// Whether the edge presents its own certificate. While it has none in its dates, nothing is sent.
+    pub present_certificate: bool,
+}
+
+/// Octets of [`TlsOptions::ca`], at most.
+pub const LONGEST_CA: usize = 64 * 1024;
+
 /// What is decided for all targets of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UpstreamOptions {
     /// Which target a request goes to.
     pub balance: Balance,
+    /// What is spoken with targets.
+    pub protocol: Protocol,
+    /// Of `https` targets.
+    pub tls: Option<TlsOptions>,
     /// Active checks; without them, targets are judged by their answers alone.
     pub health_check: Option<HealthCheck>,
     /// Failures in a row that open a target's breaker: 1 to 1,000.
@@ -93,7 +124,7 @@ pub struct UpstreamOptions {
     pub queue_timeout_ms: u32,
     /// Second tries, in percent of all requests; 0: none.
     pub retry_percent: u32,
-    /// For one TCP connection, in milliseconds; without it, the edge's setting.
+    /// For one connection, TLS included, in milliseconds; without it, the edge's setting.
     pub connect_timeout_ms: Option<u32>,
     /// From the sent request to the head of the answer, in milliseconds; without it, the edge's setting.
     pub answer_timeout_ms: Option<u32>,
@@ -115,6 +146,8 @@ impl Default for UpstreamOptions {
     fn default() -> Self {
         Self {
             balance: Balance::default(),
+            protocol: Protocol::default(),
+            tls: None,
             health_check: None,
             failures_to_open: 5,
             success_percent: 50,
@@ -170,6 +203,30 @@ impl UpstreamOptions {
         faults.extend(self.discovery.iter().flat_map(Discovery::faults));
         for target in self.forced.keys().filter(|target| !targets.contains(target)) {
             faults.push(("/forced".to_owned(), format!("names {target:?}, which is not among the targets")));
+        }
+        if let Some(tls) = &self.tls {
+            faults.extend(tls.faults(targets));
+        }
+        faults
+    }
+}
+
+impl TlsOptions {
+    fn faults(&self, targets: &[String]) -> Vec<(String, String)> {
+        let mut faults = Vec::new();
+        let mut add = |field: &str, why: &str| faults.push((format!("/tls{field}"), why.to_owned()));
+        let is_https = |target: &String| target.get(..6).is_some_and(|s| s.eq_ignore_ascii_case("https:"));
+        if !targets.iter().all(is_https) {
+            add("", "is for https targets alone: write them all as https://host:port, or leave this out");
+        }
+        if self.ca.as_ref().is_some_and(|ca| ca.len() > LONGEST_CA) {
+            add("/ca", "must not be longer than 65536 octets");
+        }
+        if let Some(name) = &self.server_name
+            && Hostname::normalize(name).is_err()
+            && name.parse::<IpAddr>().is_err()
+        {
+            add("/server_name", "must be a host name such as app.internal, or an IP address");
         }
         faults
     }
@@ -262,6 +319,24 @@ mod tests {
     fn what_was_written_without_options_has_the_defaults() {
         assert_eq!(serde_json::from_str::<UpstreamOptions>("{}").unwrap(), UpstreamOptions::default());
         assert!(UpstreamOptions::default().faults(&[]).is_empty());
+    }
+
+    #[test]
+    fn tls_is_for_https_targets_alone() {
+        let tls = TlsOptions { server_name: Some("a b".into()), ..TlsOptions::default() };
+        let options = UpstreamOptions { tls: Some(tls), ..UpstreamOptions::default() };
+        let fields = |targets: &[&str]| -> Vec<String> {
+            let targets: Vec<_> = targets.iter().map(|target| (*target).to_owned()).collect();
+            options.faults(&targets).into_iter().map(|(field, _)| field).collect()
+        };
+        assert_eq!(fields(&["https://a", "HTTPS://b:1"]), ["/tls/server_name"]);
+        for target in ["http://a", "unix:/run/a", "http", "htt\u{fc}s://a"] {
+            assert_eq!(fields(&["https://a", target]), ["/tls", "/tls/server_name"], "{target}");
+        }
+        let text = r#"{"protocol":"http2","tls":{"present_certificate":true}}"#;
+        let read: UpstreamOptions = serde_json::from_str(text).unwrap();
+        assert_eq!(read.protocol, Protocol::Http2);
+        assert!(read.tls.is_some_and(|tls| tls.present_certificate && tls.ca.is_none()));
     }
 
     #[test]

@@ -10,12 +10,13 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::access_log::Entry;
-use super::limits::{BodyFault, Stall};
+use super::headers::clean_trailers;
+use super::limits::{BodyFault, Stall, Upload};
 use super::pace::Pace;
 use super::request::Exchange;
 use super::stream::Delivery;
 use super::upstream::Wire;
-use super::worker::Worker;
+use super::worker::{Derived, Worker};
 use crate::telemetry::metrics::UpstreamFault;
 
 /// What goes out to the visitor.
@@ -29,13 +30,25 @@ enum Source {
     Upstream(Box<Download>),
 }
 
+/// An upstream's body that has begun.
+pub(super) struct Flow {
+    /// What was waited for before anything went out.
+    pub(super) first: Option<Bytes>,
+    pub(super) incoming: Incoming,
+    pub(super) wire: Wire,
+    /// What the visitor may still be sending.
+    pub(super) upload: Rc<Upload>,
+}
+
 /// An upstream's body, and the connection it comes over.
 struct Download {
-    /// What was waited for before anything went out.
     first: Option<Bytes>,
     incoming: Incoming,
     wire: Option<Wire>,
+    upload: Rc<Upload>,
     home: Rc<Worker>,
+    /// By whose aliases trailers are cleaned.
+    derived: Rc<Derived>,
     stall: Stall,
     end: Pin<Box<Sleep>>,
 }
@@ -52,15 +65,9 @@ impl AnswerBody {
         Self { source: Source::Page(Some(page).filter(|page| !page.is_empty())), tail: None }
     }
 
-    /// What comes over `wire`, after what has come already: piece by piece within the body timeout, whole before
-    /// `end`.
-    pub(super) async fn download(
-        first: Option<Bytes>,
-        incoming: Incoming,
-        wire: Wire,
-        home: &Rc<Worker>,
-        end: Instant,
-    ) -> Self {
+    /// What flows from an upstream: piece by piece within the body timeout, whole before `end`.
+    pub(super) async fn download(flow: Flow, home: &Rc<Worker>, derived: &Rc<Derived>, end: Instant) -> Self {
+        let Flow { first, incoming, wire, upload } = flow;
         if incoming.is_end_stream() {
             home.pool.give_back(wire).await;
             return Self::page(first.unwrap_or_default());
@@ -70,7 +77,9 @@ impl AnswerBody {
                 first,
                 incoming,
                 wire: Some(wire),
+                upload,
                 home: home.clone(),
+                derived: derived.clone(),
                 stall: Stall::new(Pace::new(home.shared.settings.body_timeout, None)),
                 end: Box::pin(tokio::time::sleep_until(end)),
             })),
@@ -123,9 +132,19 @@ impl Download {
                 if self.incoming.is_end_stream() {
                     self.finish(cx);
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(self.cleaned(frame))))
+            }
+            // The visitor has broken off, and so the exchange ends: the target has done nothing wrong.
+            Poll::Ready(Some(Err(_))) if self.upload.fault().is_some() => {
+                self.wire = None;
+                Poll::Ready(Some(Err(BodyFault::Broken)))
             }
             Poll::Ready(Some(Err(_))) => {
+                self.fail(UpstreamFault::Protocol);
+                Poll::Ready(Some(Err(BodyFault::Broken)))
+            }
+            // hyper takes some resets for an end.
+            Poll::Ready(None) if self.is_cut_off() => {
                 self.fail(UpstreamFault::Protocol);
                 Poll::Ready(Some(Err(BodyFault::Broken)))
             }
@@ -139,6 +158,21 @@ impl Download {
                 Poll::Ready(Some(Err(BodyFault::TimedOut)))
             }
             Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Whether there is no more of it, though its end was not said.
+    fn is_cut_off(&self) -> bool {
+        self.wire.as_ref().is_some_and(Wire::says_ends) && !self.incoming.is_end_stream()
+    }
+
+    fn cleaned(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        match frame.into_trailers() {
+            Ok(mut trailers) => {
+                clean_trailers(&mut trailers, &self.derived.aliases);
+                Frame::trailers(trailers)
+            }
+            Err(data) => data,
         }
     }
 

@@ -13,10 +13,10 @@ use http::{Method, Request, Response, StatusCode, Uri, Version, request};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::AnswerBody;
+use super::answer::{AnswerBody, Flow};
 use super::connection::Visit;
 use super::forwarded::Origin;
-use super::headers::{self, ASSERTION, CLIENT_CERT, CLIENT_CERT_CHAIN};
+use super::headers::{self, ASSERTION, Announced, CLIENT_CERT, CLIENT_CERT_CHAIN};
 use super::host::Named;
 use super::introduce;
 use super::limits::{BodyFault, RequestBody, Upload};
@@ -27,13 +27,13 @@ use super::tunnel::Tunnel;
 use super::upstream::{Broken, Group, Wire, Wish};
 use super::worker::Derived;
 use crate::domain::UtcTime;
-use crate::domain::upstream::Balance;
+use crate::domain::upstream::{Balance, Protocol};
 use crate::telemetry::TraceContext;
 
 /// Everything about a request that is not in its head.
 pub(super) struct Context<'a> {
     pub(super) visit: &'a Rc<Visit>,
-    pub(super) derived: &'a Derived,
+    pub(super) derived: &'a Rc<Derived>,
     pub(super) named: &'a Named,
     pub(super) origin: &'a Origin,
     pub(super) trace: TraceContext,
@@ -53,7 +53,12 @@ pub(super) async fn forward(
     body: Incoming,
 ) -> Result<Response<AnswerBody>, Problem> {
     let settings = &context.visit.worker.shared.settings;
+    let group = context.derived.groups.get(&permit.route().upstream.name);
+    let group = group.ok_or(Problem::new(Code::UpstreamUnavailable))?;
+    let protocol = group.upstream().options.protocol;
+    // HTTP/2 knows no upgrade (RFC 9113 §8.6), and who does not take one may answer all the same.
     let wants_websocket = parts.version == Version::HTTP_11
+        && protocol == Protocol::Http1
         && parts.method == Method::GET
         && headers::asks_for_websocket(&parts.headers);
     let max_body = permit.route().options.max_body().or(settings.max_body);
@@ -62,20 +67,25 @@ pub(super) async fn forward(
     }
     let is_http_2 = parts.version == Version::HTTP_2;
     let path = if wants_websocket { parts.uri.path().to_owned() } else { String::new() };
+    // Where both sides speak HTTP/2.
+    let announced = (is_http_2 && protocol == Protocol::Http2)
+        .then(|| Announced::of(&parts.headers, &context.derived.aliases));
+    let trailers = announced.is_some().then(|| context.derived.clone());
     let mut request = outgoing(&context, &permit, parts, wants_websocket);
-    let body = RequestBody::new(body, is_http_2, max_body, settings);
+    if let Some(announced) = announced {
+        announced.put(request.headers_mut());
+    }
+    let body = RequestBody::new(body, (max_body, trailers), settings, is_http_2);
     let has_body = !hyper::body::Body::is_end_stream(&body);
     if wants_websocket && has_body {
         return Err(Problem::bad_request("an upgrade has no body"));
     }
-    if has_body && !request.headers().contains_key(CONTENT_LENGTH) {
+    if has_body && protocol == Protocol::Http1 && !request.headers().contains_key(CONTENT_LENGTH) {
         // Said by us: for some methods hyper would rather send none of a body whose length it does not know.
         request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     // RFC 9110 §9.2.2; a body is streamed and cannot be sent twice.
     let repeatable = !has_body && matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    let group = context.derived.groups.get(&permit.route().upstream.name);
-    let group = group.ok_or(Problem::new(Code::UpstreamUnavailable))?;
     let (wish, end) = (context.wish(&permit, group, repeatable), context.end(group));
     let upload = body.upload();
     let preamble = introduce::visitor(context.visit, context.origin, &permit, group);
@@ -95,7 +105,8 @@ pub(super) async fn forward(
     headers::clean_response(response.headers_mut());
     *response.version_mut() = Version::HTTP_11;
     let (parts, incoming) = response.into_parts();
-    let body = AnswerBody::download(first, incoming, wire, &context.visit.worker, end).await;
+    let flow = Flow { first, incoming, wire, upload };
+    let body = AnswerBody::download(flow, &context.visit.worker, context.derived, end).await;
     Ok(Response::from_parts(parts, body))
 }
 
@@ -174,7 +185,11 @@ async fn exchange(
     body: RequestBody,
 ) -> Result<Answer, Problem> {
     let (worker, end) = (&context.visit.worker, context.end(group));
-    let (spare, upload) = (wish.repeatable.then(|| request.clone()), body.upload());
+    let upload = body.upload();
+    // Over HTTP/2, a target may say that it has not begun with a request, whatever that asks for.
+    let may_be_refused =
+        group.upstream().options.protocol == Protocol::Http2 && hyper::body::Body::is_end_stream(&body);
+    let spare = (wish.repeatable || may_be_refused).then(|| request.clone());
     let (mut request, mut bad) = (request.map(|()| body), None);
     group.count_request();
     loop {
@@ -184,7 +199,8 @@ async fn exchange(
             Ok(Err(none)) => return bad.ok_or_else(|| none.into()),
             Err(_late) => return bad.ok_or_else(|| Problem::new(Code::UpstreamTimeout)),
         };
-        let attempt = Attempt { context, group, spare: spare.as_ref(), upload: &upload, end };
+        let (spare, repeatable) = (spare.as_ref(), wish.repeatable);
+        let attempt = Attempt { context, group, spare, repeatable, upload: &upload, end };
         let mut broken = match attempt.make(wire, request).await {
             _ if upload.fault().is_some() => return Err(problem(None, &upload)),
             Ok(answer) if !is_bad(answer.head.status()) => return Ok(answer),
@@ -198,10 +214,10 @@ async fn exchange(
             Err(broken) => Some(broken),
         };
         let has_another = Instant::now() < end && group.has_another(&wish);
-        request = match (broken.take(), &spare) {
+        request = match (broken.take(), spare) {
             // Nothing of it has been seen by anybody.
             (Some(Broken::Unsent(unsent)), _) if has_another => *unsent,
-            (_, Some(spare)) if has_another && group.may_try_again() => {
+            (_, Some(spare)) if repeatable && has_another && group.may_try_again() => {
                 worker.shared.metrics.upstream_retries.count();
                 spare.clone().map(|()| RequestBody::empty())
             }
@@ -214,50 +230,56 @@ async fn exchange(
 struct Attempt<'a> {
     context: &'a Context<'a>,
     group: &'a Arc<Group>,
-    /// The same request, if it can be sent again.
+    /// The same request, if it has no body.
     spare: Option<&'a Request<()>>,
+    /// Whether it can happen twice.
+    repeatable: bool,
     upload: &'a Upload,
     end: Instant,
 }
 
 impl Attempt<'_> {
-    /// A kept connection that has died is replaced once, if nothing is lost with it.
-    async fn make(&self, mut wire: Wire, request: Request<RequestBody>) -> Result<Answer, Broken> {
+    /// A kept connection that has died is replaced by a newer one, and so at last by one that nobody used before, if
+    /// nothing is lost with it.
+    async fn make(&self, mut wire: Wire, mut request: Request<RequestBody>) -> Result<Answer, Broken> {
         let (worker, began) = (&self.context.visit.worker, Instant::now());
         let timeout = timeout(self.context, self.group);
         // An upload that moves on buys time.
         let due = || self.end.min(began.max(self.upload.moved_at()) + timeout);
-        let mut outcome = wire.exchange(request, due).await;
-        if wire.reused() {
-            let again = match outcome {
-                Err(Broken::Unsent(request)) => Ok(*request),
-                Err(Broken::Sent(error)) => match self.spare {
-                    Some(spare) if self.group.may_try_again() => {
-                        worker.shared.metrics.upstream_retries.count();
-                        Ok(spare.clone().map(|()| RequestBody::empty()))
-                    }
-                    _ => Err(Err(Broken::Sent(error))),
-                },
-                other => Err(other),
-            };
-            outcome = match again {
-                Err(outcome) => outcome,
-                Ok(request) => {
-                    match worker.pool.replace(self.group, wire).await {
-                        Some(fresh) => wire = fresh,
+        let outcome = loop {
+            match wire.exchange(request, self.spare, due).await {
+                Err(broken) if wire.was_stale(&broken) => {
+                    request = match self.again(broken) {
+                        Ok(request) => request,
+                        Err(broken) => break Err(broken),
+                    };
+                    wire = match worker.pool.replace(self.group, wire).await {
+                        Some(newer) => newer,
                         // The target knows already; nothing of this has been sent.
                         None => return Err(Broken::Unsent(Box::new(request))),
-                    }
-                    wire.exchange(request, due).await
+                    };
                 }
-            };
-        }
+                outcome => break outcome,
+            }
+        };
         let settled = match outcome {
-            Ok(head) => first_piece(self.group, head, self.spare.is_some(), &mut wire, due()).await,
+            Ok(head) => first_piece(self.group, head, self.repeatable, &mut wire, due()).await,
             Err(broken) => Err(broken),
         };
         self.tell(&settled, &mut wire, began);
         settled.map(|(head, first)| Answer { head, first, wire })
+    }
+
+    /// The request again, if nothing can happen twice.
+    fn again(&self, broken: Broken) -> Result<Request<RequestBody>, Broken> {
+        match (broken, self.spare) {
+            (Broken::Unsent(request), _) => Ok(*request),
+            (Broken::Sent(_), Some(spare)) if self.repeatable && self.group.may_try_again() => {
+                self.context.visit.worker.shared.metrics.upstream_retries.count();
+                Ok(spare.clone().map(|()| RequestBody::empty()))
+            }
+            (broken, _) => Err(broken),
+        }
     }
 
     /// Notes how the target has done. What the visitor has broken off says nothing of it.

@@ -22,7 +22,7 @@ pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forw
 pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// RFC 9110 §7.6.1, and what older peers take for the same. `Expect` and `Trailer` speak about
-/// a body that we send in our own way (request trailers are dropped, RFC 9110 §6.5.1).
+/// a body that we send in our own way; see [`Announced`] for where trailers go on.
 const HOP_BY_HOP: [HeaderName; 11] = [
     CONNECTION,
     TRANSFER_ENCODING,
@@ -109,11 +109,62 @@ fn canonical(name: &str) -> String {
 /// Takes out of a request what must not go on.
 pub fn clean_request(headers: &mut HeaderMap, aliases: &Aliases) {
     remove_hop_by_hop(headers);
+    remove_aliases(headers, aliases);
+    join_cookies(headers);
+}
+
+/// Takes out of trailers, both ways, what must not go on: as of a head, and what has no business in trailers
+/// (RFC 9110 §6.5.1), because some backends read them as if they had come in the head.
+pub fn clean_trailers(trailers: &mut HeaderMap, aliases: &Aliases) {
+    remove_hop_by_hop(trailers);
+    remove_aliases(trailers, aliases);
+    for name in [CONTENT_LENGTH, HOST] {
+        trailers.remove(name);
+    }
+}
+
+fn remove_aliases(headers: &mut HeaderMap, aliases: &Aliases) {
     let foreign: Vec<HeaderName> = headers.keys().filter(|name| aliases.covers(name)).cloned().collect();
     for name in foreign {
         headers.remove(name);
     }
-    join_cookies(headers);
+}
+
+/// What a request's head says about trailers, for where they go on: cleaning takes it out.
+pub(super) struct Announced {
+    /// Its sender takes them.
+    takes: bool,
+    /// Those that come, as far as they go on.
+    names: Option<HeaderValue>,
+}
+
+impl Announced {
+    /// Read before the head is cleaned.
+    pub(super) fn of(headers: &HeaderMap, aliases: &Aliases) -> Self {
+        let may_go_on = |name: &HeaderName| {
+            let stays = HOP_BY_HOP.into_iter().chain([CONTENT_LENGTH, HOST]).any(|other| other == *name);
+            !stays && !aliases.covers(name)
+        };
+        let names: Vec<_> = tokens(headers, TRAILER)
+            .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+            .filter(may_go_on)
+            .collect();
+        let joined = names.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(", ");
+        Self {
+            takes: tokens(headers, TE).any(|token| token.eq_ignore_ascii_case("trailers")),
+            names: HeaderValue::try_from(joined).ok().filter(|_| !names.is_empty()),
+        }
+    }
+
+    /// Says it in a head that goes on.
+    pub(super) fn put(self, headers: &mut HeaderMap) {
+        if self.takes {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        if let Some(names) = self.names {
+            headers.insert(TRAILER, names);
+        }
+    }
 }
 
 /// Why the framing of a request cannot be passed on.
@@ -188,13 +239,14 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 fn named_in_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|token| HeaderName::from_bytes(token.trim().as_bytes()).ok())
-        .collect()
+    let tokens = tokens(headers, CONNECTION);
+    tokens.filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok()).collect()
+}
+
+/// The members of a list.
+fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
 /// RFC 9113 §8.2.3: the crumbs of an HTTP/2 cookie are one field for HTTP/1.
@@ -312,6 +364,47 @@ mod tests {
         clean_request(&mut headers, &aliases());
         let left: BTreeSet<_> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(left, BTreeSet::from(["content-length", "host"]));
+    }
+
+    #[test]
+    fn trailers_lose_identities_framing_and_what_concerns_a_connection() {
+        let mut trailers = map(&[
+            ("grpc-status", "0"),
+            ("x-checksum", "1"),
+            ("client-cert", ":AA==:"),
+            ("wicketgate_assertion", "forged"),
+            ("x_webauth~user", "forged"),
+            ("x-forwarded-for", "::1"),
+            ("connection", "x-named"),
+            ("x-named", "1"),
+            ("te", "trailers"),
+            ("trailer", "host"),
+            ("host", "elsewhere"),
+            ("content-length", "7"),
+            ("content_length", "7"),
+            ("transfer-encoding", "chunked"),
+        ]);
+        clean_trailers(&mut trailers, &aliases());
+        let left: BTreeSet<_> = trailers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, BTreeSet::from(["grpc-status", "x-checksum"]));
+    }
+
+    #[test]
+    fn trailers_are_announced_as_far_as_they_go_on() {
+        let announced = |lines: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            Announced::of(&map(lines), &aliases()).put(&mut headers);
+            let value = |name: HeaderName| {
+                headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap().to_owned())
+            };
+            (value(TE), value(TRAILER))
+        };
+        assert_eq!(announced(&[]), (None, None));
+        assert_eq!(announced(&[("te", "gzip, Trailers")]), (Some("trailers".into()), None));
+        assert_eq!(announced(&[("te", "gzip")]), (None, None));
+        let named =
+            [("trailer", "X-Checksum, client_cert, Host"), ("trailer", "te, x-webauth-user,x-two, ,")];
+        assert_eq!(announced(&named), (None, Some("x-checksum, x-two".into())));
     }
 
     #[test]

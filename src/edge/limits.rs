@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,8 +11,11 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::headers::clean_trailers;
 use super::pace::Pace;
 use super::settings::EdgeSettings;
+use super::upstream::Slot;
+use super::worker::Derived;
 
 /// Why a body ended before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +29,25 @@ pub(super) enum BodyFault {
     /// Whoever sent it broke off.
     #[error("the body broke off")]
     Broken,
+}
+
+/// Why a target does not get the whole of an upload. Over HTTP/2, this is no fault of the edge (INTERNAL_ERROR), but
+/// a request that nobody wants any more (CANCEL).
+#[derive(Debug)]
+pub(super) struct CutShort(BodyFault);
+
+static CANCELLED: LazyLock<h2::Error> = LazyLock::new(|| h2::Reason::CANCEL.into());
+
+impl std::fmt::Display for CutShort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl std::error::Error for CutShort {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*CANCELLED)
+    }
 }
 
 /// How an upload stands, for whoever waits for its answer.
@@ -67,7 +90,7 @@ impl Upload {
     }
 }
 
-/// A visitor's body on its way to an upstream. Trailers end here.
+/// A visitor's body on its way to an upstream.
 pub(super) struct RequestBody {
     incoming: Option<Incoming>,
     upload: Rc<Upload>,
@@ -75,6 +98,10 @@ pub(super) struct RequestBody {
     left: Option<u64>,
     /// HTTP/2 says where a body ends; a stream that merely stops is not at its end.
     ends_are_said: bool,
+    /// By whose aliases trailers are cleaned before they go on; without any, they end here.
+    trailers: Option<Rc<Derived>>,
+    /// The stream that it goes over.
+    slot: Option<Rc<Slot>>,
 }
 
 impl RequestBody {
@@ -86,15 +113,18 @@ impl RequestBody {
             stall: Stall::new(Pace::new(Duration::MAX, None)),
             left: None,
             ends_are_said: false,
+            trailers: None,
+            slot: None,
         }
     }
 
-    /// `incoming`, piece by piece within `body_timeout` and not slower than `min_rate`, at most `most` octets.
+    /// `incoming`, piece by piece within `body_timeout` and not slower than `min_rate`, at most `most` octets. With
+    /// `trailers`, they go on.
     pub(super) fn new(
         incoming: Incoming,
-        is_http_2: bool,
-        most: Option<u64>,
+        (most, trailers): (Option<u64>, Option<Rc<Derived>>),
         settings: &EdgeSettings,
+        is_http_2: bool,
     ) -> Self {
         if incoming.is_end_stream() {
             return Self::empty();
@@ -105,6 +135,8 @@ impl RequestBody {
             stall: Stall::new(Pace::new(settings.body_timeout, settings.min_rate)),
             left: most,
             ends_are_said: is_http_2,
+            trailers,
+            slot: None,
         }
     }
 
@@ -113,22 +145,39 @@ impl RequestBody {
         self.upload.clone()
     }
 
-    fn fail(&mut self, fault: BodyFault) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+    /// Goes over this stream from now on, or over a connection of its own.
+    pub(super) fn ride(&mut self, slot: Option<Rc<Slot>>) {
+        self.slot = slot;
+    }
+
+    fn fail(&mut self, fault: BodyFault) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
         self.upload.fault.set(Some(fault));
         self.incoming = None;
-        Poll::Ready(Some(Err(fault)))
+        Poll::Ready(Some(Err(CutShort(fault))))
     }
+}
+
+/// What is left of a last frame, if there are trailers in it.
+fn cleaned(frame: Frame<Bytes>, derived: &Derived) -> Option<Frame<Bytes>> {
+    let mut trailers = frame.into_trailers().ok()?;
+    clean_trailers(&mut trailers, &derived.aliases);
+    (!trailers.is_empty()).then(|| Frame::trailers(trailers))
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = BodyFault;
+    type Error = CutShort;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
         let this = &mut *self;
+        if this.slot.as_ref().is_some_and(|slot| slot.is_given_up(cx)) {
+            // No fault of the visitor's.
+            this.incoming = None;
+            return Poll::Ready(Some(Err(CutShort(BodyFault::Broken))));
+        }
         let Some(incoming) = this.incoming.as_mut() else { return Poll::Ready(None) };
         let polled = Pin::new(incoming).poll_frame(cx);
         this.upload.waits.set(polled.is_pending());
@@ -147,9 +196,10 @@ impl Body for RequestBody {
                         }
                         Poll::Ready(Some(Ok(Frame::data(data))))
                     }
-                    Err(_trailers) => {
+                    Err(last) => {
                         this.incoming = None;
-                        Poll::Ready(None)
+                        let trailers = this.trailers.take();
+                        Poll::Ready(trailers.and_then(|derived| cleaned(last, &derived)).map(Ok))
                     }
                 }
             }

@@ -19,7 +19,7 @@ use super::access_log;
 use super::forward::hash;
 use super::index::{Ending, Place};
 use super::introduce;
-use super::upstream::{Lease, dial};
+use super::upstream::{Lease, Line, dial};
 use super::worker::{Shared, Worker};
 use crate::live::Passthrough;
 
@@ -114,7 +114,7 @@ async fn open(
     site: &Passthrough,
     visitor: &Counted<'_>,
     peer: SocketAddr,
-) -> Option<(TcpStream, Lease)> {
+) -> Option<(Line, Lease)> {
     let snapshot = worker.shared.holder.snapshot()?;
     let derived = worker.derived(&snapshot.configuration);
     let group = derived.groups.get(&site.upstream.name)?;
@@ -127,7 +127,7 @@ async fn copy(
     place: &Place,
     site: &Passthrough,
     visitor: &mut Counted<'_>,
-    target: &mut TcpStream,
+    target: &mut Line,
 ) -> End {
     let (octets, idle_timeout) = (visitor.octets, shared.settings.idle_timeout);
     let (mut moved, mut moved_at) = (octets.all(), Instant::now());

@@ -83,7 +83,9 @@ where
 {
     stream.write_all(answered).await?;
     stream.flush().await?;
-    upstream.write_all(early).await
+    upstream.write_all(early).await?;
+    // TLS may keep it until then.
+    upstream.flush().await
 }
 
 impl Watch<'_> {

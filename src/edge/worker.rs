@@ -133,13 +133,13 @@ pub(super) struct Derived {
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, ids: Ids) -> Rc<Self> {
-        let pool = Pool::new(shared.metrics.clone(), shared.settings.connect_timeout);
+        let pool = Pool::new(shared.clone());
         Rc::new(Self { shared, pool, ids, derived: RefCell::new(None) })
     }
 
     /// One from which no way leads to any upstream.
     pub(super) fn without_upstreams(shared: Arc<Shared>, ids: Ids) -> Rc<Self> {
-        let pool = Pool::closed(shared.metrics.clone());
+        let pool = Pool::closed(shared.clone());
         Rc::new(Self { shared, pool, ids, derived: RefCell::new(None) })
     }
 

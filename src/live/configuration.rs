@@ -2,6 +2,7 @@
 //! the request are decided from. Pure data in ([`ConfigurationData`]), an immutable value out.
 
 mod data;
+mod identity;
 mod passthrough;
 mod upstream;
 
@@ -17,8 +18,9 @@ pub use data::{
     AssertionKeyData, ChallengeData, ConfigurationData, DerData, KeyData, RouteData, SiteData, SiteKind,
     UpstreamData, UpstreamIdentityData,
 };
+pub use identity::UpstreamIdentity;
 pub use passthrough::Passthrough;
-pub use upstream::{Target, Upstream, parse_target};
+pub use upstream::{Place, Presented, Target, Upstream, UpstreamTls, option_faults, parse_target};
 
 use super::access::Rules;
 use super::register::Register;
@@ -122,6 +124,8 @@ pub struct Configuration {
     pub alpn_challenges: Option<Arc<ServerConfig>>,
     /// The assertion key in use.
     pub assertion: Option<AssertionKeyData>,
+    /// Who the edge is to upstreams that ask.
+    pub upstream_identity: Option<Arc<UpstreamIdentity>>,
 }
 
 /// Why a configuration cannot be built. It is not published; the one in force stays.
@@ -207,6 +211,16 @@ pub enum ConfigurationFault {
         #[source]
         cause: TlsFault,
     },
+    /// The edge's own certificate and its key do not fit together.
+    #[error("the edge's certificate for upstreams does not do")]
+    Identity {
+        /// Why.
+        #[source]
+        cause: TlsFault,
+    },
+    /// The edge's own certificate cannot be read, or is of no generation.
+    #[error("the edge's certificate for upstreams cannot be read, or its generation is 0")]
+    UnreadableIdentity,
 }
 
 /// What a configuration is compiled against.
@@ -228,9 +242,11 @@ impl Configuration {
     /// The first [`ConfigurationFault`]; nothing is half built.
     pub fn build(data: &ConfigurationData, context: &BuildContext<'_>) -> Result<Self, ConfigurationFault> {
         hosts_once(data)?;
-        let upstreams = upstream::compile_all(data)?;
+        let upstreams = upstream::compile_all(data, context.tls)?;
         let mut routes = compile_routes(data, &upstreams)?;
         let passthroughs = passthrough::compile_all(data, &upstreams)?;
+        let identity = data.upstream_identity.as_ref();
+        let identity = identity.map(|identity| identity::compile(identity, context.tls)).transpose()?;
         let hints = tls::root_hints(context.register);
         let mut sites = HashMap::new();
         for site in data.sites.iter().filter(|site| site.kind != SiteKind::Passthrough) {
@@ -268,6 +284,7 @@ impl Configuration {
             http_challenges,
             alpn_challenges: (!alpn.is_empty()).then(|| tls::challenge_config(alpn, context.tls)),
             assertion: data.assertion.clone(),
+            upstream_identity: identity.map(Arc::new),
         })
     }
 
@@ -282,13 +299,13 @@ impl Configuration {
     }
 }
 
-/// Checks everything of `data` but the TLS sides: what was refused here would not be published either.
+/// Checks everything of `data` but the TLS sides of sites: what was refused here would not be published either.
 ///
 /// # Errors
 /// The first [`ConfigurationFault`].
 pub fn check(data: &ConfigurationData) -> Result<(), ConfigurationFault> {
     hosts_once(data)?;
-    let upstreams = upstream::compile_all(data)?;
+    let upstreams = upstream::compile_all(data, &TlsPolicy::modern())?;
     compile_routes(data, &upstreams)?;
     passthrough::compile_all(data, &upstreams).map(drop)
 }

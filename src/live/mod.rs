@@ -22,8 +22,9 @@ pub use crate::domain::{AuthorityRecord, CertificateRecord, Change, Delta, Enfor
 pub use access::{Deciding, Denied, Freshness, Question};
 pub use classify::{Cause, Classified, Identity, Issuer, Refusal, classify};
 pub use configuration::{
-    ChallengeData, Configuration, ConfigurationData, ConfigurationFault, HandshakeClass, Passthrough, Route,
-    RouteData, Site, SiteData, SiteKind, Target, Upstream, UpstreamData,
+    ChallengeData, Configuration, ConfigurationData, ConfigurationFault, HandshakeClass, Passthrough, Place,
+    Route, RouteData, Site, SiteData, SiteKind, Target, Upstream, UpstreamData, UpstreamIdentity,
+    UpstreamIdentityData,
 };
 pub use feed::{Ack, EdgeError, EdgeLink, Feed, Update};
 pub use holder::Holder;

@@ -95,6 +95,8 @@ describe("options", () => {
     const options = {
       balance: "consistent_hash" as const,
       may_eject_all: true,
+      protocol: "http2" as const,
+      tls: { ca: "-----BEGIN CERTIFICATE-----\n", server_name: "app.internal", present_certificate: true },
       success_percent: 0,
       max_in_flight: 20,
       total_timeout_ms: 9000,
@@ -104,6 +106,12 @@ describe("options", () => {
       forced: [{ target: "a", breaker: "open" as const }],
     };
     expect(optionsOf(draftOfOptions({ ...USUAL, ...options }), options.forced)).toEqual(options);
+  });
+
+  test("TLS is left out where nothing is said of it", () => {
+    const draft = draftOfOptions({ tls: { server_name: "a", present_certificate: false } });
+    expect(optionsOf(draft, []).tls).toEqual({ server_name: "a" });
+    expect(optionsOf({ ...draft, serverName: " " }, [])).not.toHaveProperty("tls");
   });
 
   test("a check of connections has no path, and a field that was emptied counts as usual", () => {

@@ -53,7 +53,7 @@ struct SettingsPart {
 struct UpstreamPart {
     #[oai(validator(max_length = 63))]
     name: String,
-    /// `http://host:port`, nothing behind it.
+    /// `http://host:port` or `https://host:port`, nothing behind it; or `unix:/path` of a socket.
     #[oai(validator(min_items = 1, max_items = 32))]
     targets: Vec<String>,
     options: Option<UpstreamOptions>,

@@ -5,6 +5,7 @@ use poem_openapi::{Enum, Object};
 use super::upstream_discovery::Discovery;
 use crate::admin::fields::Faults;
 use crate::domain::upstream as domain;
+use crate::live::configuration::option_faults;
 
 /// Which target a request goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
@@ -16,6 +17,32 @@ enum Balance {
     RoundRobin,
     /// The same for the same person, or address of somebody unknown.
     ConsistentHash,
+}
+
+/// What is spoken with targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(remote = "domain::Protocol")]
+enum Protocol {
+    /// HTTP/1.1.
+    #[oai(rename = "http1")]
+    Http1,
+    /// HTTP/2: agreed by ALPN over TLS, and else with prior knowledge (h2c).
+    #[oai(rename = "http2")]
+    Http2,
+}
+
+/// How `https` targets prove who they are, and whether the edge does.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
+struct TargetTls {
+    /// Certificates of the authorities to trust, in PEM; those that the host trusts unless it is given.
+    #[oai(validator(max_length = 65536))]
+    ca: Option<String>,
+    /// The name that is asked for and checked; the target's host unless it is given.
+    #[oai(validator(max_length = 253))]
+    server_name: Option<String>,
+    /// Whether the edge presents its own certificate. While it has none in its dates, it does not connect.
+    present_certificate: Option<bool>,
 }
 
 /// What is asked of a target.
@@ -81,6 +108,10 @@ struct ForcedTarget {
 pub(super) struct UpstreamOptions {
     /// `least_loaded` unless it is given.
     balance: Option<Balance>,
+    /// `http1` unless it is given.
+    protocol: Option<Protocol>,
+    /// For `https` targets.
+    tls: Option<TargetTls>,
     /// None unless it is given: targets are judged by their answers.
     health_check: Option<HealthCheck>,
     /// Failures in a row that open a target's breaker; 5 unless it is given.
@@ -97,7 +128,7 @@ pub(super) struct UpstreamOptions {
     queue_timeout_ms: Option<u32>,
     /// Second tries of what can happen twice, as a share of all requests; 20 unless it is given, 0: none.
     retry_percent: Option<u32>,
-    /// For one connection; the edge's setting unless it is given.
+    /// For one connection, TLS included; the edge's setting unless it is given.
     connect_timeout_ms: Option<u32>,
     /// Until the head of the answer; the edge's setting unless it is given.
     answer_timeout_ms: Option<u32>,
@@ -120,6 +151,8 @@ impl UpstreamOptions {
         let default = domain::UpstreamOptions::default();
         let options = domain::UpstreamOptions {
             balance: self.balance.map_or(default.balance, Into::into),
+            protocol: self.protocol.map_or(default.protocol, Into::into),
+            tls: self.tls.map(TargetTls::read),
             health_check: self.health_check.map(HealthCheck::read),
             failures_to_open: self.failures_to_open.unwrap_or(default.failures_to_open),
             success_percent: self.success_percent.unwrap_or(default.success_percent),
@@ -140,10 +173,36 @@ impl UpstreamOptions {
                 .collect(),
             discovery: self.discovery.map(Discovery::read),
         };
-        for (field, why) in options.faults(targets) {
-            faults.add(&format!("{at}/options{field}"), "invalid", format!("This {why}."));
-        }
+        check_options(&options, targets, at, faults);
         options
+    }
+}
+
+/// Adds what is wrong with options for these targets, below `at`.
+pub(super) fn check_options(
+    options: &domain::UpstreamOptions,
+    targets: &[String],
+    at: &str,
+    faults: &mut Faults,
+) {
+    for (field, why) in option_faults(options, targets) {
+        faults.add(&format!("{at}/options{field}"), "invalid", format!("This {why}."));
+    }
+}
+
+impl TargetTls {
+    fn read(self) -> domain::TlsOptions {
+        domain::TlsOptions {
+            ca: self.ca,
+            server_name: self.server_name,
+            present_certificate: self.present_certificate.unwrap_or_default(),
+        }
+    }
+}
+
+impl From<domain::TlsOptions> for TargetTls {
+    fn from(tls: domain::TlsOptions) -> Self {
+        Self { ca: tls.ca, server_name: tls.server_name, present_certificate: Some(tls.present_certificate) }
     }
 }
 
@@ -190,6 +249,8 @@ impl From<domain::UpstreamOptions> for UpstreamOptions {
             .collect();
         Self {
             balance: Some(options.balance.into()),
+            protocol: Some(options.protocol.into()),
+            tls: options.tls.map(Into::into),
             health_check: options.health_check.map(Into::into),
             failures_to_open: Some(options.failures_to_open),
             success_percent: Some(options.success_percent),

@@ -6,7 +6,7 @@ use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::{Object, OpenApi};
 
 use super::upstream_discovery::NameState;
-use super::upstream_options::{TargetState, UpstreamOptions};
+use super::upstream_options::{TargetState, UpstreamOptions, check_options};
 use super::{Tag, check_version, check_version_if_given};
 use crate::admin::auth::caller::Call;
 use crate::admin::body::{Body, Created, NoContent, Shown};
@@ -28,7 +28,7 @@ pub struct Api(pub Services);
 #[oai(skip_serializing_if_is_none)]
 struct Upstream {
     name: String,
-    /// `http://host:port`
+    /// `http://host:port`, `https://host:port` or `unix:/path`
     targets: Vec<String>,
     options: UpstreamOptions,
     /// How the edge sees each target, once a route leads there.
@@ -54,7 +54,7 @@ struct UpstreamList {
 struct NewUpstream {
     #[oai(validator(max_length = 63))]
     name: String,
-    /// `http://host:port`, nothing behind it.
+    /// `http://host:port` or `https://host:port`, nothing behind it; or `unix:/path` of a socket.
     #[oai(validator(min_items = 1, max_items = 32))]
     targets: Vec<String>,
     options: Option<UpstreamOptions>,
@@ -64,7 +64,7 @@ struct NewUpstream {
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
 struct UpstreamEdit {
-    /// `http://host:port`, nothing behind it.
+    /// `http://host:port` or `https://host:port`, nothing behind it; or `unix:/path` of a socket.
     #[oai(validator(min_items = 1, max_items = 32))]
     targets: Option<Vec<String>>,
     /// All of them: what is absent goes back to its default.
@@ -142,6 +142,7 @@ impl Api {
                 let mut kept = row.options.clone();
                 // What was decided about a target goes with it.
                 kept.forced.retain(|target, _| targets.contains(target));
+                check_options(&kept, &targets, "", &mut faults);
                 kept
             }
         };
@@ -212,7 +213,7 @@ pub(super) fn check_targets(targets: &[String], at: &str, faults: &mut Faults) {
     for (index, target) in targets.iter().enumerate() {
         let pointer = format!("{at}/targets/{index}");
         if let Some(target) = faults.take(&pointer, parse_target(target))
-            && !seen.insert((target.host, target.port))
+            && !seen.insert(target.place)
         {
             faults.add(&pointer, "doubled", "This target is there twice.");
         }

@@ -204,7 +204,7 @@ pub(crate) enum UpstreamAct {
     /// Name a pool of targets
     Add {
         name: Slug,
-        /// http://host:port
+        /// http://host:port, https://host:port or unix:/path
         #[arg(required = true)]
         targets: Vec<String>,
     },
@@ -213,7 +213,7 @@ pub(crate) enum UpstreamAct {
     /// Change its targets or what is done with them
     Set {
         name: Slug,
-        /// http://host:port; all of them, once each
+        /// http://host:port, https://host:port or unix:/path; all of them, once each
         #[arg(long = "target")]
         targets: Vec<String>,
         /// As the API takes them, for example '{"balance":"round_robin"}'; what is left out goes back to its default

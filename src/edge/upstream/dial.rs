@@ -1,18 +1,14 @@
 //! A bare connection to a target, for what is passed through unread: host and port of the target are all that
 //! counts of it.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::group::{ABSENT, Group, Lease, Wish};
-use super::pool::is_ours;
+use super::line::{Line, Refused, connect};
 use crate::edge::worker::Worker;
-use crate::live::Target;
 use crate::telemetry::metrics::UpstreamFault;
 
 /// A connection to one of the targets, which counts as a request there as long as the lease lives. Targets that do
@@ -25,7 +21,7 @@ pub(in crate::edge) async fn dial(
     group: &Arc<Group>,
     key: u64,
     header: Option<&[u8]>,
-) -> Option<(TcpStream, Lease)> {
+) -> Option<(Line, Lease)> {
     let own = group.upstream().options.connect_timeout_ms;
     let patience = own.map_or(worker.shared.settings.connect_timeout, |ms| Duration::from_millis(ms.into()));
     let mut wish = Wish { key, repeatable: true, ..Wish::default() };
@@ -36,30 +32,21 @@ pub(in crate::edge) async fn dial(
         wish.tried.add(lease.state.id);
         let (state, began) = (lease.state.clone(), Instant::now());
         let connected = timeout(patience, connect(&state.target, header)).await;
-        let error = match connected.unwrap_or_else(|late| Err(late.into())) {
-            Ok(stream) => {
+        let refused = match connected.unwrap_or_else(|_late| Err(Refused::theirs("timeout"))) {
+            Ok(line) => {
                 lease.answered(began.elapsed());
-                return Some((stream, lease));
+                return Some((line, lease));
             }
-            Err(error) => error,
+            Err(refused) => refused,
         };
-        if !is_ours(&error) {
+        if !refused.is_ours {
             lease.failed(ABSENT, worker.pool.chance());
         }
         worker.shared.metrics.upstream_faults.count(UpstreamFault::Connect);
         let name = &group.upstream().name;
-        tracing::warn!(upstream = %name, target = state.target.text, cause = %error, "upstream refused");
+        tracing::warn!(upstream = %name, target = %state.target, cause = refused.cause, "upstream refused");
         if !group.has_another(&wish) {
             return None;
         }
     }
-}
-
-async fn connect(target: &Target, header: Option<&[u8]>) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect((target.host.as_str(), target.port)).await?;
-    stream.set_nodelay(true)?;
-    if let Some(header) = header {
-        stream.write_all(header).await?;
-    }
-    Ok(stream)
 }

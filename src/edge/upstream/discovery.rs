@@ -103,28 +103,28 @@ fn tell(upstream: &Slug, target: &Target, before: &Found, after: &Found) {
     let addresses = after.endpoints().len();
     match (before.fault(), after.fault()) {
         (None, Some(fault)) => tracing::warn!(
-            %upstream, host = target.host, cause = fault.word(), addresses,
+            %upstream, host = target.host(), cause = fault.word(), addresses,
             "A name cannot be resolved; what was known of it stays"
         ),
         (Some(_), None) => {
-            tracing::info!(%upstream, host = target.host, addresses, "A name is resolved again");
+            tracing::info!(%upstream, host = target.host(), addresses, "A name is resolved again");
         }
         (None, None) if before.is_unheard() => {
-            tracing::info!(%upstream, host = target.host, addresses, "A name is resolved");
+            tracing::info!(%upstream, host = target.host(), addresses, "A name is resolved");
         }
         (None, None) if before.endpoints() != after.endpoints() => {
-            tracing::debug!(%upstream, host = target.host, addresses, "A name has other addresses");
+            tracing::debug!(%upstream, host = target.host(), addresses, "A name has other addresses");
         }
         _ => {}
     }
     if after.left_out() > 0 && before.left_out() == 0 {
         let left_out = after.left_out();
-        tracing::warn!(%upstream, host = target.host, addresses, left_out, "A name has too many addresses");
+        tracing::warn!(%upstream, host = target.host(), addresses, left_out, "A name has too many addresses");
     }
     if after.refused() > 0 && before.refused() == 0 {
         let refused = after.refused();
         tracing::warn!(
-            %upstream, host = target.host, refused,
+            %upstream, host = target.host(), refused,
             "A name has addresses that are not used: link-local, unspecified, multicast, or a listener of our own"
         );
     }

@@ -6,6 +6,7 @@ mod lease;
 mod members;
 mod tried;
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -20,8 +21,9 @@ use super::breaker::{FIRST_MS, Rules};
 use super::budget::Budget;
 use super::discovery::{Name, Names};
 use super::target::State;
+use super::wire::Key;
 use crate::domain::upstream::{BreakerState, Forced, Health, TargetStatus};
-use crate::live::Upstream;
+use crate::live::{Upstream, UpstreamIdentity};
 use choice::Choice;
 pub(super) use lease::ABSENT;
 pub(in crate::edge) use lease::Lease;
@@ -40,6 +42,8 @@ pub(in crate::edge) struct Group {
     /// Requests under way at each target, at most.
     most: u32,
     pub(super) common: Arc<Common>,
+    /// Tells connections apart that were made by other rules.
+    manner: u64,
 }
 
 /// What an upstream keeps when its options change.
@@ -86,10 +90,12 @@ impl Group {
         common: Arc<Common>,
         began: Instant,
     ) -> Self {
+        let options = &upstream.options;
         let group = Self {
             turn: AtomicUsize::new(0),
-            most: upstream.options.max_in_flight.unwrap_or(u32::MAX),
             members: ArcSwap::from_pointee(members),
+            most: options.max_in_flight.unwrap_or(u32::MAX),
+            manner: BuildHasherDefault::<DefaultHasher>::default().hash_one((options.protocol, &options.tls)),
             common,
             upstream,
             sources,
@@ -144,6 +150,12 @@ impl Group {
 
     pub(in crate::edge) fn upstream(&self) -> &Upstream {
         &self.upstream
+    }
+
+    /// Which connections a request to this target may go over.
+    pub(super) fn key(&self, state: &State, identity: Option<&UpstreamIdentity>) -> Key {
+        let generation = identity.map_or(0, |identity| identity.generation);
+        Key { target: state.id, manner: self.manner, generation }
     }
 
     /// Whether there is more than one target.

@@ -11,7 +11,6 @@ use tokio::time::{Instant, timeout};
 
 use super::group::Group;
 use super::target::State;
-use super::wire::Wire;
 use crate::domain::upstream::{CheckKind, HealthCheck};
 use crate::edge::limits::RequestBody;
 use crate::edge::worker::Worker;
@@ -40,7 +39,8 @@ pub(in crate::edge) async fn watch(worker: Rc<Worker>) {
                 let is_due = last.get(&state.id).is_none_or(|since| since.elapsed() >= interval);
                 if is_due && !state.is_checked.swap(true, Ordering::AcqRel) {
                     last.insert(state.id, Instant::now());
-                    tokio::task::spawn_local(look(group.clone(), state, check.clone()));
+                    let look = look(worker.clone(), group.clone(), state.clone(), check.clone());
+                    tokio::task::spawn_local(look);
                 }
             }
         }
@@ -53,12 +53,12 @@ impl Group {
     }
 }
 
-async fn look(group: Arc<Group>, state: Arc<State>, check: HealthCheck) {
+async fn look(worker: Rc<Worker>, group: Arc<Group>, state: Arc<State>, check: HealthCheck) {
     let patience = Duration::from_millis(check.timeout_ms.into());
-    // Who wants to hear who visits is told that nobody does.
-    let preamble = group.upstream.options.proxy_protocol.map(|_| LOCAL_HEADER);
-    let is_well = timeout(patience, answers(&state, &check.kind, preamble)).await.unwrap_or(false);
+    let answers = answers(&worker, &group, &state, &check.kind);
+    let is_well = timeout(patience, answers).await.unwrap_or(Some(false));
     state.is_checked.store(false, Ordering::Release);
+    let Some(is_well) = is_well else { return };
     if state.checked(is_well, check.healthy_after, check.unhealthy_after) {
         let (upstream, target) = (&group.upstream.name, &state.target);
         match is_well {
@@ -68,20 +68,24 @@ async fn look(group: Arc<Group>, state: Arc<State>, check: HealthCheck) {
     }
 }
 
-/// Over a connection of its own, made as those of requests are.
-async fn answers(state: &State, kind: &CheckKind, preamble: Option<&[u8]>) -> bool {
-    let Ok(mut wire) = Wire::connect(&state.target, state.id, preamble).await else { return false };
-    let CheckKind::Http { path } = kind else { return true };
+/// Over a connection of its own, made as those of requests are. `None`: what is missing for that is ours.
+async fn answers(worker: &Worker, group: &Arc<Group>, state: &Arc<State>, kind: &CheckKind) -> Option<bool> {
+    // Who wants to hear who visits is told that nobody does.
+    let preamble = group.upstream.options.proxy_protocol.map(|_| LOCAL_HEADER);
+    let mut wire = match worker.pool.alone(group, state, preamble).await {
+        Ok(wire) => wire,
+        Err(refused) => return (!refused.is_ours).then_some(false),
+    };
+    let CheckKind::Http { path } = kind else { return Some(true) };
     let request = Request::get(path.as_str())
         .header(header::HOST, state.target.authority.clone())
         .header(header::USER_AGENT, "wicketgate-health-check")
         .header(header::CONNECTION, "close")
         .body(RequestBody::empty());
-    let Ok(request) = request else { return false };
+    let Ok(request) = request else { return Some(false) };
     // The caller's deadline is the only one.
     let never = || Instant::now() + Duration::from_secs(3_600);
-    match wire.exchange(request, never).await {
-        Ok(answer) => answer.status().is_success() || answer.status().is_redirection(),
-        Err(_) => false,
-    }
+    let answer = wire.exchange(request, None, never).await;
+    let status = answer.map(|answer| answer.status());
+    Some(status.is_ok_and(|status| status.is_success() || status.is_redirection()))
 }

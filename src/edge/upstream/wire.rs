@@ -1,5 +1,7 @@
-//! A connection to a target. It is driven by whoever uses it, so an exchange costs no wake-up of another task;
-//! while idle it is not polled, and looked at before it is used again.
+//! What carries a request to a target: a connection of its own over HTTP/1.1, a stream of a shared one over HTTP/2.
+//!
+//! An HTTP/1.1 connection is driven by whoever uses it, so an exchange costs no wake-up of another task; while idle
+//! it is not polled, and looked at before it is used again.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -10,36 +12,57 @@ use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::group::Lease;
+use super::line::{Line, Refused, dial};
+use super::trunk::{self, Strand};
 use crate::edge::limits::RequestBody;
-use crate::live::Target;
+use crate::live::{Target, Upstream, UpstreamIdentity};
 use crate::telemetry::metrics::UpstreamFault;
 
 /// What has to be moved on. Large, and a wire changes hands often.
-type Driven = Connection<TokioIo<TcpStream>, RequestBody>;
+type Driven = Connection<TokioIo<Line>, RequestBody>;
 
-/// A connection to one target, between or in exchanges.
-pub(in crate::edge) struct Wire {
-    sender: SendRequest<RequestBody>,
-    /// Gone once it is of no more use.
-    connection: Option<Box<Driven>>,
+/// Which connections are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
     /// The target's, never another's.
     pub(super) target: u64,
+    /// What is spoken, and whom the edge takes for the target.
+    pub(super) manner: u64,
+    /// That of the edge's own certificate; 0 where none is shown.
+    pub(super) generation: u64,
+}
+
+/// The way to one target, between or in exchanges.
+pub(in crate::edge) struct Wire {
+    kind: Kind,
+    pub(super) key: Key,
     /// The request that it carries.
     pub(in crate::edge) lease: Option<Lease>,
-    done: bool,
+    /// The connection was used before.
     pub(super) reused: bool,
     /// Whether others may have it when this exchange is over: not after words about one visitor.
     pub(super) poolable: bool,
 }
 
+enum Kind {
+    Sole(Sole),
+    Strand(Strand),
+}
+
+/// An HTTP/1.1 connection.
+struct Sole {
+    sender: SendRequest<RequestBody>,
+    /// Gone once it is of no more use.
+    connection: Option<Box<Driven>>,
+    done: bool,
+}
+
 /// Why an exchange did not come to an answer.
 pub(in crate::edge) enum Broken {
-    /// Nothing of the request was sent; here it is again.
+    /// Nothing of the request was taken; here it is again.
     Unsent(Box<Request<RequestBody>>),
     /// It was sent, at least in part.
     Sent(hyper::Error),
@@ -58,30 +81,28 @@ impl Broken {
 }
 
 impl Wire {
+    /// A new HTTP/1.1 connection.
+    ///
     /// * `preamble` — what is said before anything else, of the one visitor whom the connection is for.
-    pub(super) async fn connect(target: &Target, id: u64, preamble: Option<&[u8]>) -> std::io::Result<Self> {
-        let mut stream = match target.address {
-            Some(address) => TcpStream::connect(address).await?,
-            None => TcpStream::connect((target.host.as_str(), target.port)).await?,
-        };
-        stream.set_nodelay(true)?;
-        if let Some(preamble) = preamble {
-            stream.write_all(preamble).await?;
-        }
+    pub(super) async fn connect(
+        upstream: &Upstream,
+        target: &Target,
+        identity: Option<&UpstreamIdentity>,
+        (key, preamble): (Key, Option<&[u8]>),
+    ) -> Result<Self, Refused> {
+        let line = dial(upstream, target, identity, preamble).await?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(64 * 1024)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(line))
             .await
-            .map_err(std::io::Error::other)?;
-        Ok(Self {
-            sender,
-            connection: Some(Box::new(connection)),
-            target: id,
-            lease: None,
-            done: false,
-            reused: false,
-            poolable: preamble.is_none(),
-        })
+            .map_err(|error| Refused::theirs(error.to_string()))?;
+        let sole = Sole { sender, connection: Some(Box::new(connection)), done: false };
+        Ok(Self { kind: Kind::Sole(sole), key, lease: None, reused: false, poolable: preamble.is_none() })
+    }
+
+    /// A stream of a shared connection; whether that was used before.
+    pub(super) fn over((strand, reused): (Strand, bool), key: Key) -> Self {
+        Self { kind: Kind::Strand(strand), key, lease: None, reused, poolable: false }
     }
 
     /// The same, under way with a request.
@@ -90,55 +111,58 @@ impl Wire {
         self
     }
 
-    /// Whether the connection was used before.
-    pub(in crate::edge) fn reused(&self) -> bool {
-        self.reused
+    /// Whether that is what happens to connections that were kept for too long, and not what a target does.
+    pub(in crate::edge) fn was_stale(&self, broken: &Broken) -> bool {
+        let may_be = match (&self.kind, broken) {
+            (_, Broken::Late) => false,
+            // Of this stream alone.
+            (Kind::Strand(_), Broken::Sent(error)) => !trunk::is_reset(error),
+            _ => true,
+        };
+        self.reused && may_be
     }
 
-    /// Moves the connection on.
+    /// Its connection takes nothing new; the number of a shared one.
+    pub(super) fn leave(&self) -> u64 {
+        match &self.kind {
+            Kind::Sole(_) => 0,
+            Kind::Strand(strand) => strand.leave(),
+        }
+    }
+
+    /// Whether a body has an end that is said, and not merely no more of it.
+    pub(in crate::edge) fn says_ends(&self) -> bool {
+        matches!(self.kind, Kind::Strand(_))
+    }
+
+    /// Moves the connection on. A shared one moves by itself.
     pub(in crate::edge) fn poll(&mut self, cx: &mut Context<'_>) {
-        move_on(&mut self.connection, &mut self.done, cx);
+        if let Kind::Sole(sole) = &mut self.kind {
+            move_on(&mut sole.connection, &mut sole.done, cx);
+        }
     }
 
-    /// Whether another request could go out now.
+    /// Whether another request could go out now, over a connection of its own.
     pub(super) fn is_free(&self) -> bool {
-        !self.done && self.sender.is_ready()
+        matches!(&self.kind, Kind::Sole(sole) if !sole.done && sole.sender.is_ready())
     }
 
     /// Sends `request` and waits for the head of the answer, until `due` says it is too late. `due`
-    /// is asked again at that moment, because an upload that moves on buys time.
+    /// is asked again at that moment, because an upload that moves on buys time. `spare` is the same
+    /// request, if it has no body.
     pub(in crate::edge) async fn exchange(
         &mut self,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
+        spare: Option<&Request<()>>,
         due: impl Fn() -> Instant,
     ) -> Result<Response<Incoming>, Broken> {
-        let Self { sender, connection, done, .. } = self;
-        let mut answer = pin!(sender.try_send_request(request));
-        let mut timer = pin!(sleep_until(due()));
-        poll_fn(|cx| {
-            move_on(connection, done, cx);
-            let mut answered = answer.as_mut().poll(cx);
-            if *done && answered.is_pending() {
-                // It ended before it took the request, which is only given back with it.
-                *connection = None;
-                answered = answer.as_mut().poll(cx);
+        match &mut self.kind {
+            Kind::Sole(sole) => {
+                request.body_mut().ride(None);
+                sole.exchange(request, due).await
             }
-            if let Poll::Ready(answer) = answered {
-                return Poll::Ready(answer.map_err(|mut broken| match broken.take_message() {
-                    Some(request) => Broken::Unsent(Box::new(request)),
-                    None => Broken::Sent(broken.into_error()),
-                }));
-            }
-            while timer.as_mut().poll(cx).is_ready() {
-                let due = due();
-                if due <= Instant::now() {
-                    return Poll::Ready(Err(Broken::Late));
-                }
-                timer.as_mut().reset(due);
-            }
-            Poll::Pending
-        })
-        .await
+            Kind::Strand(strand) => strand.exchange(request, spare, due).await,
+        }
     }
 
     /// Waits for the first piece of an answer's body, until `due`. `None`: there is none.
@@ -165,15 +189,61 @@ impl Wire {
     }
 
     /// After a 101: the naked stream, and what was read of it already.
-    pub(in crate::edge) async fn into_tunnel(mut self) -> Option<(TcpStream, Bytes, Option<Lease>)> {
+    pub(in crate::edge) async fn into_tunnel(self) -> Option<(Line, Bytes, Option<Lease>)> {
+        let Kind::Sole(mut sole) = self.kind else { return None };
         poll_fn(|cx| {
-            self.poll(cx);
-            if self.done { Poll::Ready(()) } else { Poll::Pending }
+            move_on(&mut sole.connection, &mut sole.done, cx);
+            if sole.done { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        let parts = self.connection?.into_parts();
+        let parts = sole.connection?.into_parts();
         Some((parts.io.into_inner(), parts.read_buf, self.lease))
     }
+}
+
+impl Sole {
+    async fn exchange(
+        &mut self,
+        request: Request<RequestBody>,
+        due: impl Fn() -> Instant,
+    ) -> Result<Response<Incoming>, Broken> {
+        let Self { sender, connection, done } = self;
+        let mut answer = pin!(sender.try_send_request(request));
+        let mut timer = pin!(sleep_until(due()));
+        poll_fn(|cx| {
+            move_on(connection, done, cx);
+            let mut answered = answer.as_mut().poll(cx);
+            if *done && answered.is_pending() {
+                // It ended before it took the request, which is only given back with it.
+                *connection = None;
+                answered = answer.as_mut().poll(cx);
+            }
+            if let Poll::Ready(answer) = answered {
+                return Poll::Ready(answer.map_err(|mut broken| match broken.take_message() {
+                    Some(request) => Broken::Unsent(Box::new(request)),
+                    None => Broken::Sent(broken.into_error()),
+                }));
+            }
+            poll_late(timer.as_mut(), &due, cx).map(Err)
+        })
+        .await
+    }
+}
+
+/// Ready once it is too late, which `due` may have put off meanwhile.
+pub(super) fn poll_late(
+    mut timer: Pin<&mut Sleep>,
+    due: &impl Fn() -> Instant,
+    cx: &mut Context<'_>,
+) -> Poll<Broken> {
+    while timer.as_mut().poll(cx).is_ready() {
+        let due = due();
+        if due <= Instant::now() {
+            return Poll::Ready(Broken::Late);
+        }
+        timer.as_mut().reset(due);
+    }
+    Poll::Pending
 }
 
 /// Moves a connection on, as far as there is one.

@@ -54,7 +54,7 @@ pub struct DerData(#[serde(with = "crate::domain::register::bytes_as_base64")] p
 pub struct UpstreamData {
     /// Its name.
     pub name: Slug,
-    /// Base URLs, `http://host:port`.
+    /// `http://host:port`, `https://host:port` or `unix:/path`.
     pub targets: Vec<String>,
     /// How requests are spread over them.
     #[serde(default)]

@@ -203,12 +203,16 @@ async fn a_configuration_of_a_thousand_routes_fits() {
 /// Options that are not the defaults, as they are read back.
 fn any_options(target: &str, number: u32) -> Value {
     let balance = ["round_robin", "consistent_hash"][number as usize % 2];
-    let mut options = json!({ "balance": balance,
+    let mut options = json!({ "balance": balance, "protocol": ["http1", "http2"][number as usize / 2 % 2],
         "failures_to_open": 1 + number % 1000, "success_percent": number % 101, "may_eject_all": number.is_multiple_of(3),
         "max_queue": number % 100, "queue_timeout_ms": number % 1000, "retry_percent": number % 100 });
     if number.is_multiple_of(3) {
         options["max_in_flight"] = json!(1 + number % 1000);
         options["forced"] = json!([{ "target": target, "breaker": "open" }]);
+    }
+    if target.starts_with("https:") {
+        options["tls"] =
+            json!({ "server_name": "app.internal", "present_certificate": number.is_multiple_of(2) });
     }
     if number % 5 < 3 {
         options["health_check"] = json!({ "kind": "http", "path": "/healthz", "interval_ms": 1000,
@@ -254,7 +258,8 @@ fn any_document() -> impl Strategy<Value = Value> {
             .iter()
             .enumerate()
             .map(|(at, name)| {
-                let target = format!("http://h{}.example:{}", at, 1 + number(at) % 65_535);
+                let scheme = ["http", "https"][number(at + 2) as usize % 2];
+                let target = format!("{scheme}://h{}.example:{}", at, 1 + number(at) % 65_535);
                 let mut upstream = json!({ "name": name, "targets": [&target] });
                 if number(at) % 2 == 0 {
                     upstream["options"] = any_options(&target, number(at + 1));

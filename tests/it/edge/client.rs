@@ -8,13 +8,14 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -237,6 +238,31 @@ pub fn request(is_h2: bool, method: Method, host: &str, path: &str) -> Request<B
 
 pub fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed()
+}
+
+/// A body that ends with its sender.
+pub fn pieces() -> (mpsc::UnboundedSender<Frame<Bytes>>, Body) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (sender, Pieces(receiver).boxed())
+}
+
+struct Pieces(mpsc::UnboundedReceiver<Frame<Bytes>>);
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(Ok))
+    }
+}
+
+/// The next frame of an answer.
+pub async fn frame(body: &mut Incoming) -> Result<Frame<Bytes>, hyper::Error> {
+    tokio::time::timeout(PATIENCE, body.frame()).await.expect("a frame in time").expect("another frame")
 }
 
 pub async fn read(response: Response<Incoming>) -> Answer {

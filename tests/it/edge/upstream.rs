@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-type Body = BoxBody<Bytes, Infallible>;
+pub type Body = BoxBody<Bytes, Infallible>;
 
 /// Octets of a large answer.
 pub const LARGE: usize = 4 * 1024 * 1024;
@@ -38,13 +38,7 @@ pub struct Backend {
 impl Backend {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let backend = Self {
-            address: listener.local_addr().unwrap(),
-            requests: Arc::default(),
-            connections: Arc::default(),
-            open_tunnels: Arc::default(),
-            broken: Arc::default(),
-        };
+        let backend = Self::behind(listener.local_addr().unwrap());
         let own = backend.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -62,12 +56,23 @@ impl Backend {
         backend
     }
 
+    /// One to which somebody else brings the requests.
+    pub fn behind(address: SocketAddr) -> Self {
+        Self {
+            address,
+            requests: Arc::default(),
+            connections: Arc::default(),
+            open_tunnels: Arc::default(),
+            broken: Arc::default(),
+        }
+    }
+
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::SeqCst)
     }
 }
 
-async fn answer(backend: Backend, request: Request<Incoming>) -> Result<Response<Body>, std::io::Error> {
+pub async fn answer(backend: Backend, request: Request<Incoming>) -> Result<Response<Body>, std::io::Error> {
     backend.requests.fetch_add(1, Ordering::SeqCst);
     let path = request.uri().path().to_owned();
     if path.ends_with("/silent") {

@@ -15,7 +15,7 @@ use super::fixture::{APP, Device, World};
 const SOON: Duration = Duration::from_millis(1500);
 
 /// Opens a WebSocket and leaves the stream behind the 101.
-async fn open(world: &World, device: &Device, path: &str) -> TlsStream<TcpStream> {
+pub async fn open(world: &World, device: &Device, path: &str) -> TlsStream<TcpStream> {
     let mut stream = shake(world, APP, tls(world, Some(device), &[b"http/1.1"])).await.unwrap();
     let head = format!(
         "GET {path} HTTP/1.1\r\nhost: app.test\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\
@@ -38,7 +38,7 @@ async fn open(world: &World, device: &Device, path: &str) -> TlsStream<TcpStream
     stream
 }
 
-async fn echoes(stream: &mut TlsStream<TcpStream>) {
+pub async fn echoes(stream: &mut TlsStream<TcpStream>) {
     stream.write_all(b"ping").await.unwrap();
     let mut pong = [0; 4];
     tokio::time::timeout(PATIENCE, stream.read_exact(&mut pong)).await.expect("an echo").unwrap();

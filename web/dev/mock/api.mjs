@@ -135,7 +135,7 @@ const own = (row, _query, { session, entry }) => entry === "console" || row.pers
 
 function checkUpstream({ targets, options = {} }) {
   for (const [i, target] of (targets ?? []).entries()) {
-    if (!/^https?:\/\/[^/]+$/.test(target)) throw invalid(`/targets/${i}`, `${target} is not an address like http://127.0.0.1:3000`);
+    if (!/^(https?:\/\/[^/]+|unix:\/[^/].*)$/.test(target)) throw invalid(`/targets/${i}`, `${target} is not an address like http://127.0.0.1:3000`);
   }
   const { path, interval_ms } = options.health_check ?? {};
   if (path !== undefined && !path.startsWith("/")) throw invalid("/options/health_check/path", "This must start with / and hold no spaces or other characters that URLs escape.");

@@ -33,7 +33,7 @@ function linkHash(before, number, event) {
 export function upstreamOptions({ health_check: check, forced, ...given } = {}) {
   const path = check?.kind === "http" ? { path: "/" } : {};
   return {
-    ...{ balance: "least_loaded", failures_to_open: 5, success_percent: 50, may_eject_all: false },
+    ...{ balance: "least_loaded", protocol: "http1", failures_to_open: 5, success_percent: 50, may_eject_all: false },
     ...{ max_queue: 100, queue_timeout_ms: 1_000, retry_percent: 20 },
     ...given,
     ...(check ? { health_check: { ...path, interval_ms: 5_000, timeout_ms: 2_000, healthy_after: 2, unhealthy_after: 3, ...check } } : {}),

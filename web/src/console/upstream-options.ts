@@ -62,7 +62,7 @@ export const BALANCES: Record<Balance, { label: string; says: string }> = {
 
 export const CHECKS: Record<CheckChoice, { label: string; says: string }> = {
   none: { label: "No checks", says: "Targets are judged by their answers alone." },
-  tcp: { label: "It takes a connection (TCP)", says: "Every target is asked now and then." },
+  tcp: { label: "It takes a connection", says: "Every target is asked now and then." },
   http: { label: "It answers a request (HTTP)", says: "Every target is asked now and then. Statuses 200 to 399 are good." },
 };
 
@@ -73,11 +73,20 @@ export const DISCOVERIES: Record<DiscoveryChoice, { label: string; says: string 
     label: "By service records (SRV)",
     says: "Write the name of the service, such as http://_http._tcp.app.internal. Ports, shares and stand-ins come from DNS.",
   },
+export type Protocol = NonNullable<UpstreamOptions["protocol"]>;
+
+export const PROTOCOLS: Record<Protocol, { label: string; says: string }> = {
+  http1: { label: "HTTP/1.1", says: "What every app speaks. WebSockets need it." },
+  http2: { label: "HTTP/2", says: "Many requests over one connection, and gRPC. Without TLS, the app must take it with prior knowledge (h2c)." },
 };
 
 /** What stands in the form: an empty text where the usual value counts. */
 export interface OptionsDraft {
   balance: Balance;
+  protocol: Protocol;
+  ca: string;
+  serverName: string;
+  presentsCertificate: boolean;
   check: CheckChoice;
   path: string;
   checkNumbers: Record<CheckMeasureName, number | "">;
@@ -93,6 +102,10 @@ export function draftOfOptions(options: UpstreamOptions = {}): OptionsDraft {
   const check = options.health_check;
   return {
     balance: options.balance ?? "least_loaded",
+    protocol: options.protocol ?? "http1",
+    ca: options.tls?.ca ?? "",
+    serverName: options.tls?.server_name ?? "",
+    presentsCertificate: options.tls?.present_certificate ?? false,
     check: check?.kind ?? "none",
     path: check?.path === undefined || check.path === "/" ? "" : check.path,
     checkNumbers: unusual(CHECK_MEASURES, check ?? {}),
@@ -109,6 +122,8 @@ export function optionsOf(draft: OptionsDraft, forced: ForcedTarget[]): Upstream
   const path = draft.path.trim();
   return {
     balance: draft.balance,
+    ...(draft.protocol === "http1" ? {} : { protocol: draft.protocol }),
+    ...tlsOf(draft),
     may_eject_all: draft.mayEjectAll,
     ...given(draft.numbers),
     ...(draft.proxyProtocol ? { proxy_protocol: "v2" as const } : {}),
@@ -123,6 +138,19 @@ export function optionsOf(draft: OptionsDraft, forced: ForcedTarget[]): Upstream
         }),
     ...(draft.discovery === "none" ? {} : { discovery: { kind: draft.discovery, ...given(draft.discoveryNumbers) } }),
     ...(forced.length > 0 ? { forced } : {}),
+  };
+}
+
+/** Nothing where nothing is said: other targets than https take none of it. */
+function tlsOf({ ca, serverName, presentsCertificate }: OptionsDraft): Pick<UpstreamOptions, "tls"> {
+  const [authorities, name] = [ca.trim(), serverName.trim()];
+  if (authorities === "" && name === "" && !presentsCertificate) return {};
+  return {
+    tls: {
+      ...(authorities === "" ? {} : { ca: `${authorities}\n` }),
+      ...(name === "" ? {} : { server_name: name }),
+      ...(presentsCertificate ? { present_certificate: true } : {}),
+    },
   };
 }
 

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use super::found::{Answer, MOST, Part, Server};
 use crate::domain::upstream::DiscoveryKind;
-use crate::live::Target;
+use crate::live::{Place, Target};
 use crate::telemetry::metrics::LookupFault;
 
 /// For one answer of a server.
@@ -48,12 +48,13 @@ impl Resolver {
     /// Why nothing has come. Questions that failed among others that did not are parts of the answer.
     pub(super) async fn ask(&self, target: &Target, kind: DiscoveryKind) -> Result<Answer, LookupFault> {
         let resolver = self.current().map_err(|error| fault_of(&error))?;
-        let host = Name::from_str_relaxed(&target.host).map_err(|_| LookupFault::NoSuchName)?;
+        let Place::Tcp { host: written, port } = &target.place else { return Err(LookupFault::NoSuchName) };
+        let host = Name::from_str_relaxed(written).map_err(|_| LookupFault::NoSuchName)?;
         let asking = async {
             match kind {
                 DiscoveryKind::Addresses => {
                     let server =
-                        Server { host: Arc::from(&*target.host), port: target.port, priority: 0, weight: 1 };
+                        Server { host: Arc::from(&**written), port: *port, priority: 0, weight: 1 };
                     let (parts, ttl) = addresses(&resolver, &host, &server).await;
                     Ok(Answer { parts, ttl })
                 }

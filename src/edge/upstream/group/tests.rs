@@ -13,7 +13,8 @@ use crate::telemetry::metrics::LookupFault;
 
 fn group(count: usize, options: UpstreamOptions) -> Arc<Group> {
     let targets = (1..=count).map(|port| parse_target(&format!("http://127.0.0.1:{port}")).unwrap());
-    let upstream = Upstream { name: "app".parse().unwrap(), targets: targets.collect(), options };
+    let name = "app".parse().unwrap();
+    let upstream = Upstream { name, targets: targets.collect(), options, tls: None };
     Upstreams::default().group(&Arc::new(upstream))
 }
 
@@ -153,7 +154,7 @@ async fn what_was_spent_stays_spent_when_options_change() {
     let group = |failures_to_open| {
         let targets = vec![parse_target("http://127.0.0.1:1").unwrap()];
         let options = UpstreamOptions { failures_to_open, ..UpstreamOptions::default() };
-        upstreams.group(&Arc::new(Upstream { name: "app".parse().unwrap(), targets, options }))
+        upstreams.group(&Arc::new(Upstream { name: "app".parse().unwrap(), targets, options, tls: None }))
     };
     let before = group(5);
     while before.may_try_again() {}

@@ -13,4 +13,5 @@ mod resumption;
 mod revocation;
 mod routing;
 mod spoofing;
+mod upstream_rotation;
 mod wire;
