@@ -1,8 +1,10 @@
 //! Starting the admin server: its certificate, its three entrances.
 
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -14,6 +16,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::control::{ControlError, Parts, origin};
+use super::plane::Door;
+use super::sockets::Service;
 use crate::activate::Enforce;
 use crate::admin::{
     AdminServer, AdminSettings, AdminSocket, Allowances, DoorStream, Listeners, Rooms, of_host,
@@ -21,7 +25,6 @@ use crate::admin::{
 use crate::ca::Ca;
 use crate::ca::health::{Health, of_authorities};
 use crate::domain::UtcTime;
-use crate::edge::DoorConnection;
 use crate::jobs::Jobs;
 use crate::live::configuration::DerData;
 use crate::live::tls::certified_key;
@@ -30,6 +33,8 @@ use crate::store::Store;
 
 /// How long requests under way may go on.
 const DRAIN: Duration = Duration::from_secs(3);
+/// How long the admin socket may still be another process's.
+const FREE_WITHIN: Duration = Duration::from_secs(2);
 /// How often the console's own certificate is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
 /// It is replaced when less than this is left: a third of its 90 days.
@@ -60,7 +65,7 @@ pub(super) struct Bound {
 pub(super) async fn bind(parts: &Parts, ca: &Ca) -> Result<Bound, ControlError> {
     let config = &parts.config;
     let listen = |cause| ControlError::Listen { address: config.admin.listen.to_string(), cause };
-    let listener = TcpListener::bind(config.admin.listen).await.map_err(listen)?;
+    let listener = parts.sockets.listener(Service::Console, config.admin.listen).map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
     let key = Arc::new(OwnKey {
         names: config.admin.host.to_string(),
@@ -68,10 +73,25 @@ pub(super) async fn bind(parts: &Parts, ca: &Ca) -> Result<Bound, ControlError> 
     });
     let tls = server_config(parts, key.clone())?;
     let socket_path = config.admin_socket();
-    let socket = AdminSocket::bind(&socket_path, config.admin.uid).await;
+    let socket = admin_socket(parts, &socket_path).await;
     let socket =
         socket.map_err(|cause| ControlError::Listen { address: socket_path.display().to_string(), cause })?;
     Ok(Bound { listener, address, key, tls, socket })
+}
+
+/// A process that stands back is not quite done with its own when it says so.
+async fn admin_socket(parts: &Parts, path: &Path) -> io::Result<AdminSocket> {
+    let began = Instant::now();
+    loop {
+        match AdminSocket::bind(path, parts.config.admin.uid).await {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse
+                    && parts.predecessor.is_some()
+                    && began.elapsed() < FREE_WITHIN => {}
+            bound => return bound,
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 impl Bound {
@@ -79,7 +99,7 @@ impl Bound {
     pub(super) fn serve(
         self,
         ground: Ground<'_>,
-        door: Option<mpsc::Receiver<DoorConnection>>,
+        door: &Door,
         tasks: &mut JoinSet<()>,
         stop: &CancellationToken,
     ) -> String {
@@ -107,7 +127,7 @@ impl Bound {
             allowances: Allowances::default(),
         };
         let server = AdminServer::new(rooms, settings).counting(parts.metrics.admin.clone());
-        let door = door.map(|door| hand_over(door, tasks));
+        let door = Some(hand_over(door.clone(), tasks));
         let listeners =
             Listeners { console: Some((self.listener, self.tls)), door, socket: Some(self.socket) };
         let stop = stop.clone();
@@ -121,12 +141,10 @@ impl Bound {
 }
 
 /// The edge's finished connections in the admin room's own words.
-fn hand_over(
-    mut from: mpsc::Receiver<DoorConnection>,
-    tasks: &mut JoinSet<()>,
-) -> mpsc::Receiver<DoorStream> {
+fn hand_over(from: Door, tasks: &mut JoinSet<()>) -> mpsc::Receiver<DoorStream> {
     let (sender, receiver) = mpsc::channel(1);
     tasks.spawn(async move {
+        let mut from = from.lock().await;
         loop {
             // The edge keeps its end of the queue while it drains, so the server's end says when to stop.
             let arrived = tokio::select! { arrived = from.recv() => arrived, () = sender.closed() => return };

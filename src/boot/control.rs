@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::handover::Predecessor;
 use super::initialise::{ensure_door, ensure_upstream_identity, initialise};
+use super::plane::Door;
+use super::sockets::Sockets;
 use super::{Start, automation, console, open_store, recover};
 use crate::activate::{Activation, Enforce};
 use crate::admin::{OcspDesk, OcspLimits};
@@ -18,7 +20,7 @@ use crate::ca::{Ca, CheckpointError, CrlError, InitError, ServerLeafError, Upstr
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::domain::Entropy;
-use crate::edge::{DoorConnection, Edge};
+use crate::edge::Edge;
 use crate::jobs::refresh_live::{RefreshError, RefreshLive};
 use crate::jobs::{self, Jobs};
 use crate::keys::{KeyFault, Vaults};
@@ -48,6 +50,9 @@ pub(super) struct Parts {
     pub(super) metrics: Arc<Metrics>,
     /// The time by which people are let in.
     pub(super) edge_clock: SharedClock,
+    pub(super) sockets: Arc<Sockets>,
+    /// Whose connections have not all gone yet.
+    pub(super) predecessor: Option<Arc<Predecessor>>,
 }
 
 /// A running control plane.
@@ -150,12 +155,8 @@ impl ControlError {
     }
 }
 
-/// Starts the control plane; takes the door's connections out of `door` when it succeeds.
-pub(super) async fn start(
-    parts: &Parts,
-    start: Start,
-    door: &mut Option<mpsc::Receiver<DoorConnection>>,
-) -> Result<Control, ControlError> {
+/// Starts the control plane; when it succeeds, the connections of `door` are its own until it is drained.
+pub(super) async fn start(parts: &Parts, start: Start, door: &Door) -> Result<Control, ControlError> {
     let Parts { config, clock, entropy, vaults, holder, .. } = parts;
     let store = open_store(config, start).await?;
     prepare_schema(&store, config, parts).await?;
@@ -168,6 +169,9 @@ pub(super) async fn start(
 
     let feed = Feed::new();
     feed.connect(holder.clone());
+    if let Some(predecessor) = &parts.predecessor {
+        feed.connect(predecessor.clone());
+    }
     let door_url =
         config.door.host.as_ref().map(|host| origin(host.as_str(), parts.edge.https_addresses()[0].port()));
     let refresh =
@@ -210,7 +214,7 @@ pub(super) async fn start(
         mailer: &mailer,
         door_url: door_url.clone(),
     };
-    let console_url = bound.serve(ground, door.take(), &mut tasks, &stop);
+    let console_url = bound.serve(ground, door, &mut tasks, &stop);
     Ok(Control { store, ca, refresh, jobs, mailer, door_url, console_url, stop, tasks: Mutex::new(tasks) })
 }
 

@@ -2,18 +2,19 @@
 //! serves without its database.
 
 use std::fmt::Write;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use tokio::sync::OnceCell;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
-use super::plain::{Answer, reply, serve};
-use super::{BootError, Control};
+use super::Control;
+use super::plain::{Answer, Listening, reply, serve};
 use crate::live::Holder;
 use crate::telemetry::Metrics;
 
@@ -24,20 +25,20 @@ const DATABASE_WITHIN: Duration = Duration::from_millis(500);
 pub(super) struct Health {
     pub(super) holder: Arc<Holder>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) control: Arc<OnceCell<Control>>,
+    pub(super) control: Arc<ArcSwapOption<Control>>,
 }
 
-pub(super) async fn listen(
-    address: SocketAddr,
+pub(super) fn listen(
+    listener: TcpListener,
     health: Health,
     tasks: &mut JoinSet<()>,
-    stop: &CancellationToken,
-) -> Result<SocketAddr, BootError> {
+    listening: &Listening,
+) -> io::Result<SocketAddr> {
     let answer = move |request, _| {
         let health = health.clone();
         async move { health.answer(request).await }
     };
-    serve(address, "health and metrics", answer, tasks, stop).await
+    serve(listener, answer, tasks, listening)
 }
 
 impl Health {
@@ -60,7 +61,7 @@ impl Health {
 
     async fn ready(&self, verbose: bool) -> Answer {
         let snapshot = self.holder.snapshot().is_some();
-        let database = match self.control.get().filter(|_| verbose) {
+        let database = match self.control.load_full().filter(|_| verbose) {
             Some(control) => {
                 let answer = tokio::time::timeout(DATABASE_WITHIN, control.store().ping()).await;
                 answer.is_ok_and(|ping| ping.is_ok())

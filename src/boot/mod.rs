@@ -8,17 +8,23 @@
 mod automation;
 mod console;
 mod control;
+mod handover;
 mod health;
 mod initialise;
 mod plain;
+mod plane;
 mod recover;
+mod running;
+mod sockets;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OnceCell, mpsc};
+use arc_swap::ArcSwapOption;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -34,10 +40,15 @@ use crate::telemetry::Metrics;
 use crate::telemetry::metrics::MetricsError;
 
 pub use control::{Control, ControlError};
+pub use handover::{Predecessor, TakeOverError};
 pub use initialise::initialise;
+pub use running::Running;
+pub use sockets::Given;
 
-/// Between two tries to reach a database that is away.
-const RETRY_DATABASE_EVERY: Duration = Duration::from_secs(2);
+use plain::Listening;
+use plane::Plane;
+use sockets::{Service, Sockets};
+
 /// Connections waiting to be taken over by the admin role.
 const DOOR_QUEUE: usize = 64;
 /// A clock that is corrected by less is nobody's concern.
@@ -52,16 +63,6 @@ pub enum Start {
     Existing,
     /// Makes the installation if it is not there (`wicketgate demo`).
     CreateIfMissing,
-}
-
-/// A process that serves.
-pub struct Running {
-    config: Arc<Config>,
-    edge: Arc<Edge>,
-    control: Arc<OnceCell<Control>>,
-    health: SocketAddr,
-    stop: CancellationToken,
-    tasks: JoinSet<()>,
 }
 
 /// Why the process does not start.
@@ -105,6 +106,18 @@ pub enum BootError {
     /// The control plane cannot start.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The process that serves does not hand over.
+    #[error(transparent)]
+    TakeOver(#[from] TakeOverError),
+}
+
+/// What a process begins with that was there before.
+#[derive(Default)]
+pub struct Legacy {
+    /// Sockets that listen already.
+    pub given: Vec<Given>,
+    /// The process that is to be replaced.
+    pub predecessor: Option<Arc<Predecessor>>,
 }
 
 /// Starts everything that role `all` is made of.
@@ -117,12 +130,32 @@ pub async fn start(
     entropy: Arc<dyn Entropy>,
     start: Start,
 ) -> Result<Running, BootError> {
+    let mut running = Box::pin(start_from(config, clock, entropy, start, Legacy::default())).await?;
+    running.open().await?;
+    Ok(running)
+}
+
+/// The same from what was there before, up to the moment in which [`Running::open`] makes it the one that serves.
+///
+/// # Errors
+/// As [`BootError`] says; a process that was to be replaced goes on when this one has ended.
+pub async fn start_from(
+    config: Config,
+    clock: SharedClock,
+    entropy: Arc<dyn Entropy>,
+    start: Start,
+    legacy: Legacy,
+) -> Result<Running, BootError> {
     let config = Arc::new(config);
     let vaults = Arc::new(vaults(&config)?);
     let tls = tls_policy(&config)?;
     let directory = config.server.data_dir.join("edge");
     private_directory(&config.server.data_dir)?;
     private_directory(&directory)?;
+    let Legacy { given, predecessor } = legacy;
+    if let Some(predecessor) = &predecessor {
+        predecessor.stand_back().await?;
+    }
 
     let kek: Arc<dyn crate::domain::Seal> = Arc::new(server_kek(&config)?);
     // Who is let in is decided by a time that does not run backwards, not even over a restart.
@@ -132,20 +165,27 @@ pub async fn start(
     edge_time.has_been(holder.register().as_of());
     let (door, door_connections) = mpsc::channel::<DoorConnection>(DOOR_QUEUE);
     let metrics = Metrics::new(clock.now())?;
-    let (settings, numbers) = (edge_settings(&config), metrics.edge.clone());
-    let edge = Edge::bind(settings, holder.clone(), edge_clock.clone(), entropy.clone(), Some(door), numbers)
-        .await?;
+    let sockets = Arc::new(Sockets::new(given));
+    let settings = edge_settings(&config);
+    let edge_sockets = sockets.of_edge(&settings)?;
+    let (held, numbers) = (holder.clone(), metrics.edge.clone());
+    let edge =
+        Edge::on(edge_sockets, settings, held, edge_clock.clone(), entropy.clone(), Some(door), numbers)?;
     let edge = Arc::new(edge);
 
     let mut tasks = JoinSet::new();
     let stop = CancellationToken::new();
     tasks.spawn(watch_clock(edge_time, stop.clone()));
-    let control = Arc::new(OnceCell::new());
-    let health =
-        health::Health { holder: holder.clone(), metrics: metrics.clone(), control: control.clone() };
-    let health = health::listen(config.health.listen, health, &mut tasks, &stop).await?;
+    let control = Arc::new(ArcSwapOption::empty());
+    let listening = Listening::until(&stop);
+    let about = health::Health { holder: holder.clone(), metrics: metrics.clone(), control: control.clone() };
+    let listener = listener(&sockets, Service::Health, config.health.listen)?;
+    let health = health::listen(listener, about, &mut tasks, &listening)
+        .map_err(|cause| not_listening(Service::Health, config.health.listen, cause))?;
     if let Some(address) = config.pki.listen {
-        plain::serve_documents(address, holder.clone(), clock.clone(), &mut tasks, &stop).await?;
+        let listener = self::listener(&sockets, Service::Pki, address)?;
+        plain::serve_documents(listener, holder.clone(), clock.clone(), &mut tasks, &listening)
+            .map_err(|cause| not_listening(Service::Pki, address, cause))?;
     }
 
     let parts = control::Parts {
@@ -158,79 +198,34 @@ pub async fn start(
         edge: edge.clone(),
         metrics,
         edge_clock,
+        sockets: sockets.clone(),
+        predecessor: predecessor.clone(),
     };
-    let mut door_connections = Some(door_connections);
-    match control::start(&parts, start, &mut door_connections).await {
-        Ok(started) => {
-            let _ = control.set(started);
-        }
-        Err(error) if error.is_database_away() && holder.snapshot().is_some() => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "The database is away: serving from the snapshot, without console, portal and renewals"
-            );
-            let (control, stop) = (control.clone(), stop.clone());
-            tasks.spawn(async move {
-                let mut door_connections = door_connections;
-                while !stop.is_cancelled() {
-                    let pause = tokio::time::sleep(RETRY_DATABASE_EVERY);
-                    tokio::select! { () = pause => {} () = stop.cancelled() => return }
-                    match Box::pin(control::start(&parts, start, &mut door_connections)).await {
-                        Ok(started) => {
-                            tracing::info!("The database is back");
-                            let _ = control.set(started);
-                            return;
-                        }
-                        Err(error) if error.is_database_away() => {}
-                        Err(error) => {
-                            tracing::error!(
-                                error = &error as &dyn std::error::Error,
-                                "The control plane cannot start"
-                            );
-                        }
-                    }
-                }
-            });
-        }
-        Err(error) => return Err(error.into()),
-    }
-    Ok(Running { config, edge, control, health, stop, tasks })
+    let plane = Plane::new(parts, start, door_connections, control);
+    plane.begin().await?;
+    sockets.close_unclaimed();
+    Ok(Running {
+        config,
+        holder,
+        edge,
+        plane,
+        sockets,
+        listening,
+        predecessor,
+        is_given: Arc::default(),
+        no_successor: CancellationToken::new(),
+        health,
+        stop,
+        tasks,
+    })
 }
 
-impl Running {
-    /// The edge.
-    pub fn edge(&self) -> &Edge {
-        &self.edge
-    }
+fn listener(sockets: &Sockets, service: Service, address: SocketAddr) -> Result<TcpListener, BootError> {
+    sockets.listener(service, address).map_err(|cause| not_listening(service, address, cause))
+}
 
-    /// The control plane; `None` while the database is away.
-    pub fn control(&self) -> Option<&Control> {
-        self.control.get()
-    }
-
-    /// Where probes and metrics are answered.
-    pub fn health_address(&self) -> SocketAddr {
-        self.health
-    }
-
-    /// What the process was started with.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// Stops in order: no new connections, requests in flight finish, jobs finish their step, rows
-    /// are closed. Returns when nothing is left.
-    pub async fn drain(mut self) {
-        let control = async {
-            if let Some(control) = self.control.get() {
-                control.drain().await;
-            }
-        };
-        // Together, so that their deadlines do not add up; the door's sockets live until both are done.
-        tokio::join!(self.edge.drain(), control);
-        self.stop.cancel();
-        while self.tasks.join_next().await.is_some() {}
-    }
+fn not_listening(service: Service, address: SocketAddr, cause: std::io::Error) -> BootError {
+    BootError::Listen { address: address.to_string(), purpose: service.in_words(), cause }
 }
 
 /// Says when the host's clock runs behind the time that the edge goes by, and when it does not any more.

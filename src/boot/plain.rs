@@ -2,7 +2,9 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,74 +14,113 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::SetOnce;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::BootError;
 use crate::clock::SharedClock;
 use crate::edge::ocsp;
 use crate::live::Holder;
 
 /// A whole head must arrive within this.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// How long answers under way may take at the end.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
 /// An answer of these listeners.
 pub(super) type Answer = Response<Full<Bytes>>;
 
-/// Serves `answer` on `address` until `stop`. Returns the address with its real port.
-pub(super) async fn serve<F, A>(
-    address: SocketAddr,
-    purpose: &'static str,
+/// From when to when these listeners accept.
+#[derive(Clone)]
+pub(super) struct Listening {
+    opened: Arc<SetOnce<()>>,
+    ended: CancellationToken,
+}
+
+impl Listening {
+    /// Ends with `stop` at the latest.
+    pub(super) fn until(stop: &CancellationToken) -> Self {
+        Self { opened: Arc::default(), ended: stop.child_token() }
+    }
+
+    pub(super) fn open(&self) {
+        let _ = self.opened.set(());
+    }
+
+    pub(super) fn end(&self) {
+        self.ended.cancel();
+    }
+}
+
+/// Serves `answer` on `listener`. Returns its address with the real port.
+pub(super) fn serve<F, A>(
+    listener: TcpListener,
     answer: F,
     tasks: &mut JoinSet<()>,
-    stop: &CancellationToken,
-) -> Result<SocketAddr, BootError>
+    listening: &Listening,
+) -> io::Result<SocketAddr>
 where
     F: Fn(Request<Incoming>, SocketAddr) -> A + Clone + Send + Sync + 'static,
-    A: Future<Output = Answer> + Send,
+    A: Future<Output = Answer> + Send + 'static,
 {
-    let fault = |cause| BootError::Listen { address: address.to_string(), purpose, cause };
-    let listener = TcpListener::bind(address).await.map_err(fault)?;
-    let bound = listener.local_addr().map_err(fault)?;
-    let stop = stop.clone();
+    let bound = listener.local_addr()?;
+    let Listening { opened, ended } = listening.clone();
     tasks.spawn(async move {
+        tokio::select! {
+            _ = opened.wait() => {}
+            () = ended.cancelled() => return,
+        }
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = connections.join_next(), if !connections.is_empty() => continue,
-                () = stop.cancelled() => return, // what is in flight ends with the set
+                () = ended.cancelled() => break,
             };
             let Ok((stream, peer)) = accepted else {
                 // Out of descriptors: let others finish first.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
-            let answer = answer.clone();
-            connections.spawn(async move {
-                let service = service_fn(|request| {
-                    let answer = answer(request, peer);
-                    async move { Ok::<_, Infallible>(answer.await) }
-                });
-                let mut http = hyper::server::conn::http1::Builder::new();
-                http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
-                // A client that breaks off is no news.
-                let _ = http.serve_connection(TokioIo::new(stream), service).await;
-            });
+            connections.spawn(converse(stream, peer, answer.clone(), ended.clone()));
         }
+        drop(listener);
+        let finished = async { while connections.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LEAVE_WITHIN, finished).await;
     });
     Ok(bound)
 }
 
+/// One connection; the answer under way when `ended` comes is its last.
+async fn converse<F, A>(stream: TcpStream, peer: SocketAddr, answer: F, ended: CancellationToken)
+where
+    F: Fn(Request<Incoming>, SocketAddr) -> A,
+    A: Future<Output = Answer>,
+{
+    let service = service_fn(|request| {
+        let answer = answer(request, peer);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    // A client that breaks off is no news.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = ended.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
 /// Serves `/pki/…` from what edges serve too, OCSP included.
-pub(super) async fn serve_documents(
-    address: SocketAddr,
+pub(super) fn serve_documents(
+    listener: TcpListener,
     holder: Arc<Holder>,
     clock: SharedClock,
     tasks: &mut JoinSet<()>,
-    stop: &CancellationToken,
-) -> Result<SocketAddr, BootError> {
+    listening: &Listening,
+) -> io::Result<SocketAddr> {
     let answer = move |request: Request<Incoming>, peer: SocketAddr| {
         let (holder, clock) = (holder.clone(), clock.clone());
         async move {
@@ -95,7 +136,7 @@ pub(super) async fn serve_documents(
             }
         }
     };
-    serve(address, "/pki/", answer, tasks, stop).await
+    serve(listener, answer, tasks, listening)
 }
 
 /// One answer.

@@ -22,6 +22,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::boot::Given;
 use crate::config::{Config, ConfigFaults, environment};
 use output::Output;
 
@@ -50,7 +51,7 @@ enum Command {
     Demo(demo::Arguments),
     /// Make an installation: keys, database, authorities
     Init(init::Arguments),
-    /// Serve until told to stop (SIGTERM drains)
+    /// Serve until told to stop (SIGTERM drains, SIGUSR2 has a new process take over)
     Serve(serve::Arguments),
     /// Bring the database's schema up to this program's
     Migrate,
@@ -88,6 +89,18 @@ enum Command {
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // While there is one thread.
+    let given = match &cli.command {
+        Command::Serve(_) => Given::by_service_manager(),
+        _ => Ok(Vec::new()),
+    };
+    let given = match given {
+        Ok(given) => given,
+        Err(error) => {
+            output::complain(&format!("LISTEN_FDS: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -95,7 +108,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(run(cli));
+    let result = runtime.block_on(run(cli, given));
     // Nothing may keep the process from ending: what had to be waited for was.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match result {
@@ -108,12 +121,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<()> {
+async fn run(cli: Cli, given: Vec<Given>) -> anyhow::Result<()> {
     let load = || Config::load(cli.config.as_deref(), &environment());
     match cli.command {
         Command::Demo(arguments) => Box::pin(demo::run(arguments, cli.output)).await,
         Command::Init(arguments) => Box::pin(init::run(arguments, load()?, cli.output)).await,
-        Command::Serve(arguments) => Box::pin(serve::run(arguments, load()?)).await,
+        Command::Serve(arguments) => Box::pin(serve::run(arguments, load()?, given)).await,
         Command::Migrate => migrate::run(&load()?, cli.output).await,
         Command::Backup(arguments) => backup::take(arguments, &load()?, cli.output).await,
         Command::Restore(arguments) => Box::pin(backup::put_back(arguments, &load()?, cli.output)).await,

@@ -318,6 +318,11 @@ impl Config {
         self.server.data_dir.join(ADMIN_SOCKET)
     }
 
+    /// The Unix socket by which another process takes over.
+    pub fn handover_socket(&self) -> PathBuf {
+        self.server.data_dir.join(HANDOVER_SOCKET)
+    }
+
     /// What stands in front of `/pki/…` in issued certificates, without a slash at its end:
     /// `pki.base_url`, else `http://` and the door, else `http://localhost`.
     pub fn pki_base_url(&self) -> String {
@@ -334,3 +339,6 @@ pub(super) const SQLITE_FILE: &str = "wicketgate.db";
 
 /// Name of the admin role's socket below the data directory.
 pub(super) const ADMIN_SOCKET: &str = "admin.sock";
+
+/// Name of the hand-over's socket below the data directory.
+const HANDOVER_SOCKET: &str = "handover.sock";

@@ -134,7 +134,8 @@ impl Visit {
         // In this order; see `index`.
         let place = worker.shared.index.enter(leaf.as_ref().map(|leaf| Fingerprint::of(leaf)));
         if worker.shared.stop.is_cancelled() {
-            place.signal().end(Ending::Drain);
+            // Out of the queue, or late with its handshake: it has asked for nothing yet.
+            place.signal().end(Ending::Leave);
         }
         let is_own = worker.shared.is_own_call(peer);
         let visit = Self {
@@ -230,7 +231,11 @@ impl Visit {
         // Another class would have been asked another question in the handshake.
         let site = site.filter(|site| site.handshake_class() == self.class);
         match site.ok_or(Problem::new(Code::MisdirectedRequest))? {
-            site if site.kind == SiteKind::Door => Err(Problem::new(Code::Overloaded)),
+            site if site.kind == SiteKind::Door => {
+                // Somebody may take its next connection.
+                self.say_last_word();
+                Err(Problem::new(Code::Overloaded))
+            }
             site => Ok(site),
         }
     }
@@ -288,6 +293,11 @@ impl Visit {
         };
         self.limited.set(counted);
         counted.1 > MOST_LIMITED
+    }
+
+    /// Whether the visitor is asked to go.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.signal().ending() != Ending::Not
     }
 
     /// Takes over once the 101 has gone out.

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use rustls_pki_types::CertificateDer;
@@ -105,9 +106,9 @@ pub(super) fn hand_over(
     peer: SocketAddr,
     site: &Site,
 ) -> Option<TlsStream<Carrier>> {
-    let Some(door) = visit.worker.shared.door.as_ref().filter(|_| site.kind == SiteKind::Door) else {
-        return Some(stream);
-    };
+    let shared = &visit.worker.shared;
+    let is_open = site.kind == SiteKind::Door && !shared.door_is_shut.load(Ordering::Acquire);
+    let Some(door) = shared.door.as_ref().filter(|_| is_open) else { return Some(stream) };
     let (cut, gone) = (CancellationToken::new(), CancellationToken::new());
     let stream = Guarded {
         inner: stream,

@@ -20,11 +20,12 @@ pub struct Drained {
     pub cut: usize,
 }
 
-pub(super) async fn drain(shared: &Shared) -> Drained {
+/// Ends what is open: `how` at first, by force in the end.
+pub(super) async fn drain(shared: &Shared, how: Ending) -> Drained {
     line::end();
     shared.stop.cancel();
     shared.tasks.close();
-    let open = shared.index.end_all(Ending::Drain);
+    let open = shared.index.end_all(how);
     let mut cut = 0;
     if tokio::time::timeout(shared.settings.drain_timeout, shared.tasks.wait()).await.is_err() {
         cut = shared.index.end_all(Ending::Cut);

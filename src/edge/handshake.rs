@@ -30,7 +30,7 @@ const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
 pub(super) enum HandshakeFailure {
     /// It took too long, ClientHello included.
     Timeout,
-    /// The edge stops.
+    /// The edge stops, and it took too long for that.
     Draining,
     /// The edge has no configuration yet.
     NoConfiguration,
@@ -123,9 +123,13 @@ pub(super) enum Shaken {
 pub(super) async fn shake(worker: &Rc<Worker>, stream: Carrier, peer: SocketAddr) -> Option<Shaken> {
     let shared = &worker.shared;
     let mut name = None;
+    let drained = async {
+        shared.stop.cancelled().await;
+        tokio::time::sleep(shared.grace()).await;
+    };
     let outcome = tokio::select! {
         biased;
-        () = shared.stop.cancelled() => Err(HandshakeFailure::Draining),
+        () = drained => Err(HandshakeFailure::Draining),
         outcome = tokio::time::timeout(
             shared.settings.handshake_timeout,
             negotiate(worker, stream, &mut name),

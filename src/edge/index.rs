@@ -28,6 +28,8 @@ pub(super) struct Signal {
 pub(super) enum Ending {
     /// It may go on.
     Not,
+    /// Finish what is in flight and what is asked for next; somebody else serves what comes after.
+    Leave,
     /// Finish what is in flight, take nothing new.
     Drain,
     /// At once.
@@ -53,7 +55,8 @@ impl Signal {
     pub(super) fn ending(&self) -> Ending {
         match self.ending.load(Ordering::Acquire) {
             0 => Ending::Not,
-            1 => Ending::Drain,
+            1 => Ending::Leave,
+            2 => Ending::Drain,
             _ => Ending::Cut,
         }
     }

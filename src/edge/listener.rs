@@ -1,15 +1,19 @@
-//! Sockets: one per thread and address, shared port (SO_REUSEPORT), and the loop that accepts.
+//! Sockets: one per thread and address, shared port (SO_REUSEPORT), or those that somebody hands over; and the
+//! loop that accepts.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
 
 use super::caller;
 use super::rate::Slot;
+use super::settings::EdgeSettings;
 use super::worker::{Shared, Worker};
 use crate::telemetry::metrics::Limit;
 
@@ -38,27 +42,90 @@ pub enum BindError {
     Thread(#[source] std::io::Error),
 }
 
-/// The sockets of one address, one for each thread.
-pub(super) struct Sockets {
+/// Sockets that listen already, in the order of the settings' addresses. Where there are none, they are opened.
+#[derive(Default)]
+pub struct Inherited {
+    /// For https.
+    pub https: Vec<Vec<StdListener>>,
+    /// For plain HTTP.
+    pub http: Vec<Vec<StdListener>>,
+}
+
+/// Where an edge will accept. Connections wait in the kernel until it does.
+pub struct EdgeSockets {
+    pub(super) https: Vec<Sockets>,
+    pub(super) http: Vec<Sockets>,
+}
+
+/// The sockets of one address; at least one.
+pub struct Sockets {
+    configured: SocketAddr,
     pub(super) address: SocketAddr,
-    pub(super) per_thread: Vec<StdListener>,
+    pub(super) sockets: Vec<StdListener>,
 }
 
-/// Opens every address `threads` times.
-///
-/// # Errors
-/// The first address that cannot be had, with the reason.
-pub(super) fn open(addresses: &[SocketAddr], threads: usize) -> Result<Vec<Sockets>, BindError> {
-    addresses
-        .iter()
-        .map(|address| {
-            open_one(*address, addresses, threads)
-                .map_err(|cause| BindError::Listen { address: *address, cause })
-        })
-        .collect()
+impl EdgeSockets {
+    /// Takes what is inherited, and opens every other address once for each thread.
+    ///
+    /// # Errors
+    /// The first address that cannot be had, with the reason.
+    pub fn open(settings: &EdgeSettings, inherited: Inherited) -> Result<Self, BindError> {
+        let threads = settings.threads.max(1);
+        let https = open(&settings.https, inherited.https, threads)?;
+        Ok(Self { https, http: open(&settings.http, inherited.http, threads)? })
+    }
+
+    /// Those for https.
+    pub fn https(&self) -> &[Sockets] {
+        &self.https
+    }
+
+    /// Those for plain HTTP.
+    pub fn http(&self) -> &[Sockets] {
+        &self.http
+    }
 }
 
-fn open_one(address: SocketAddr, all: &[SocketAddr], threads: usize) -> std::io::Result<Sockets> {
+impl Sockets {
+    /// The address as the settings have it, where a port may be 0.
+    pub fn configured(&self) -> SocketAddr {
+        self.configured
+    }
+
+    /// The sockets.
+    pub fn sockets(&self) -> &[StdListener] {
+        &self.sockets
+    }
+}
+
+fn open(
+    addresses: &[SocketAddr],
+    inherited: Vec<Vec<StdListener>>,
+    threads: usize,
+) -> Result<Vec<Sockets>, BindError> {
+    let inherited = inherited.into_iter().chain(std::iter::repeat_with(Vec::new));
+    let one = |(address, inherited): (&SocketAddr, Vec<StdListener>)| {
+        let sockets = match inherited.is_empty() {
+            true => open_one(*address, addresses, threads),
+            false => take(*address, inherited),
+        };
+        sockets.map_err(|cause| BindError::Listen { address: *address, cause })
+    };
+    addresses.iter().zip(inherited).map(one).collect()
+}
+
+/// Whoever opened them may have them blocking.
+fn take(configured: SocketAddr, sockets: Vec<StdListener>) -> std::io::Result<Sockets> {
+    let mut address = configured;
+    for socket in &sockets {
+        socket.set_nonblocking(true)?;
+        address = socket.local_addr()?;
+    }
+    Ok(Sockets { configured, address, sockets })
+}
+
+fn open_one(configured: SocketAddr, all: &[SocketAddr], threads: usize) -> std::io::Result<Sockets> {
+    let mut address = configured;
     // `[::]` alone takes IPv4 visitors as well; beside `0.0.0.0` it must leave them to it.
     let only_v6 = all.iter().any(|other| other.is_ipv4() && other.port() == address.port());
     if address.port() != 0 {
@@ -67,8 +134,7 @@ fn open_one(address: SocketAddr, all: &[SocketAddr], threads: usize) -> std::io:
         probe.bind(&address.into())?;
         probe.listen(1)?;
     }
-    let mut address = address;
-    let mut per_thread = Vec::with_capacity(threads);
+    let mut sockets = Vec::with_capacity(threads);
     for _ in 0..threads {
         let socket = socket(address, only_v6)?;
         socket.set_reuse_port(true)?;
@@ -77,9 +143,9 @@ fn open_one(address: SocketAddr, all: &[SocketAddr], threads: usize) -> std::io:
         socket.set_nonblocking(true)?;
         let listener = StdListener::from(socket);
         address = listener.local_addr()?;
-        per_thread.push(listener);
+        sockets.push(listener);
     }
-    Ok(Sockets { address, per_thread })
+    Ok(Sockets { configured, address, sockets })
 }
 
 fn socket(address: SocketAddr, only_v6: bool) -> std::io::Result<Socket> {
@@ -100,46 +166,80 @@ pub(super) enum Speech {
     Plain,
 }
 
-/// Accepts until the edge stops, one connection permit each. Who comes too often is sent away here, where it costs
-/// least: nothing is read, signed or answered.
+/// Accepts from the edge's opening until it stops, one connection permit each. Who comes too often is sent away
+/// here, where it costs least: nothing is read, signed or answered.
 pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener, speech: Speech) {
     let stop = worker.shared.stop.clone();
+    tokio::select! {
+        biased;
+        // Whoever waits in the queue is somebody else's visitor still.
+        () = stop.cancelled() => return,
+        _ = worker.shared.open.wait() => {}
+    }
     loop {
         // The permit first: beyond the bound, visitors wait in the kernel and cost us nothing.
         let permit = tokio::select! {
             biased;
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             permit = worker.shared.permits.clone().acquire_owned() => permit,
         };
         let Ok(permit) = permit else { return };
         let accepted = tokio::select! {
             biased;
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                // Of whom a load balancer speaks is known later.
-                let speaks_for_others = caller::speaks_for_others(&worker.shared, peer);
-                let slot = match speaks_for_others {
-                    true => None,
-                    false => match admit(&worker.shared, &stream, peer, speech) {
-                        Ok(slot) => slot,
-                        Err(SentAway) => continue,
-                    },
-                };
-                let own = worker.clone();
-                worker.shared.tasks.spawn_local(async move {
-                    serve(own, stream, peer, (speech, slot)).await;
-                    drop(permit);
-                });
-            }
+            Ok((stream, peer)) => take_in(&worker, permit, stream, peer, speech),
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(AFTER_FAILURE).await;
             }
         }
     }
+    accept_the_rest(&worker, listener, speech);
+}
+
+/// Takes in whoever is in the queue, once: the kernel refuses them when the last copy of the socket closes.
+/// Beyond the bound of connections they are left to it, or to whoever has another copy.
+fn accept_the_rest(worker: &Rc<Worker>, listener: TcpListener, speech: Speech) {
+    // Asked directly: the runtime knows of new ones only after its next turn.
+    let Ok(listener) = listener.into_std() else { return };
+    for _ in 0..BACKLOG {
+        let Ok(permit) = worker.shared.permits.clone().try_acquire_owned() else { return };
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                if let Ok(stream) = stream {
+                    take_in(worker, permit, stream, peer, speech);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(_) => {} // this one is gone; there may be others
+        }
+    }
+}
+
+fn take_in(
+    worker: &Rc<Worker>,
+    permit: OwnedSemaphorePermit,
+    stream: TcpStream,
+    peer: SocketAddr,
+    speech: Speech,
+) {
+    // Of whom a load balancer speaks is known later.
+    let slot = match caller::speaks_for_others(&worker.shared, peer) {
+        true => None,
+        false => match admit(&worker.shared, &stream, peer, speech) {
+            Ok(slot) => slot,
+            Err(SentAway) => return,
+        },
+    };
+    let own = worker.clone();
+    worker.shared.tasks.spawn_local(async move {
+        serve(own, stream, peer, (speech, slot)).await;
+        drop(permit);
+    });
 }
 
 /// Nobody is served who comes too often, or with too many connections.

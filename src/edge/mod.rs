@@ -51,6 +51,7 @@ mod worker;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -62,10 +63,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use door::{DoorConnection, Guarded};
 pub use drain::Drained;
-pub use listener::BindError;
+pub use listener::{BindError, EdgeSockets, Inherited, Sockets};
 pub use settings::{EdgeSettings, Limits};
 
-use listener::{Sockets, Speech};
+use index::Ending;
+use listener::Speech;
 use stranger::Strangers;
 use trace::Ids;
 use trial::Trial;
@@ -107,9 +109,27 @@ impl Edge {
         door: Option<mpsc::Sender<DoorConnection>>,
         metrics: Arc<EdgeMetrics>,
     ) -> Result<Self, BindError> {
+        let sockets = EdgeSockets::open(&settings, Inherited::default())?;
+        let edge = Self::on(sockets, settings, holder, clock, entropy, door, metrics)?;
+        edge.open();
+        Ok(edge)
+    }
+
+    /// As [`Edge::bind`], on sockets that are there; accepts nothing before [`Edge::open`].
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub fn on(
+        sockets: EdgeSockets,
+        settings: EdgeSettings,
+        holder: Arc<Holder>,
+        clock: SharedClock,
+        entropy: Arc<dyn Entropy>,
+        door: Option<mpsc::Sender<DoorConnection>>,
+        metrics: Arc<EdgeMetrics>,
+    ) -> Result<Self, BindError> {
         let threads = settings.threads.max(1);
-        let https = listener::open(&settings.https, threads)?;
-        let http = listener::open(&settings.http, threads)?;
+        let EdgeSockets { https, http } = sockets;
         let addresses = |sockets: &[Sockets]| sockets.iter().map(|s| s.address).collect::<Vec<_>>();
         let (https_addresses, http_addresses) = (addresses(&https), addresses(&http));
         let https_port = settings
@@ -151,10 +171,9 @@ impl Edge {
             // What a restart has brought back was tried by nobody yet.
             edge.shared.published.notify_one();
         }
-        let mut own = split(https, Speech::Tls, threads);
-        for (thread, more) in own.iter_mut().zip(split(http, Speech::Plain, threads)) {
-            thread.extend(more);
-        }
+        let mut own: Vec<Listeners> = std::iter::repeat_with(Vec::new).take(threads).collect();
+        share(https, Speech::Tls, &mut own)?;
+        share(http, Speech::Plain, &mut own)?;
         for (number, listeners) in own.into_iter().enumerate() {
             let runtime = Builder::new_current_thread().enable_all().build().map_err(BindError::Thread)?;
             let ids = Ids::seeded(&*entropy);
@@ -196,10 +215,36 @@ impl Edge {
         self.https.iter().map(reachable).collect()
     }
 
+    /// Begins to accept.
+    pub fn open(&self) {
+        let _ = self.shared.open.set(());
+    }
+
+    /// Says whether anybody takes connections to the door; if not, they are answered 503.
+    pub fn shut_door(&self, is_shut: bool) {
+        self.shared.door_is_shut.store(is_shut, Ordering::Release);
+    }
+
+    /// Accepts no more; what is in the queues is served. Connections go on until [`Edge::leave`].
+    pub fn stop_accepting(&self) {
+        self.shared.stop.cancel();
+    }
+
+    /// Ends every connection that is served here, at once.
+    pub fn cut(&self) {
+        self.shared.index.end_all(Ending::Cut);
+    }
+
     /// Stops accepting, lets exchanges in flight finish within `drain_timeout`, cuts the rest. Returns
     /// when no connection is left (but for the door's, which are not the edge's any more).
     pub async fn drain(&self) -> Drained {
-        drain::drain(&self.shared).await
+        drain::drain(&self.shared, Ending::Drain).await
+    }
+
+    /// As [`Edge::drain`], for an edge that others go on from: who is idle may ask for one thing more, within half of
+    /// `drain_timeout`, and is told with the answer to come anew; tunnels last until they are cut.
+    pub async fn leave(&self) -> Drained {
+        drain::drain(&self.shared, Ending::Leave).await
     }
 }
 
@@ -212,15 +257,18 @@ impl Drop for Edge {
 
 type Listeners = Vec<(std::net::TcpListener, Speech)>;
 
-/// The sockets of each thread.
-fn split(sockets: Vec<Sockets>, speech: Speech, threads: usize) -> Vec<Listeners> {
-    let mut own: Vec<Listeners> = std::iter::repeat_with(Vec::new).take(threads).collect();
-    for address in sockets {
-        for (thread, socket) in own.iter_mut().zip(address.per_thread) {
-            thread.push((socket, speech));
+/// Gives every socket a thread and every thread a socket of each address. Inherited ones may be fewer than threads
+/// or more: then some are shared, and some threads have several; none may be closed, for it has a queue of its own.
+fn share(addresses: Vec<Sockets>, speech: Speech, own: &mut [Listeners]) -> Result<(), BindError> {
+    let threads = own.len();
+    for Sockets { address, sockets, .. } in addresses {
+        for at in 0..threads.max(sockets.len()) {
+            let copy = sockets[at % sockets.len()].try_clone();
+            let copy = copy.map_err(|cause| BindError::Listen { address, cause })?;
+            own[at % threads].push((copy, speech));
         }
     }
-    own
+    Ok(())
 }
 
 /// One thread, from its first connection to the end of the edge.

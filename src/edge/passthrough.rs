@@ -148,8 +148,8 @@ async fn copy(
         match place.signal().ending() {
             Ending::Cut => return End::Drained,
             // What goes on inside cannot be seen; whoever is silent waits for nothing, most likely.
-            Ending::Drain if still >= QUIET => return End::Drained,
-            Ending::Drain => look_every = QUIET,
+            Ending::Leave | Ending::Drain if still >= QUIET => return End::Drained,
+            Ending::Leave | Ending::Drain => look_every = QUIET,
             Ending::Not if still >= idle_timeout => return End::Idle,
             Ending::Not => {}
         }

@@ -8,15 +8,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::host::{self, Named};
+use super::index::Ending;
 use super::ocsp;
 use super::protocol::h1;
 use super::respond::{self, Code, Problem};
@@ -36,12 +38,20 @@ const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
     let shared = &worker.shared;
     let place = shared.index.enter(None);
+    let signal = place.signal();
+    if shared.stop.is_cancelled() {
+        // Out of the queue.
+        signal.end(Ending::Leave);
+    }
     let service = service_fn(|request: Request<Incoming>| async move {
-        let answer = if ocsp::is_asked(request.uri().path()) {
+        let mut answer = if ocsp::is_asked(request.uri().path()) {
             ocsp::answer(shared.holder.ocsp(), request, peer.ip(), shared.clock.now()).await
         } else {
             answer(shared, &request)
         };
+        if signal.ending() != Ending::Not {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         Ok::<_, Infallible>(answer.map(Full::new))
     });
     let mut builder = h1(&shared.settings);
@@ -52,12 +62,16 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
         tokio::select! {
             biased;
             _ = connection.as_mut() => return,
-            () = place.signal().woken() => {
-                if place.signal().ending() == super::index::Ending::Cut {
-                    return;
+            () = signal.woken() => match signal.ending() {
+                Ending::Cut => return,
+                Ending::Drain => connection.as_mut().graceful_shutdown(),
+                // The next answer says that it is the last one.
+                Ending::Leave => {
+                    let end = life.deadline().min(Instant::now() + shared.grace());
+                    life.as_mut().reset(end);
                 }
-                connection.as_mut().graceful_shutdown();
-            }
+                Ending::Not => {}
+            },
             () = life.as_mut() => return,
         }
     }

@@ -60,6 +60,9 @@ type Stream = TokioIo<Watched<TlsStream<Carrier>>>;
 trait Served: Future<Output = hyper::Result<()>> + Unpin {
     /// Finish what is in flight, take nothing new.
     fn leave(&mut self);
+
+    /// Whether the peer hears of it before the connection closes, so that nothing it asks for meanwhile is lost.
+    fn says_goodbye(&self) -> bool;
 }
 
 impl<S, E> Served for http1::Connection<Stream, S>
@@ -70,6 +73,10 @@ where
 {
     fn leave(&mut self) {
         Pin::new(self).graceful_shutdown();
+    }
+
+    fn says_goodbye(&self) -> bool {
+        false
     }
 }
 
@@ -82,6 +89,10 @@ where
 {
     fn leave(&mut self) {
         Pin::new(self).graceful_shutdown();
+    }
+
+    fn says_goodbye(&self) -> bool {
+        true // RFC 9113 §6.8
     }
 }
 
@@ -255,6 +266,8 @@ enum Event {
 #[derive(Default)]
 struct Course {
     leaving: bool,
+    /// Asked to go, and may ask for something until then.
+    grace_until: Option<Instant>,
     leave_at: Option<Instant>,
     cut_at: Option<Instant>,
 }
@@ -264,7 +277,7 @@ impl Course {
         let own = visit.activity.deadline(&visit.worker.shared.settings);
         // Who is leaving is not asked to go for being idle.
         let own = own.filter(|(_, what)| !(self.leaving && *what == Overdue::Idle)).map(|(at, _)| at);
-        [own, self.leave_at, self.cut_at].into_iter().flatten().min()
+        [own, self.grace_until, self.leave_at, self.cut_at].into_iter().flatten().min()
     }
 
     /// Answers a signal; whether the connection ends at once.
@@ -273,7 +286,12 @@ impl Course {
         match visit.signal().ending() {
             Ending::Cut => return true,
             Ending::Drain => self.leave(connection),
-            Ending::Not => {}
+            Ending::Leave if connection.says_goodbye() => self.leave(connection),
+            // The next answer says that it is the last one.
+            Ending::Leave if !self.leaving => {
+                self.grace_until = self.grace_until.or(Some(now + visit.worker.shared.grace()));
+            }
+            Ending::Leave | Ending::Not => {}
         }
         let is_in_doubt = visit.signal().take_doubt();
         if is_in_doubt && self.leave_at.is_none() && visit.has_lost_identity() {
@@ -298,6 +316,10 @@ impl Course {
         }
         if self.leave_at.is_some_and(|at| at <= now) {
             self.leave_at = None;
+            self.leave(connection);
+        }
+        if self.grace_until.is_some_and(|at| at <= now) {
+            self.grace_until = None;
             self.leave(connection);
         }
         let (due, what) = visit.activity.deadline(&visit.worker.shared.settings)?;

@@ -3,8 +3,8 @@
 
 use std::rc::Rc;
 
-use http::header::{COOKIE, HOST, STRICT_TRANSPORT_SECURITY};
-use http::{Method, Request, Response, StatusCode};
+use http::header::{CONNECTION, COOKIE, HOST, STRICT_TRANSPORT_SECURITY};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -68,6 +68,11 @@ pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Respo
         && let Some(hsts) = derived.hsts.get(host)
     {
         response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
+    // HTTP/2 has a frame for it.
+    let may_say_so = version < Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS;
+    if may_say_so && visit.is_leaving() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     entry.status = response.status();
     response.map(|body| body.with_tail(entry, exchange))

@@ -171,6 +171,11 @@ fn is_same(before: &SiteData, site: &SiteData) -> bool {
 pub(super) async fn keep_asking(worker: Rc<Worker>, addresses: Vec<SocketAddr>, strangers: Strangers) {
     let shared = &worker.shared;
     let Some(pause) = shared.settings.self_check_every else { return };
+    tokio::select! {
+        () = shared.stop.cancelled() => return,
+        // Before, somebody else may answer on the same sockets.
+        _ = shared.open.wait() => {}
+    }
     let mut asking = Asking { shared, addresses, strangers, turn: 0, found: None, unclear: 0 };
     loop {
         let count = tokio::select! {

@@ -98,7 +98,7 @@ impl Watch<'_> {
         let (mut moved, mut moved_at) = ((self.moved)(), Instant::now());
         loop {
             // A signal from before we listened is not repeated.
-            if self.signal.ending() != Ending::Not || !(self.may_go_on)() {
+            if self.signal.ending() > Ending::Leave || !(self.may_go_on)() {
                 return None;
             }
             if (self.moved)() != moved {

@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http::HeaderValue;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, SetOnce, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,10 +37,14 @@ pub(super) struct Shared {
     pub(super) index: Arc<Index>,
     pub(super) metrics: Arc<EdgeMetrics>,
     pub(super) permits: Arc<Semaphore>,
+    /// Set once connections are accepted.
+    pub(super) open: SetOnce<()>,
     /// No new connections from here on.
     pub(super) stop: CancellationToken,
     /// Every task of a connection; a drain waits for them.
     pub(super) tasks: TaskTracker,
+    /// Nobody takes connections to the door at present.
+    pub(super) door_is_shut: AtomicBool,
     /// The port in redirects.
     pub(super) https_port: u16,
     /// What is known of the targets.
@@ -77,8 +82,10 @@ impl Shared {
             door,
             metrics,
             index: Arc::default(),
+            open: SetOnce::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            door_is_shut: AtomicBool::new(false),
             https_port: 443,
             upstreams: Upstreams::default(),
             published: Notify::new(),
@@ -90,6 +97,11 @@ impl Shared {
     /// Whether it is the edge itself that calls: nobody has visited, and nothing is logged or counted.
     pub(super) fn is_own_call(&self, peer: SocketAddr) -> bool {
         self.settings.self_check_every.is_some() && self.own_calls.lock().contains(&peer)
+    }
+
+    /// How long whoever is asked to leave may still ask for something.
+    pub(super) fn grace(&self) -> Duration {
+        self.settings.drain_timeout / 2
     }
 
     /// Refuses everybody on protected routes, or does not any more.

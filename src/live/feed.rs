@@ -65,12 +65,18 @@ pub enum EdgeError {
     /// The register could not be made durable: enforced now, but a restart may forget it.
     #[error("the snapshot could not be written")]
     Journal(#[source] std::io::Error),
+    /// An edge in another process could not follow.
+    #[error("another process's edge did not follow: {0}")]
+    Elsewhere(String),
 }
 
 impl EdgeError {
     /// Whether the same update may be taken over when it comes again.
     pub fn may_pass_later(&self) -> bool {
-        matches!(self, Self::Probe(ProbeFault::Late | ProbeFault::Impossible(_)) | Self::Journal(_))
+        matches!(
+            self,
+            Self::Probe(ProbeFault::Late | ProbeFault::Impossible(_)) | Self::Journal(_) | Self::Elsewhere(_)
+        )
     }
 }
 
@@ -82,6 +88,11 @@ pub trait EdgeLink: Send + Sync {
     /// # Errors
     /// As [`EdgeError`] says.
     async fn apply(&self, update: &Update) -> Result<Ack, EdgeError>;
+
+    /// Whether it has come to its end, with every connection that it served: then it is not asked any more.
+    fn is_gone(&self) -> bool {
+        false
+    }
 }
 
 /// The publisher's side. Cheap to clone.
@@ -114,7 +125,11 @@ impl Feed {
     /// Gives `update` to every connected edge and waits for their acknowledgements, at most
     /// five seconds. The first refusal is returned beside the count.
     pub async fn publish(&self, update: &Update) -> (Enforced, Option<EdgeError>) {
-        let edges = self.edges.lock().clone();
+        let edges = {
+            let mut edges = self.edges.lock();
+            edges.retain(|edge| !edge.is_gone());
+            edges.clone()
+        };
         let answers = join_all(edges.iter().map(|edge| {
             let (edge, update) = (edge.clone(), update.clone());
             // In a task of its own: whoever stops waiting does not stop the edge halfway.

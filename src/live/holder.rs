@@ -25,6 +25,9 @@ type Listener = Box<dyn Fn(&[&Change]) + Send + Sync>;
 #[cfg(feature = "test-util")]
 type Fault = Box<dyn Fn(&mut Configuration) + Send + Sync>;
 
+/// An edge's copy on disk, while another process of this host has it.
+pub struct Lent(Journal);
+
 /// What one edge works from. Readers take what is in force without waiting; one writer at a time applies.
 pub struct Holder {
     register: Arc<Register>,
@@ -206,6 +209,46 @@ impl Holder {
         written.map_err(EdgeError::Journal)
     }
 
+    /// Lets go of the copy on disk, with everything in it: another process goes on with it. What is applied
+    /// meanwhile is in force, and it is that process's to write it down. `None` where there is no copy.
+    ///
+    /// # Errors
+    /// [`EdgeError::Journal`] when what is in force cannot be written; then nothing is let go of.
+    pub async fn lend_journal(&self) -> Result<Option<Lent>, EdgeError> {
+        let mut slot = self.journal.lock().await;
+        // What is owed.
+        self.write(&mut slot, Vec::new(), None, None).await?;
+        Ok(slot.take().map(|journal| Lent(journal.let_go())))
+    }
+
+    /// Goes on with the copy on disk, and with what the other process has applied.
+    ///
+    /// # Errors
+    /// [`JournalFault`]; then nothing is acknowledged any more.
+    pub async fn take_journal_back(&self, lent: Lent) -> Result<(), JournalFault> {
+        let mut slot = self.journal.lock().await;
+        let (journal, restored) = match lent.0.let_go().load() {
+            Ok(loaded) => loaded,
+            Err(fault) => {
+                *slot = Some(lent.0);
+                return Err(fault);
+            }
+        };
+        *slot = Some(journal);
+        let changes = whole(restored.changes, self.register.epoch());
+        let new = self.register.apply(&changes);
+        self.tell(&new);
+        Ok(())
+    }
+
+    /// Says what has changed to whom it concerns.
+    fn tell(&self, new: &[&Change]) {
+        if !new.is_empty() {
+            self.ocsp.forget(new, &self.register);
+            self.listeners.read().iter().for_each(|listener| listener(new));
+        }
+    }
+
     /// Applies register changes.
     async fn apply_changes(&self, update: &Update) -> Result<(), EdgeError> {
         // Applied and written in one order.
@@ -214,12 +257,23 @@ impl Holder {
         if let Some(as_of) = update.as_of {
             self.register.confirm(as_of);
         }
-        if !new.is_empty() {
-            self.ocsp.forget(&new, &self.register);
-            self.listeners.read().iter().for_each(|listener| listener(&new));
-        }
+        self.tell(&new);
         self.write(&mut journal, new.into_iter().cloned().collect(), None, update.as_of).await
     }
+}
+
+/// What a copy holds as rows of a dump, if it goes beyond `epoch`: in its order all of it is applied again, since a
+/// part of it may be older than what is in force.
+fn whole(mut changes: Vec<Change>, epoch: u64) -> Vec<Change> {
+    let reached = changes.iter().map(|change| change.epoch).max().unwrap_or(0);
+    if reached <= epoch {
+        return Vec::new();
+    }
+    changes.iter_mut().for_each(|change| change.epoch = 0);
+    if let Some(last) = changes.last_mut() {
+        last.epoch = reached;
+    }
+    changes
 }
 
 #[async_trait]
@@ -239,5 +293,26 @@ impl EdgeLink for Holder {
         changes?;
         let version = self.configuration.load().as_ref().map_or(0, |configuration| configuration.version);
         Ok(Ack { version, epoch: self.register.epoch() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Delta, Fingerprint};
+
+    fn change(epoch: u64) -> Change {
+        Change { epoch, delta: Delta::Released { fingerprint: Fingerprint([0; 32]) } }
+    }
+
+    #[test]
+    fn a_copy_that_is_no_further_changes_nothing_and_one_that_is_applies_whole() {
+        let copy = || vec![change(0), change(5), change(6), change(7)];
+        assert!(whole(copy(), 7).is_empty());
+        let register = Register::new();
+        register.apply(&[change(6)]);
+        let changes = whole(copy(), register.epoch());
+        assert_eq!(register.apply(&changes).len(), 4, "also what was known before, in its place");
+        assert_eq!(register.epoch(), 7);
     }
 }

@@ -179,6 +179,11 @@ impl Journal {
         Ok((self, restored))
     }
 
+    /// The same, without a hold on the files: nothing is written until they are read again.
+    pub fn let_go(&self) -> Self {
+        Self::at(&self.directory, &self.edge, self.seal.clone())
+    }
+
     /// Writes everything anew if something on disk is sealed under an older key.
     ///
     /// # Errors

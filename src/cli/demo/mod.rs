@@ -155,6 +155,6 @@ impl Drop for ThrowAway {
 }
 
 /// What the story needs of a running process.
-fn control(running: &Running) -> anyhow::Result<&Control> {
+fn control(running: &Running) -> anyhow::Result<Arc<Control>> {
     running.control().context("the control plane is not there")
 }

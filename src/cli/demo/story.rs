@@ -30,6 +30,7 @@ pub(super) async fn prepare(
     now: UtcTime,
 ) -> anyhow::Result<Ready> {
     let control = control(running)?;
+    let control = &*control;
     routes(control, upstream, now).await?;
     let person = person(control, now).await?;
     let token = token(control, person, now).await?;

@@ -278,6 +278,15 @@ pub async fn raw(world: &World, host: &str, device: Option<&Device>, bytes: &[u8
     read_all(&mut stream).await
 }
 
+/// The same over a TCP connection that is there.
+pub async fn raw_over(stream: TcpStream, host: &str, config: ClientConfig, bytes: &[u8]) -> String {
+    let name = ServerName::try_from(host.to_owned()).unwrap();
+    let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
+    let mut stream = tokio::time::timeout(PATIENCE, connecting).await.expect("a handshake").unwrap();
+    stream.write_all(bytes).await.unwrap();
+    read_all(&mut stream).await
+}
+
 /// Everything until the end of the stream.
 pub async fn read_all(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
     let mut all = Vec::new();

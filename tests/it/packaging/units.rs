@@ -33,10 +33,24 @@ fn systemd_accepts_the_unit() {
 }
 
 #[test]
+fn the_socket_unit_holds_what_the_edge_listens_on_by_default() {
+    let unit = std::fs::read_to_string(packaging().join("systemd/wicketgate.socket")).unwrap();
+    let mut held: Vec<&str> = unit.lines().filter_map(|line| line.strip_prefix("ListenStream=")).collect();
+    let config = Config::parse("", &Environment::new()).unwrap();
+    let mut listens: Vec<String> =
+        config.edge.https.iter().chain(&config.edge.http).map(ToString::to_string).collect();
+    held.sort_unstable();
+    listens.sort_unstable();
+    assert_eq!(held, listens);
+}
+
+#[test]
 fn the_unit_gives_nothing_away() {
     let unit = std::fs::read_to_string(packaging().join("systemd/wicketgate.service")).unwrap();
     for line in [
         "Type=notify",
+        "NotifyAccess=all",
+        "ExecReload=/bin/kill -USR2 $MAINPID",
         "LoadCredential=server-key:/etc/wicketgate/server.key",
         "LoadCredential=authority-key:/etc/wicketgate/authority.key",
         "NoNewPrivileges=yes",

@@ -1,5 +1,6 @@
 //! An installation of the product's own binary: configuration file, keys, database, process.
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -46,6 +47,8 @@ pub struct House {
     /// Every secret that came out of it or went into it so far.
     pub secrets: Vec<(&'static str, String)>,
     process: Option<Child>,
+    /// One that another process started.
+    stray: Option<u64>,
     folder: TempDir,
 }
 
@@ -66,17 +69,21 @@ pub fn quiet_port() -> u16 {
 }
 
 /// The product, to be started so that it ends with the test, however that ends.
-pub fn wicketgate(arguments: &[&str]) -> Command {
+pub fn wicketgate(arguments: &[impl AsRef<OsStr>]) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--", WICKETGATE]).args(arguments).stdin(Stdio::null());
-    // Nothing of the machine's own configuration.
+    forget_machine(&mut command);
+    command
+}
+
+/// Nothing of the machine's own configuration.
+fn forget_machine(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("WICKETGATE_") {
             command.env_remove(name);
         }
     }
     command.env_remove("CREDENTIALS_DIRECTORY");
-    command
 }
 
 impl House {
@@ -137,6 +144,7 @@ filter = "info,wicketgate=debug"
             authority: Vec::new(),
             secrets: Vec::new(),
             process: None,
+            stray: None,
             folder,
         };
         before(&house);
@@ -204,13 +212,82 @@ filter = "info,wicketgate=debug"
 
     /// Starts `wicketgate serve` without waiting for anything.
     pub fn launch(&mut self) {
-        let log: File = OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
+        let command = wicketgate(&self.serving(&[]));
+        self.process = Some(self.logged(command).spawn().unwrap());
+    }
+
+    /// The same behind whatever `through` does first.
+    pub fn launch_through(&mut self, through: &[&str], adjust: impl FnOnce(&mut Command)) {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).args(through).arg(WICKETGATE).args(self.serving(&[]));
+        forget_machine(&mut command);
+        adjust(&mut command);
+        self.process = Some(self.logged(command).spawn().unwrap());
+    }
+
+    /// Starts another process that is to take over. Returns the one that serves until then.
+    pub fn hand_over(&mut self) -> Child {
+        let before = self.process.take().unwrap();
+        self.process = Some(self.successor(&[]));
+        before
+    }
+
+    /// Starts a process that takes over from whoever serves.
+    pub fn launch_to_take_over(&mut self) {
+        self.process = Some(self.successor(&[]));
+    }
+
+    /// Has the process start the one that takes over, which is nobody's child then. Returns the old one.
+    pub fn replace_itself(&mut self) -> Child {
+        let before = self.process.take().unwrap();
+        let pid = before.id().to_string();
+        assert!(Command::new("kill").args(["-USR2", &pid]).status().unwrap().success());
+        self.stray = Some(wait_for("the new process to serve", || {
+            let log = self.log();
+            let line = log.lines().rfind(|line| line.contains("\"took_over\":true"))?;
+            serde_json::from_str::<Value>(line).ok()?["pid"].as_u64()
+        }));
+        before
+    }
+
+    /// Asks the process that is nobody's child to stop, and waits until it has.
+    pub fn stop_stray(&mut self) {
+        let pid = self.stray.take().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        wait_for("its end", || Wire::plain(self.health, "localhost").is_err().then_some(()));
+    }
+
+    /// A process that is to take over, with these variables.
+    pub fn successor(&self, variables: &[(&str, &str)]) -> Child {
+        let mut command = wicketgate(&self.serving(&["--take-over"]));
+        command.envs(variables.iter().copied());
+        self.logged(command).spawn().unwrap()
+    }
+
+    /// Waits until so many processes in all have taken over.
+    pub fn serves_instead(&mut self, count: u64) {
+        wait_for("the new process to serve", || {
+            let ended = self.process.as_mut().and_then(|process| process.try_wait().unwrap());
+            assert!(ended.is_none(), "{ended:?}: {}", self.log());
+            (self.log().matches("\"took_over\":true").count() as u64 >= count).then_some(())
+        });
+    }
+
+    /// Waits until `process` has ended by itself.
+    pub fn wait_for(process: &mut Child) -> ExitStatus {
+        wait_for("the process to end", || process.try_wait().unwrap())
+    }
+
+    fn serving(&self, more: &[&str]) -> Vec<String> {
         let config = self.path("wicketgate.toml");
-        let child = wicketgate(&["--config", config.to_str().unwrap(), "serve"])
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn();
-        self.process = Some(child.unwrap());
+        let words = ["--config", config.to_str().unwrap(), "serve"];
+        words.iter().chain(more).map(|word| (*word).to_owned()).collect()
+    }
+
+    fn logged(&self, mut command: Command) -> Command {
+        let log: File = OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        command
     }
 
     /// Ends the process as a crash would.
@@ -391,6 +468,9 @@ impl Drop for House {
         if let Some(mut process) = self.process.take() {
             let _ = process.kill();
             let _ = process.wait();
+        }
+        if let Some(stray) = self.stray.take() {
+            let _ = Command::new("kill").args(["-KILL", &stray.to_string()]).status();
         }
         if std::thread::panicking() {
             let log = self.log();

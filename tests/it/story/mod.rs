@@ -3,12 +3,13 @@
 mod acme;
 pub(crate) mod agent;
 mod apply;
-mod backend;
+pub(crate) mod backend;
 mod backup;
 pub(crate) mod ceremony;
 mod demo;
 pub(crate) mod device;
 pub(crate) mod est;
+mod handover;
 pub(crate) mod house;
 mod keeper;
 mod numbers;

@@ -3,7 +3,7 @@
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -119,6 +119,13 @@ impl Wire {
         self.stream.write_all(format!("{head}\r\n{}", body.unwrap_or_default()).as_bytes())?;
         self.stream.flush()?;
         self.read_reply()
+    }
+
+    /// Waits until the other side closes, and says how long that took.
+    pub fn closes_after(&mut self) -> Duration {
+        let began = Instant::now();
+        while self.read_more().is_ok() {}
+        began.elapsed()
     }
 
     fn read_reply(&mut self) -> Result<Reply> {

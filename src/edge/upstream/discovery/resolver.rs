@@ -53,8 +53,7 @@ impl Resolver {
         let asking = async {
             match kind {
                 DiscoveryKind::Addresses => {
-                    let server =
-                        Server { host: Arc::from(&**written), port: *port, priority: 0, weight: 1 };
+                    let server = Server { host: Arc::from(&**written), port: *port, priority: 0, weight: 1 };
                     let (parts, ttl) = addresses(&resolver, &host, &server).await;
                     Ok(Answer { parts, ttl })
                 }

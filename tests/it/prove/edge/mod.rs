@@ -7,6 +7,7 @@ mod desync;
 mod dns_discovery;
 mod fail_closed;
 mod limits;
+mod no_drop;
 mod readers;
 mod resilience;
 mod resumption;
