@@ -203,7 +203,8 @@ async fn a_configuration_of_a_thousand_routes_fits() {
 /// Options that are not the defaults, as they are read back.
 fn any_options(target: &str, number: u32) -> Value {
     let balance = ["round_robin", "consistent_hash"][number as usize % 2];
-    let mut options = json!({ "balance": balance, "protocol": ["http1", "http2"][number as usize / 2 % 2],
+    let protocol = ["http1", "http2"][number as usize / 2 % 2];
+    let mut options = json!({ "balance": balance, "protocol": protocol,
         "failures_to_open": 1 + number % 1000, "success_percent": number % 101, "may_eject_all": number.is_multiple_of(3),
         "max_queue": number % 100, "queue_timeout_ms": number % 1000, "retry_percent": number % 100 });
     if number.is_multiple_of(3) {
