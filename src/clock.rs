@@ -38,6 +38,12 @@ pub fn wall_ms() -> u64 {
     u64::try_from(now_of_the_system().as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The system's wall clock in nanoseconds since 1970, for spans: what others compare with theirs, and nobody
+/// decides by.
+pub fn wall_nanos() -> u64 {
+    u64::try_from(now_of_the_system().as_nanos()).unwrap_or(u64::MAX)
+}
+
 #[expect(clippy::disallowed_methods, reason = "this is the one reader of the system's clock")]
 fn now_of_the_system() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()

@@ -171,6 +171,7 @@ fn configuration(folder: &Path, backend: &str, routes: usize) -> Result<Configur
             chain: vec![DerData(std::fs::read(folder.join("server.der"))?)],
             key: KeyData(Secret::new(std::fs::read(folder.join("server.key"))?)),
             is_local: false,
+            ocsp: None,
         }],
         upstreams: vec![UpstreamData {
             name: "backend".parse()?,

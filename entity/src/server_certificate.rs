@@ -17,6 +17,9 @@ pub struct Model {
     pub not_before: i64,
     pub not_after: i64,
     pub created_at: i64,
+    pub staple: Option<Vec<u8>>,
+    pub staple_this_update: Option<i64>,
+    pub staple_until: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -18,6 +18,7 @@ mod m0012_speed;
 mod m0013_edge;
 mod m0014_route_options;
 mod m0016_passthrough;
+mod m0017_staples;
 mod table;
 
 /// Every step, oldest first.
@@ -41,6 +42,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0013_edge::Migration),
             Box::new(m0014_route_options::Migration),
             Box::new(m0016_passthrough::Migration),
+            Box::new(m0017_staples::Migration),
         ]
     }
 }

@@ -32,7 +32,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(45);
 /// Longer answers are refused; a chain is a few KiB.
 const MAX_BODY: usize = 1024 * 1024;
 /// How we name ourselves (RFC 8555 §6.1).
-const OUR_NAME: HeaderValue = HeaderValue::from_static(concat!("wicketgate/", env!("CARGO_PKG_VERSION")));
+pub(super) const OUR_NAME: HeaderValue =
+    HeaderValue::from_static(concat!("wicketgate/", env!("CARGO_PKG_VERSION")));
 /// When to look again at renewal information that does not say it.
 const DEFAULT_LOOK_SECONDS: u64 = 6 * 3600;
 

@@ -86,6 +86,7 @@ impl Drive<'_> {
             not_before: chain.not_before,
             not_after: chain.not_after,
             created_at: now,
+            staple: None,
         };
         self.order.state = OrderState::Installed;
         self.order.certificate_id = Some(id.clone());

@@ -11,9 +11,11 @@ mod install;
 mod issued;
 mod order;
 mod prove;
+mod responder;
 mod suggestion;
 
 pub mod schedule;
+pub mod staples;
 pub mod status;
 
 use std::sync::Arc;

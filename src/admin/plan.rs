@@ -327,6 +327,7 @@ fn outcome(
                 chain: Vec::new(),
                 key: KeyData(Secret::new(Vec::new())),
                 is_local: true,
+                ocsp: None,
             })
             .collect(),
         upstreams: upstreams

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::control::{ControlError, Parts};
+use crate::acme::staples::Staples;
 use crate::acme::{self, Acme, Handshake, MAX_CLOCK_SKEW};
 use crate::activate::{Activation, Enforce};
 use crate::admin::sweeps;
@@ -16,6 +17,7 @@ use crate::jobs::clean_up::CleanUp;
 use crate::jobs::close_orphans::CloseOrphans;
 use crate::jobs::expiry_alerts::ExpiryAlerts;
 use crate::jobs::publish_crls::PublishCrls;
+use crate::jobs::refresh_ocsp_staples::RefreshOcspStaples;
 use crate::jobs::renew_ocsp_signers::RenewOcspSigners;
 use crate::jobs::renew_server_certificates::RenewServerCertificates;
 use crate::jobs::rotate_client_certificates::RotateClientCertificates;
@@ -62,12 +64,16 @@ pub(super) async fn start_jobs(
 ) -> Result<Jobs, ControlError> {
     let replica = ReplicaId::new();
     let acme = acme(parts, store, enforce.clone(), replica.clone())?;
-    let renewals = RenewServerCertificates::new(store.clone(), ca.clone(), acme, enforce, mailer.clone());
+    let staples = RefreshOcspStaples::new(Staples::new(store.clone(), enforce.clone()));
+    let new_certificates = Activation::new(staples.name());
+    let renewals = RenewServerCertificates::new(store.clone(), ca.clone(), acme, enforce, mailer.clone())
+        .waking(new_certificates.clone());
     let own = |job: Arc<dyn Job>| (Activation::new(job.name()), job);
     let jobs: Vec<(Activation, Arc<dyn Job>)> = vec![
         (publish_crls, Arc::new(PublishCrls::new(ca.clone()))),
         (mailer.activation().clone(), Arc::new(SendMail::new(mailer.clone()))),
         own(Arc::new(renewals)),
+        (new_certificates, Arc::new(staples)),
         own(Arc::new(RenewOcspSigners::new(ca.clone()))),
         own(Arc::new(RotateUpstreamIdentity::new(ca.clone()))),
         own(Arc::new(RotateClientCertificates::new(store.clone(), mailer.clone()))),

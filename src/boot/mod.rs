@@ -36,8 +36,9 @@ use crate::keys::{Kek, KeyFault, Purpose, Vault, Vaults};
 use crate::live::journal::{Journal, JournalFault};
 use crate::live::{Holder, TlsPolicy};
 use crate::store::{Store, StoreError};
-use crate::telemetry::Metrics;
 use crate::telemetry::metrics::MetricsError;
+use crate::telemetry::otlp::{self, Exporter};
+use crate::telemetry::{Metrics, Spans};
 
 pub use control::{Control, ControlError};
 pub use handover::{Predecessor, TakeOverError};
@@ -166,7 +167,8 @@ pub async fn start_from(
     let (door, door_connections) = mpsc::channel::<DoorConnection>(DOOR_QUEUE);
     let metrics = Metrics::new(clock.now())?;
     let sockets = Arc::new(Sockets::new(given));
-    let settings = edge_settings(&config);
+    let (spans, exporter) = spans(&config, &metrics);
+    let settings = EdgeSettings { spans, ..edge_settings(&config) };
     let edge_sockets = sockets.of_edge(&settings)?;
     let (held, numbers) = (holder.clone(), metrics.edge.clone());
     let edge =
@@ -176,6 +178,9 @@ pub async fn start_from(
     let mut tasks = JoinSet::new();
     let stop = CancellationToken::new();
     tasks.spawn(watch_clock(edge_time, stop.clone()));
+    if let Some(exporter) = exporter {
+        tasks.spawn(exporter.run(stop.clone()));
+    }
     let control = Arc::new(ArcSwapOption::empty());
     let listening = Listening::until(&stop);
     let about = health::Health { holder: holder.clone(), metrics: metrics.clone(), control: control.clone() };
@@ -247,6 +252,14 @@ async fn watch_clock(time: Arc<ForwardOnly>, stop: CancellationToken) {
         let pause = tokio::time::sleep(LOOK_AT_CLOCK_EVERY);
         tokio::select! { () = pause => {} () = stop.cancelled() => return }
     }
+}
+
+/// Where spans go, and what sends them on; nowhere unless a collector is configured.
+fn spans(config: &Config, metrics: &Metrics) -> (Spans, Option<Exporter>) {
+    let settings = &config.telemetry.otlp;
+    let Some(endpoint) = &settings.endpoint else { return (Spans::default(), None) };
+    let (spans, exporter) = otlp::exporter(endpoint, settings.sample_ratio, metrics.spans.clone());
+    (spans, Some(exporter))
 }
 
 fn edge_settings(config: &Config) -> EdgeSettings {

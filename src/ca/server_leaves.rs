@@ -94,6 +94,7 @@ impl Ca {
             not_before: now.minus(BACK_DATE),
             not_after: leaf.not_after,
             created_at: now,
+            staple: None,
         })
     }
 

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::checked::{
     ADMIN_SOCKET, Acme, Admin, Config, Database, DatabaseUrl, Dns, Door, Edge, EdgeLimits, Health, KeySource,
-    Keys, Limits, Pki, SQLITE_FILE, Server, Smtp, Telemetry, Tls,
+    Keys, Limits, Otlp, Pki, SQLITE_FILE, Server, Smtp, Telemetry, Tls,
 };
 use super::choices::{SmtpEncryption, Suite, SuiteChoice, SuiteList};
 use super::environment::{Environment, Origins};
@@ -61,6 +61,14 @@ pub(super) fn check(
         telemetry: Telemetry {
             format: raw.telemetry.format,
             filter: checker.value("telemetry.filter", raw.telemetry.filter, filter),
+            otlp: Otlp {
+                endpoint: checker.some(
+                    "telemetry.otlp.endpoint",
+                    raw.telemetry.otlp.endpoint,
+                    values::plain_base_url,
+                ),
+                sample_ratio: raw.telemetry.otlp.sample_ratio,
+            },
         },
         limits: Limits { memory_bytes: raw.limits.memory_mib.map(|mib| mib * MIB) },
         edge: checker.edge(raw.edge),

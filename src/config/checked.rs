@@ -264,13 +264,24 @@ pub struct Smtp {
     pub from: String,
 }
 
-/// Logs.
+/// Logs and spans.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
     /// How lines look.
     pub format: LogFormat,
     /// What is logged; a valid filter of `tracing_subscriber`.
     pub filter: String,
+    /// Where spans go.
+    pub otlp: Otlp,
+}
+
+/// Spans for a collector.
+#[derive(Clone, Debug)]
+pub struct Otlp {
+    /// The collector: `http://host` or `http://host:port`. `None`: no spans.
+    pub endpoint: Option<Url>,
+    /// Share of the traces that begin here to record, 0 to 1.
+    pub sample_ratio: f64,
 }
 
 /// Ceilings.

@@ -11,7 +11,7 @@ use super::checked::{Config, EdgeLimits, KeySource};
 use super::choices::SuiteChoice;
 use super::raw::{
     RawAcme, RawAdmin, RawConfig, RawDatabase, RawDns, RawDoor, RawEdge, RawEdgeLimits, RawHealth, RawKeys,
-    RawLimits, RawPki, RawServer, RawSmtp, RawTelemetry, RawTls,
+    RawLimits, RawOtlp, RawPki, RawServer, RawSmtp, RawTelemetry, RawTls,
 };
 use crate::domain::Networks;
 
@@ -59,7 +59,14 @@ fn raw(config: &Config) -> RawConfig {
             profile: config.acme.profile.clone(),
         },
         smtp: smtp(config),
-        telemetry: RawTelemetry { format: config.telemetry.format, filter: config.telemetry.filter.clone() },
+        telemetry: RawTelemetry {
+            format: config.telemetry.format,
+            filter: config.telemetry.filter.clone(),
+            otlp: RawOtlp {
+                endpoint: config.telemetry.otlp.endpoint.as_ref().map(ToString::to_string),
+                sample_ratio: config.telemetry.otlp.sample_ratio,
+            },
+        },
         limits: RawLimits { memory_mib: config.limits.memory_bytes.map(|bytes| bytes / (1024 * 1024)) },
     }
 }

@@ -56,6 +56,7 @@ fn value(text: &str, node: Option<Node<'_>>) -> Value {
     let trimmed = text.trim();
     let parsed = match node.map(Node::kind) {
         Some(Kind::Integer) => trimmed.parse().ok().map(Value::Integer),
+        Some(Kind::Fraction) => trimmed.parse().ok().map(Value::Float),
         Some(Kind::Boolean) => trimmed.parse().ok().map(Value::Boolean),
         Some(Kind::List) => {
             let items = trimmed.split(',').map(str::trim).filter(|item| !item.is_empty());

@@ -24,7 +24,7 @@ mod tests;
 
 pub use checked::{
     Acme, Admin, Config, Database, DatabaseUrl, Dns, Door, Edge, EdgeLimits, Health, KeySource, Keys, Limits,
-    Pki, Server, Smtp, Telemetry, Tls,
+    Otlp, Pki, Server, Smtp, Telemetry, Tls,
 };
 pub use choices::{AcmeChallenge, LogFormat, SmtpEncryption, Suite, TlsVersion};
 pub use effective::effective;

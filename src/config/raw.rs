@@ -398,7 +398,7 @@ pub struct RawSmtp {
     pub from: Option<String>,
 }
 
-/// Logs.
+/// Logs and spans.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawTelemetry {
@@ -406,11 +406,32 @@ pub struct RawTelemetry {
     pub format: LogFormat,
     /// What is logged, for example `info,wicketgate::edge=debug`.
     pub filter: String,
+    /// Spans of the edge's requests, for an OpenTelemetry collector.
+    pub otlp: RawOtlp,
+}
+
+/// Spans for a collector.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawOtlp {
+    /// Collector that takes OTLP over HTTP, for example `http://127.0.0.1:4318`: one on this host or network, since
+    /// what is sent is not encrypted. Default: none, and no spans.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Share of the traces that begin here to record; one that a visitor brings along says itself whether it is.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub sample_ratio: f64,
+}
+
+impl Default for RawOtlp {
+    fn default() -> Self {
+        Self { endpoint: None, sample_ratio: 0.1 }
+    }
 }
 
 impl Default for RawTelemetry {
     fn default() -> Self {
-        Self { format: LogFormat::default(), filter: "info".into() }
+        Self { format: LogFormat::default(), filter: "info".into(), otlp: RawOtlp::default() }
     }
 }
 

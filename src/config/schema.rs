@@ -21,6 +21,7 @@ pub(super) enum Kind {
     Table,
     List,
     Integer,
+    Fraction,
     Boolean,
     Text,
     Choice,
@@ -55,6 +56,7 @@ impl<'a> Node<'a> {
             Some("object") => Kind::Table,
             Some("array") => Kind::List,
             Some("integer") => Kind::Integer,
+            Some("number") => Kind::Fraction,
             Some("boolean") => Kind::Boolean,
             Some("string") if !self.0.get("enum").is_some_and(Value::is_array) => Kind::Text,
             _ => Kind::Choice,
@@ -70,6 +72,12 @@ impl<'a> Node<'a> {
             _ => i64::MAX,
         };
         (bound("minimum", 0), bound("maximum", widest))
+    }
+
+    /// The smallest and largest fraction.
+    pub(super) fn fractions(self) -> (f64, f64) {
+        let bound = |name, otherwise| self.0.get(name).and_then(Value::as_f64).unwrap_or(otherwise);
+        (bound("minimum", f64::MIN), bound("maximum", f64::MAX))
     }
 
     /// The words of a choice.

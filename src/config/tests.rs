@@ -53,6 +53,15 @@ const FAULTS: &[(&str, &str)] = &[
     ("[egde]\nthreads = 1", "egde: unknown key (did you mean edge?)"),
     ("edge = 1", "edge = \"1\": must be a table, is a whole number"),
     ("[edge]\nthreads = \"4\"", "edge.threads = \"4\": must be a whole number, is text"),
+    ("[telemetry.otlp]\nsample_ratio = 2", "telemetry.otlp.sample_ratio = \"2\": must be 0..=1"),
+    (
+        "[telemetry.otlp]\nsample_ratio = \"all\"",
+        "telemetry.otlp.sample_ratio = \"all\": must be a number, is text",
+    ),
+    (
+        "[telemetry.otlp]\nendpoint = \"https://a\"",
+        "telemetry.otlp.endpoint = \"https://a\": must be http://host or http://host:port, without a path",
+    ),
     ("[edge]\nthreads = 0", "edge.threads = \"0\": must be 1..=256"),
     ("[edge]\nthreads = 1.5", "edge.threads = \"1.5\": must be a whole number, is a fraction"),
     ("[admin]\nuid = -1", "admin.uid = \"-1\": must be 0..=4294967295"),

@@ -123,6 +123,11 @@ fn leaf_fault(value: &Value, node: Node<'_>) -> Option<String> {
                 _ => format!("must be {least}..={most}"),
             })
         }
+        (Kind::Fraction, Value::Float(_) | Value::Integer(_)) => {
+            let (least, most) = node.fractions();
+            let fits = fraction(value).is_some_and(|number| (least..=most).contains(&number));
+            (!fits).then(|| format!("must be {least}..={most}"))
+        }
         (Kind::Choice, Value::String(word)) => {
             let words = node.words();
             if words.contains(&word.as_str()) {
@@ -136,11 +141,21 @@ fn leaf_fault(value: &Value, node: Node<'_>) -> Option<String> {
         (Kind::Table, other) => Some(format!("must be a table, is {}", type_name(other))),
         (Kind::List, other) => Some(format!("must be a list, is {}", type_name(other))),
         (Kind::Integer, other) => Some(format!("must be a whole number, is {}", type_name(other))),
+        (Kind::Fraction, other) => Some(format!("must be a number, is {}", type_name(other))),
         (Kind::Boolean, other) => Some(format!("must be true or false, is {}", type_name(other))),
         (Kind::Text, other) => Some(format!("must be text in quotes, is {}", type_name(other))),
         (Kind::Choice, other) => {
             Some(format!("must be one of {}, is {}", node.words().join(", "), type_name(other)))
         }
+    }
+}
+
+/// A number as a fraction. Whole ones of any size that fits a ratio are exact.
+fn fraction(value: &Value) -> Option<f64> {
+    match value {
+        Value::Float(number) => Some(*number),
+        Value::Integer(number) => i32::try_from(*number).ok().map(f64::from),
+        _ => None,
     }
 }
 

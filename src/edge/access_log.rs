@@ -14,6 +14,7 @@ use super::caller::CallerFault;
 use super::handshake::HandshakeFailure;
 use super::passthrough::End;
 use super::respond::Code;
+use super::spans::ServerSpan;
 use crate::clock::wall_ms;
 use crate::domain::{Hostname, PersonId, RouteId, Serial};
 use crate::live::{Passthrough, Refusal};
@@ -43,6 +44,8 @@ pub(super) struct Entry {
     pub(super) bytes: u64,
     /// Whether the answer ended as it should.
     pub(super) whole: bool,
+    /// What a collector is told of it.
+    pub(super) span: Option<ServerSpan>,
     /// Nobody has visited: the edge asks itself.
     is_own: bool,
 }
@@ -65,6 +68,7 @@ impl Entry {
             trace,
             bytes: 0,
             whole: false,
+            span: None,
             is_own,
         }
     }
@@ -98,13 +102,19 @@ impl Entry {
         if let Some(route) = self.route {
             line.value("route", route);
         }
+        if let Some(rule) = &self.rule {
+            line.foreign("rule", rule);
+        }
+        if let Some(source) = self.source {
+            line.value("source", source);
+        }
         line.value("trace_id", &self.trace);
         line.end();
     }
 }
 
 /// A path as it is logged: an address in it is found and left out only where its `@` is one.
-fn shown(path: &str) -> Cow<'_, str> {
+pub(super) fn shown(path: &str) -> Cow<'_, str> {
     match path.contains("%40") || path.contains("%2540") {
         true => path.replace("%2540", "@").replace("%40", "@").into(),
         false => path.into(),
@@ -113,7 +123,13 @@ fn shown(path: &str) -> Cow<'_, str> {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if self.is_own || !tracing::enabled!(target: TARGET, Level::INFO) {
+        if self.is_own {
+            return;
+        }
+        if let Some(span) = self.span.take() {
+            span.end(self);
+        }
+        if !tracing::enabled!(target: TARGET, Level::INFO) {
             return;
         }
         if let Some(line) = Line::begin(TARGET, "request", wall_ms) {

@@ -41,6 +41,7 @@ mod rate;
 mod request;
 pub mod respond;
 mod settings;
+mod spans;
 mod stranger;
 mod stream;
 mod trace;

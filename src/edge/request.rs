@@ -21,6 +21,7 @@ use super::ongoing::Permitted;
 use super::permit::{Deciding, Denied};
 use super::rate;
 use super::respond::{self, Code, Problem};
+use super::spans::ServerSpan;
 use super::stream::Delivery;
 use super::trace;
 use super::worker::Derived;
@@ -32,10 +33,14 @@ use crate::telemetry::metrics::RefusalCode;
 pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Response<AnswerBody> {
     let shared = visit.worker.shared.clone();
     let mut exchange = Exchange::begin(&visit);
-    let trace = trace::of(request.headers(), &visit.worker.ids);
+    let spans = &shared.settings.spans;
+    let (trace, parent) = trace::of(request.headers(), &visit.worker.ids, spans);
     let origin = Origin::of(&visit, request.headers());
     let mut entry = Entry::new(request.method().clone(), request.uri().clone(), trace.trace_id, visit.is_own);
     entry.source = Some(origin.visitor);
+    if !visit.is_own {
+        entry.span = ServerSpan::begin(spans, trace, parent, request.version());
+    }
     let (version, wants_page) = (request.version(), respond::wants_page(request.headers()));
     let snapshot = shared.holder.snapshot();
     // Once, and before anything is waited for: what is in force may be another version afterwards.
@@ -138,12 +143,13 @@ async fn walk(
     }
     let ongoing = Permitted::begin(&visit, named.host.clone(), (method.clone(), uri.clone()), origin.visitor);
     let permitted = exchange.permitted.insert(ongoing);
+    let passed_on = entry.span.as_ref().map(|span| span.pass_on(&visit.worker.ids, request.method(), route));
     let context = forward::Context {
         visit: &visit,
         derived,
         named: &named,
         origin,
-        trace,
+        trace: passed_on.as_ref().map_or(trace, |span| span.context()),
         started: entry.started,
         now: shared.clock.wall(),
     };
@@ -151,6 +157,9 @@ async fn walk(
     parts.headers.remove(HOST);
     headers::settle_framing(&mut parts.headers)?;
     let answer = permitted.over(forward(context, permit, parts, body)).await;
+    if let Some(span) = passed_on {
+        span.end(answer.as_ref().map(Response::status).map_err(|problem| problem.code()));
+    }
     match &answer {
         Ok(_) => permitted.answers(),
         Err(_) => exchange.permitted = None,

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::domain::Networks;
+use crate::telemetry::Spans;
 
 /// Listeners, deadlines and bounds of one edge.
 #[derive(Clone, Debug)]
@@ -64,6 +65,8 @@ pub struct EdgeSettings {
     pub max_body: Option<u64>,
     /// How often, and with how many connections, somebody may come.
     pub limits: Limits,
+    /// Where spans of requests go.
+    pub spans: Spans,
 }
 
 /// How often, and with how many connections, somebody may come. Rates are per second; after a pause, twice as many
@@ -116,6 +119,7 @@ impl Default for EdgeSettings {
             max_headers: 100,
             max_body: None,
             limits: Limits::default(),
+            spans: Spans::default(),
         }
     }
 }

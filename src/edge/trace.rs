@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::domain::Entropy;
-use crate::telemetry::TraceContext;
+use crate::telemetry::trace::SpanId;
+use crate::telemetry::{Spans, TraceContext};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -40,11 +41,15 @@ impl Entropy for Ids {
     }
 }
 
-/// Goes on with the visitor's trace, or starts one. Two parents are as good as none.
-pub(super) fn of(headers: &HeaderMap, ids: &Ids) -> TraceContext {
+/// Goes on with the visitor's trace and says from which span, or starts one, recorded if `spans` says so. Two
+/// parents are as good as none.
+pub(super) fn of(headers: &HeaderMap, ids: &Ids, spans: &Spans) -> (TraceContext, Option<SpanId>) {
     match parent(headers) {
-        Some(parent) => parent.child(ids),
-        None => TraceContext::new(ids),
+        Some(parent) => (parent.child(ids), Some(parent.span_id)),
+        None => {
+            let new = TraceContext::new(ids);
+            (TraceContext { sampled: spans.records(new.trace_id), ..new }, None)
+        }
     }
 }
 
@@ -83,7 +88,8 @@ mod tests {
             headers.append(TRACEPARENT, HeaderValue::from_static(parent));
         }
         headers.insert(TRACESTATE, HeaderValue::from_static("a=1"));
-        inject(&of(&headers, &Ids::seeded(&Fixed)), &mut headers);
+        let (ours, _) = of(&headers, &Ids::seeded(&Fixed), &Spans::default());
+        inject(&ours, &mut headers);
         headers
     }
 
@@ -94,6 +100,15 @@ mod tests {
         assert!(ours.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && ours.ends_with("-01"));
         assert_ne!(ours, THEIRS);
         assert!(headers.contains_key(TRACESTATE));
+    }
+
+    #[test]
+    fn a_visitors_span_is_our_parent() {
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACEPARENT, HeaderValue::from_static(THEIRS));
+        let (ours, parent) = of(&headers, &Ids::seeded(&Fixed), &Spans::default());
+        assert!(ours.sampled);
+        assert_eq!(parent.unwrap().to_string(), "00f067aa0ba902b7");
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod close_orphans;
 pub mod expiry_alerts;
 pub mod publish_crls;
 pub mod refresh_live;
+pub mod refresh_ocsp_staples;
 pub mod renew_ocsp_signers;
 pub mod renew_server_certificates;
 pub mod rotate_client_certificates;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::expiry_alerts::administrators;
 use super::{Job, JobContext, JobError, JobReport};
 use crate::acme::{Acme, Failure};
-use crate::activate::Enforce;
+use crate::activate::{Activation, Enforce};
 use crate::ca::Ca;
 use crate::domain::{Hostname, UtcTime};
 use crate::mail::{Letter, Mailer, Recipient};
@@ -26,12 +26,18 @@ pub struct RenewServerCertificates {
     acme: Option<Acme>,
     enforce: Arc<dyn Enforce>,
     mailer: Mailer,
+    staples: Option<Activation>,
 }
 
 impl RenewServerCertificates {
     /// Renews by `acme`; without it only what the local server authority makes.
     pub fn new(store: Store, ca: Ca, acme: Option<Acme>, enforce: Arc<dyn Enforce>, mailer: Mailer) -> Self {
-        Self { store, ca, acme, enforce, mailer }
+        Self { store, ca, acme, enforce, mailer, staples: None }
+    }
+
+    /// The same, which wakes `staples` when there are new certificates: they have no OCSP answers yet.
+    pub fn waking(self, staples: Activation) -> Self {
+        Self { staples: Some(staples), ..self }
     }
 
     /// A site whose public certificate is over serves a local one, loudly, until there is a new one.
@@ -136,6 +142,9 @@ impl Job for RenewServerCertificates {
         }
         // What was renewed just now is not a local one any more.
         self.fall_back(context.clock.now()).await?;
+        if let Some(staples) = self.staples.as_ref().filter(|_| done > 0) {
+            staples.wake();
+        }
         match local {
             Ok(_) => Ok(JobReport::new(done.into(), words.join("; "))),
             Err(error) => {

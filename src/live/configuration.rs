@@ -15,8 +15,8 @@ use rustls::ServerConfig;
 use rustls::sign::CertifiedKey;
 
 pub use data::{
-    AssertionKeyData, ChallengeData, ConfigurationData, DerData, KeyData, RouteData, SiteData, SiteKind,
-    UpstreamData, UpstreamIdentityData,
+    AssertionKeyData, ChallengeData, ConfigurationData, DerData, KeyData, OcspData, RouteData, SiteData,
+    SiteKind, UpstreamData, UpstreamIdentityData,
 };
 pub use identity::UpstreamIdentity;
 pub use passthrough::Passthrough;
@@ -25,6 +25,7 @@ pub use upstream::{Place, Presented, Target, Upstream, UpstreamTls, option_fault
 use super::access::Rules;
 use super::register::Register;
 use super::route_table;
+use super::staple::ServedKey;
 use super::tls::{self, TlsFault, TlsPolicy};
 use crate::clock::SharedClock;
 use crate::domain::route::RouteOptions;
@@ -94,6 +95,7 @@ struct TlsKey {
     key: Fingerprint,
     client_auth: ClientAuth,
     hints: Vec<Vec<u8>>,
+    ocsp: Option<OcspData>,
 }
 
 impl Site {
@@ -349,6 +351,7 @@ fn compile_site(
         key: Fingerprint::of(data.key.0.expose()),
         client_auth: data.client_auth,
         hints: hints.to_vec(),
+        ocsp: data.ocsp.clone(),
     };
     let kept = context.previous.and_then(|previous| previous.sites.get(&data.host));
     let server_config = match kept.filter(|site| site.tls_key == tls_key) {
@@ -356,6 +359,7 @@ fn compile_site(
         None => {
             let key: Arc<CertifiedKey> =
                 tls::certified_key(&data.chain, data.key.0.expose(), context.tls).map_err(fault)?;
+            let key = ServedKey::new(key, data.ocsp.as_ref(), context.clock.clone());
             tls::site_config(key, data.client_auth, hints, context).map_err(fault)?
         }
     };

@@ -15,6 +15,7 @@ pub mod path;
 pub mod probe;
 pub mod register;
 pub mod route_table;
+pub mod staple;
 pub mod tls;
 pub mod witness;
 

@@ -21,6 +21,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use super::classify::{Cause, Classified, Refusal, classify};
 use super::configuration::{BuildContext, DerData};
 use super::register::Register;
+use super::staple::ServedKey;
 use crate::clock::SharedClock;
 use crate::domain::{AuthorityKind, ClientAuth, Hostname};
 use crate::pki;
@@ -158,7 +159,7 @@ pub fn root_hints(register: &Register) -> Vec<Vec<u8>> {
 /// # Errors
 /// [`TlsFault::Settings`].
 pub fn site_config(
-    key: Arc<CertifiedKey>,
+    key: ServedKey,
     client_auth: ClientAuth,
     hints: &[Vec<u8>],
     context: &BuildContext<'_>,
@@ -177,7 +178,7 @@ pub fn site_config(
             }))
         }
     };
-    let mut config = builder.with_cert_resolver(Arc::new(OneKey(key)));
+    let mut config = builder.with_cert_resolver(Arc::new(key));
     config.ignore_client_order = true;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     if client_auth == ClientAuth::None {
@@ -217,15 +218,6 @@ pub fn challenge_config(keys: Vec<(Hostname, Arc<CertifiedKey>)>, tls: &TlsPolic
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Arc::new(config)
-}
-
-#[derive(Debug)]
-struct OneKey(Arc<CertifiedKey>);
-
-impl ResolvesServerCert for OneKey {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.clone())
-    }
 }
 
 #[derive(Debug)]

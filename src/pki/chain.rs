@@ -151,7 +151,8 @@ pub fn common_name(der: &[u8]) -> Result<String, ChainError> {
     Ok(names::common_name(Tbs::from_der(Signed::from_der(der)?.body)?.subject)?)
 }
 
-fn purposes(value: &[u8]) -> der::Result<Vec<ObjectIdentifier>> {
+/// The purposes in an extendedKeyUsage.
+pub(super) fn purposes(value: &[u8]) -> der::Result<Vec<ObjectIdentifier>> {
     AnyRef::from_der(value)?.sequence(|reader| {
         let mut all = Vec::new();
         while !reader.is_finished() {

@@ -46,6 +46,8 @@ oids! {
     AUTHORITY_KEY_IDENTIFIER = "2.5.29.35";
     EXTENDED_KEY_USAGE = "2.5.29.37";
     AUTHORITY_INFO_ACCESS = "1.3.6.1.5.5.7.1.1";
+    // RFC 7633 §4.
+    TLS_FEATURE = "1.3.6.1.5.5.7.1.24";
     // RFC 6402 §2.8, by way of RFC 7030 §4.2.2.
     CHANGE_SUBJECT_NAME = "1.3.6.1.5.5.7.7.36";
     AD_CA_ISSUERS = "1.3.6.1.5.5.7.48.2";

@@ -5,6 +5,7 @@ use entity::{route, server_certificate, site};
 use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder};
 
+use super::staples::{Staple, read_staple};
 use super::{Store, StoreError, Transaction, at, json, named, parse, to_json};
 use crate::domain::route::RouteOptions;
 use crate::domain::{AccessPolicy, ClientAuth, Fingerprint, Hostname, RouteId, Slug, UtcTime};
@@ -73,6 +74,8 @@ pub struct ServerCertificate {
     pub not_after: UtcTime,
     /// When it was installed.
     pub created_at: UtcTime,
+    /// What its issuer says of it, for those who ask during the handshake.
+    pub staple: Option<Staple>,
 }
 
 impl ServerCertificate {
@@ -304,6 +307,9 @@ impl Transaction {
             not_before: Set(new.not_before.as_unix()),
             not_after: Set(new.not_after.as_unix()),
             created_at: Set(new.created_at.as_unix()),
+            staple: Set(new.staple.as_ref().map(|staple| staple.der.clone())),
+            staple_this_update: Set(new.staple.as_ref().map(|staple| staple.this_update.as_unix())),
+            staple_until: Set(new.staple.as_ref().map(|staple| staple.until.as_unix())),
         };
         server_certificate::Entity::insert(row).exec_without_returning(self.connection()).await?;
         Ok(())
@@ -376,6 +382,7 @@ pub(super) fn signed(version: u64) -> i64 {
 }
 
 fn read_server_certificate(row: server_certificate::Model) -> Result<ServerCertificate, StoreError> {
+    let staple = read_staple(&row);
     Ok(ServerCertificate {
         host: parse("a server certificate's host", &row.host)?,
         source: named(
@@ -392,6 +399,7 @@ fn read_server_certificate(row: server_certificate::Model) -> Result<ServerCerti
         not_before: at(row.not_before),
         not_after: at(row.not_after),
         created_at: at(row.created_at),
+        staple,
     })
 }
 

@@ -36,6 +36,7 @@ mod script;
 pub mod sessions;
 pub mod settings;
 pub mod setup;
+pub mod staples;
 mod together;
 pub mod tokens;
 pub mod upstream_identity;

@@ -6,9 +6,12 @@
 pub mod line;
 pub mod log;
 pub mod metrics;
+pub mod otlp;
 pub mod redact;
+pub mod spans;
 pub mod trace;
 
 pub use log::{Destination, InitError, init};
 pub use metrics::Metrics;
+pub use spans::Spans;
 pub use trace::TraceContext;

@@ -111,6 +111,15 @@ impl TraceContext {
     }
 }
 
+impl TraceId {
+    /// The half of it that is random wherever it was made (W3C Trace Context, Level 2).
+    pub(super) fn random_half(self) -> u64 {
+        let mut half = [0; 8];
+        half.copy_from_slice(&self.0[8..]);
+        u64::from_be_bytes(half)
+    }
+}
+
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Hex(&self.0).fmt(f)

@@ -3,7 +3,7 @@
 use super::{ASSERTION_KEY, RefreshError, RefreshLive};
 use crate::domain::{Fingerprint, Secret};
 use crate::keys::KeyId;
-use crate::live::configuration::{AssertionKeyData, DerData, KeyData, UpstreamIdentityData};
+use crate::live::configuration::{AssertionKeyData, DerData, KeyData, OcspData, UpstreamIdentityData};
 use crate::live::{ChallengeData, ConfigurationData, RouteData, SiteData, SiteKind, UpstreamData};
 use crate::pki::pem;
 use crate::store::StoreError;
@@ -80,6 +80,10 @@ impl RefreshLive {
             chain: pem::blocks(&certificate.chain_pem, "CERTIFICATE").into_iter().map(DerData).collect(),
             key: KeyData(key),
             is_local: certificate.source == CertificateSource::Local,
+            ocsp: certificate
+                .staple
+                .as_ref()
+                .map(|staple| OcspData { der: DerData(staple.der.clone()), next_update: staple.until }),
         })
     }
 
@@ -148,5 +152,6 @@ fn passed_through(site: &rows::Site) -> SiteData {
         chain: Vec::new(),
         key: KeyData(Secret::new(Vec::new())),
         is_local: false,
+        ocsp: None,
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::route::RouteOptions;
 use crate::domain::upstream::UpstreamOptions;
-use crate::domain::{AccessPolicy, ClientAuth, Hostname, RouteId, Secret, Slug};
+use crate::domain::{AccessPolicy, ClientAuth, Hostname, RouteId, Secret, Slug, UtcTime};
 
 /// What a site is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -43,6 +43,18 @@ pub struct SiteData {
     pub key: KeyData,
     /// Whether the leaf is one of the local server authority's.
     pub is_local: bool,
+    /// What the leaf's issuer says of it, for those who ask during the handshake.
+    #[serde(default)]
+    pub ocsp: Option<OcspData>,
+}
+
+/// An OCSP answer in the feed: verified by whoever feeds it, and it says `good`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OcspData {
+    /// The OCSPResponse.
+    pub der: DerData,
+    /// The first second in which it must not be shown any more.
+    pub next_update: UtcTime,
 }
 
 /// A DER value in the feed.

@@ -89,8 +89,12 @@ pub struct IssuerId {
 impl IssuerId {
     /// The hashes of this authority.
     pub fn of(authority: &AuthorityCertificate) -> Self {
-        let name = authority.subject_der();
-        let key = key_octets(authority.spki_der());
+        Self::named(authority.subject_der(), authority.spki_der())
+    }
+
+    /// The hashes of whoever has this name and this SubjectPublicKeyInfo, both DER.
+    pub(super) fn named(name: &[u8], spki_der: &[u8]) -> Self {
+        let key = key_octets(spki_der);
         Self { sha1: [sha1(name), sha1(&key)], sha256: [sha256(name), sha256(&key)] }
     }
 

@@ -24,6 +24,7 @@ pub(super) fn observe(metrics: &Metrics, provider: &SdkMeterProvider, now: UtcTi
     control(&meter, metrics);
     validity(&meter, metrics);
     itself(&meter, now);
+    spans(&meter, metrics);
 }
 
 fn edge(meter: &Meter, metrics: &Metrics) {
@@ -233,6 +234,18 @@ fn validity(meter: &Meter, metrics: &Metrics) {
     let name = "wicketgate_crl_next_update_timestamp_seconds";
     let help = "When the next revocation list is due";
     timestamps(meter, name, help, "authority", &metrics.ca, |ca| ca.crl_next_update.values());
+}
+
+fn spans(meter: &Meter, metrics: &Metrics) {
+    let spans = metrics.spans.clone();
+    meter
+        .u64_observable_counter("wicketgate_otlp_spans")
+        .with_description("Spans that the collector took, and that were lost")
+        .with_callback(move |observer| {
+            observer.observe(spans.sent.value(), &[KeyValue::new("outcome", "sent")]);
+            observer.observe(spans.lost.value(), &[KeyValue::new("outcome", "lost")]);
+        })
+        .build();
 }
 
 fn itself(meter: &Meter, now: UtcTime) {

@@ -83,6 +83,11 @@ impl<L: Label> Counters<L> {
 pub struct Counter(AtomicU64);
 
 impl Counter {
+    /// Counts `many`.
+    pub fn add(&self, many: u64) {
+        self.0.fetch_add(many, Ordering::Relaxed);
+    }
+
     /// Counts one.
     pub fn count(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);

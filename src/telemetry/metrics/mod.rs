@@ -21,7 +21,7 @@ pub use names::{LookupFault, Names};
 pub use rooms::{
     AcmeMetrics, AdminMetrics, Breach, CaMetrics, ClientAuthResult, EdgeMetrics, Handshake, HttpMetrics,
     Issuance, IssuanceRefusal, JobMetrics, Limit, ProxyHeader, RefusalCode, Revocation, SelfCheck,
-    StatusClass, Success, Targets, UpstreamFault, ValidityMetrics,
+    SpanMetrics, StatusClass, Success, Targets, UpstreamFault, ValidityMetrics,
 };
 
 /// Content type of [`Metrics::render`].
@@ -42,6 +42,8 @@ pub struct Metrics {
     pub validity: Arc<ValidityMetrics>,
     /// Jobs and mail.
     pub jobs: Arc<JobMetrics>,
+    /// Spans for a collector.
+    pub spans: Arc<SpanMetrics>,
     registry: Registry,
     // Instruments are read for as long as their provider lives.
     _provider: SdkMeterProvider,
@@ -73,6 +75,7 @@ impl Metrics {
             acme: Arc::default(),
             validity: Arc::default(),
             jobs: Arc::default(),
+            spans: Arc::default(),
             registry,
             _provider: provider.clone(),
         };

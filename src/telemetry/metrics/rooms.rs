@@ -440,6 +440,15 @@ pub struct AcmeMetrics {
     pub renewal_last_success: Timestamp,
 }
 
+/// Spans for a collector.
+#[derive(Debug, Default)]
+pub struct SpanMetrics {
+    /// Taken by the collector.
+    pub sent: Counter,
+    /// Lost: there were too many, or the collector did not take them.
+    pub lost: Counter,
+}
+
 /// When things end.
 #[derive(Debug, Default)]
 pub struct ValidityMetrics {

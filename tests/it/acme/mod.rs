@@ -3,5 +3,6 @@
 mod fixture;
 mod orders;
 mod requests;
+mod staples;
 mod traces;
 mod troubles;

@@ -351,6 +351,7 @@ fn site(host: &str, kind: SiteKind, client_auth: ClientAuth, server_ca: &Authori
         chain: vec![DerData(leaf.chain[0].to_vec())],
         key: KeyData(Secret::new(leaf.key.secret_der().to_vec())),
         is_local: false,
+        ocsp: None,
     }
 }
 

@@ -23,6 +23,7 @@ mod plain;
 pub mod proxy_header;
 mod revocation;
 mod rules;
+mod spans;
 mod streams;
 mod transports;
 mod trial;

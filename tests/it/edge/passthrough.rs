@@ -83,6 +83,7 @@ pub fn pass_through(data: &mut ConfigurationData, target: SocketAddr, options: U
         hsts_max_age_seconds: 0,
         chain: Vec::new(),
         key: KeyData(Secret::new(Vec::new())),
+        ocsp: None,
         is_local: false,
     });
 }

@@ -355,7 +355,8 @@ async fn names_take_turns_where_there_are_too_many_addresses() {
     };
     let targets = ["http://many.test", "http://few.test", "http://10.9.9.9:80"];
     let targets = targets.iter().map(|text| parse_target(text).unwrap()).collect();
-    let group = upstreams.group(&Arc::new(Upstream { name: "app".parse().unwrap(), targets, options, tls: None }));
+    let group =
+        upstreams.group(&Arc::new(Upstream { name: "app".parse().unwrap(), targets, options, tls: None }));
     for name in group.names() {
         let count = if name.target.host() == Some("many.test") { 64 } else { 2 };
         let part = Part {
