@@ -1,5 +1,5 @@
-//! One line per request, written when its answer is finished; one per failed handshake, and one per connection that
-//! was passed through.
+//! One line per request, written when its answer is finished, or its tunnel; one per failed handshake, and one per
+//! connection that was passed through.
 //! Never a query, a header, an e-mail address or a token.
 
 use std::borrow::Cow;

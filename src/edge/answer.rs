@@ -14,7 +14,6 @@ use super::headers::clean_trailers;
 use super::limits::{BodyFault, Stall, Upload};
 use super::pace::Pace;
 use super::request::Exchange;
-use super::stream::Delivery;
 use super::upstream::Wire;
 use super::worker::{Derived, Worker};
 use crate::telemetry::metrics::UpstreamFault;
@@ -97,7 +96,7 @@ impl AnswerBody {
 
 impl Drop for Tail {
     fn drop(&mut self) {
-        if self.exchange.delivery().is_some_and(Delivery::is_given_up) {
+        if self.exchange.delivery().is_some_and(|delivery| delivery.is_given_up()) {
             self.entry.whole = false;
         }
         if self.entry.whole {

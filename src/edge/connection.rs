@@ -29,7 +29,7 @@ use super::ongoing;
 use super::passthrough;
 use super::rate::Slot;
 use super::respond::{Code, Problem};
-use super::tunnel::Tunnel;
+use super::tunnel::Opened;
 use super::worker::Worker;
 use crate::domain::{Fingerprint, UtcTime};
 use crate::live::{Cause, Classified, HandshakeClass, Identity, Site, SiteKind, classify};
@@ -65,7 +65,7 @@ pub(super) struct Visit {
     limited: Cell<(Instant, u32)>,
     /// Also while somebody else serves it.
     _slot: Option<Slot>,
-    tunnel: RefCell<Option<Tunnel>>,
+    tunnel: RefCell<Option<Opened>>,
     pub(super) ongoing: ongoing::Register,
     memo: RefCell<Memo>,
 }
@@ -300,12 +300,12 @@ impl Visit {
         self.signal().ending() != Ending::Not
     }
 
-    /// Takes over once the 101 has gone out.
-    pub(super) fn open_tunnel(&self, tunnel: Tunnel) {
+    /// Takes over once the 101 has gone out (HTTP/1). Holds this visit: whoever serves it takes it out again.
+    pub(super) fn open_tunnel(&self, tunnel: Opened) {
         *self.tunnel.borrow_mut() = Some(tunnel);
     }
 
-    pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
+    pub(super) fn take_tunnel(&self) -> Option<Opened> {
         self.tunnel.borrow_mut().take()
     }
 

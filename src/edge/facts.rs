@@ -18,7 +18,7 @@ const MOST_ROUTES: usize = 32;
 
 /// What a visitor wants, and from where.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted<'a> {
+pub(super) struct Approach<'a> {
     pub(super) method: &'a Method,
     pub(super) path: &'a str,
     /// Behind all proxies that are believed.
@@ -55,12 +55,12 @@ impl Visit {
         &self,
         route: &Arc<Route>,
         who: &Arc<Classified>,
-        wanted: Wanted<'_>,
+        approach: Approach<'_>,
         now: UtcTime,
     ) -> Result<Permit, Denied> {
         let read = || self.leaf().and_then(|leaf| alternative_names(leaf).ok());
         let names = || self.facts.names.get_or_init(read).as_ref();
-        let Wanted { method, path, source } = wanted;
+        let Approach { method, path, source } = approach;
         let question = Question { method: method.as_str(), path, source, now, names: &names };
         permit(route, who, self.worker.shared.freshness(now), &question)
     }
@@ -70,7 +70,7 @@ impl Visit {
         &self,
         route: RouteId,
         who: &Classified,
-        wanted: Wanted<'_>,
+        approach: Approach<'_>,
         admitted: bool,
         now: UtcTime,
     ) {
@@ -78,7 +78,7 @@ impl Visit {
         if self.is_own || !self.facts.is_first_at(route) {
             return;
         }
-        let Wanted { method, path, source } = wanted;
+        let Approach { method, path, source } = approach;
         let Some((method, path)) = Sighting::head(method.as_str(), path) else { return };
         let serial = identity.serial();
         let sighting = Sighting { serial, route, method, path, source, admitted, at: now };

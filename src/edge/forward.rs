@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::uri::{self, PathAndQuery};
 use http::{Method, Request, Response, StatusCode, Uri, Version, request};
 use hyper::body::Incoming;
@@ -25,6 +25,7 @@ use super::respond::{Code, Problem};
 use super::trace;
 use super::tunnel::Tunnel;
 use super::upstream::{Broken, Group, Wire, Wish};
+use super::websocket::{Wanted, put_upgrade};
 use super::worker::Derived;
 use crate::domain::UtcTime;
 use crate::domain::upstream::{Balance, Protocol};
@@ -42,6 +43,13 @@ pub(super) struct Context<'a> {
     pub(super) now: UtcTime,
 }
 
+/// The head of an answer, and what is in its body.
+pub(super) struct Forwarded {
+    pub(super) response: Response<AnswerBody>,
+    /// Instead of a body.
+    pub(super) tunnel: Option<Tunnel>,
+}
+
 /// Sends the request on and brings the head of the answer back; the body follows by itself.
 ///
 /// # Errors
@@ -49,35 +57,38 @@ pub(super) struct Context<'a> {
 pub(super) async fn forward(
     context: Context<'_>,
     permit: Permit,
+    wanted: Wanted,
     parts: request::Parts,
     body: Incoming,
-) -> Result<Response<AnswerBody>, Problem> {
+) -> Result<Forwarded, Problem> {
     let settings = &context.visit.worker.shared.settings;
     let group = context.derived.groups.get(&permit.route().upstream.name);
     let group = group.ok_or(Problem::new(Code::UpstreamUnavailable))?;
     let protocol = group.upstream().options.protocol;
-    // HTTP/2 knows no upgrade (RFC 9113 §8.6), and who does not take one may answer all the same.
-    let wants_websocket = parts.version == Version::HTTP_11
-        && protocol == Protocol::Http1
-        && parts.method == Method::GET
-        && headers::asks_for_websocket(&parts.headers);
+    let wanted = match (protocol, wanted) {
+        // HTTP/2 knows no upgrade (RFC 9113 §8.6), and who does not take one may answer all the same.
+        (Protocol::Http2, Wanted::Connection) => Wanted::Answer,
+        (Protocol::Http2, Wanted::Stream(_)) => {
+            return Err(Problem::bad_request("the app takes no WebSockets over HTTP/2"));
+        }
+        (_, wanted) => wanted,
+    };
     let max_body = permit.route().options.max_body().or(settings.max_body);
     if max_body.is_some_and(|max| hyper::body::Body::size_hint(&body).lower() > max) {
         return Err(Problem::new(Code::PayloadTooLarge));
     }
     let is_http_2 = parts.version == Version::HTTP_2;
-    let path = if wants_websocket { parts.uri.path().to_owned() } else { String::new() };
     // Where both sides speak HTTP/2.
     let announced = (is_http_2 && protocol == Protocol::Http2)
         .then(|| Announced::of(&parts.headers, &context.derived.aliases));
     let trailers = announced.is_some().then(|| context.derived.clone());
-    let mut request = outgoing(&context, &permit, parts, wants_websocket);
+    let mut request = outgoing(&context, &permit, &wanted, parts);
     if let Some(announced) = announced {
         announced.put(request.headers_mut());
     }
     let body = RequestBody::new(body, (max_body, trailers), settings, is_http_2);
     let has_body = !hyper::body::Body::is_end_stream(&body);
-    if wants_websocket && has_body {
+    if wanted.is_websocket() && has_body {
         return Err(Problem::bad_request("an upgrade has no body"));
     }
     if has_body && protocol == Protocol::Http1 && !request.headers().contains_key(CONTENT_LENGTH) {
@@ -93,33 +104,48 @@ pub(super) async fn forward(
     let Answer { head: mut response, first, wire } = answer;
     upload.set_answered();
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        if !wants_websocket || !headers::asks_for_websocket(response.headers()) {
-            return Err(Problem::new(Code::UpstreamUnavailable));
-        }
-        headers::clean_response(response.headers_mut());
-        put_upgrade(response.headers_mut());
-        let (host, source) = (context.named.host.clone(), context.origin.visitor);
-        context.visit.open_tunnel(Tunnel { wire, host, path, source });
-        return Ok(response.map(|_| AnswerBody::page(Bytes::new())));
+        return switch(wanted, response, wire);
+    }
+    if response.status().is_success() && matches!(wanted, Wanted::Stream(_)) {
+        // RFC 9113 §8.5: any success opens the stream to the visitor, and the app has opened nothing.
+        return Err(Problem::new(Code::UpstreamUnavailable));
     }
     headers::clean_response(response.headers_mut());
     *response.version_mut() = Version::HTTP_11;
     let (parts, incoming) = response.into_parts();
     let flow = Flow { first, incoming, wire, upload };
     let body = AnswerBody::download(flow, &context.visit.worker, context.derived, end).await;
-    Ok(Response::from_parts(parts, body))
+    Ok(Forwarded { response: Response::from_parts(parts, body), tunnel: None })
+}
+
+/// The app has switched to a WebSocket, if that was asked of it.
+///
+/// # Errors
+/// `upstream_unavailable` if not, or if its answer is one to another request.
+fn switch(wanted: Wanted, mut response: Response<Incoming>, wire: Wire) -> Result<Forwarded, Problem> {
+    if !wanted.is_met_by(response.headers()) {
+        return Err(Problem::new(Code::UpstreamUnavailable));
+    }
+    headers::clean_response(response.headers_mut());
+    let upgrade = match wanted {
+        Wanted::Stream(opening) => {
+            *response.status_mut() = StatusCode::OK;
+            Some(opening.settle(response.headers_mut()))
+        }
+        Wanted::Connection | Wanted::Answer => {
+            put_upgrade(response.headers_mut());
+            None
+        }
+    };
+    let response = response.map(|_| AnswerBody::page(Bytes::new()));
+    Ok(Forwarded { response, tunnel: Some(Tunnel::new(wire, upgrade)) })
 }
 
 /// The head for the upstream: what may go on of the visitor's, and ours.
-fn outgoing(
-    context: &Context<'_>,
-    permit: &Permit,
-    parts: request::Parts,
-    wants_websocket: bool,
-) -> Request<()> {
+fn outgoing(context: &Context<'_>, permit: &Permit, wanted: &Wanted, parts: request::Parts) -> Request<()> {
     let request::Parts { method, uri, mut headers, .. } = parts;
     headers::clean_request(&mut headers, &context.derived.aliases);
-    if wants_websocket {
+    if wanted.is_websocket() {
         put_upgrade(&mut headers);
     }
     context.visit.put_forwarded(context.named, context.origin, &mut headers);
@@ -152,11 +178,6 @@ fn put_identity(context: &Context<'_>, permit: &Permit, headers: &mut HeaderMap)
     {
         headers.insert(name, value);
     }
-}
-
-fn put_upgrade(headers: &mut HeaderMap) {
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
 }
 
 /// RFC 9112 §3.2.1: path and query only.

@@ -23,7 +23,8 @@ const RESET: u32 = 4;
 const STALLED: u32 = 16;
 /// A request that was answered accounts for so many: windows, priorities, a PING, and for two resets.
 const ANSWERED: u32 = 8;
-/// A piece of an answer that was taken: clients may acknowledge each, for stream and connection, and measure.
+/// A piece of an answer, or of a tunnel, that was taken: clients may acknowledge each, for stream and connection,
+/// and measure.
 const TAKEN: u32 = 4;
 /// So many octets of bodies, in either direction, account for one more. Some ask for a window every 4 KiB, twice.
 const OCTETS: u64 = 1_024;
@@ -74,7 +75,7 @@ impl Guard {
         self.bucket.give_back(ANSWERED);
     }
 
-    /// Pieces of answers were taken, of so many octets together.
+    /// Pieces of answers or tunnels were taken, of so many octets together.
     pub(super) fn taken(&mut self, pieces: u64, octets: u64) {
         let pieces = u32::try_from(pieces).unwrap_or(u32::MAX);
         self.bucket.give_back(pieces.saturating_mul(TAKEN).saturating_add(units(octets)));

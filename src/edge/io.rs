@@ -29,7 +29,6 @@ pub(super) struct Activity {
     /// How what is written is taken.
     written: RefCell<Pace>,
     in_flight: Cell<u32>,
-    moved: Cell<u64>,
     /// Octets that may still be read before others have their turn.
     turn: Cell<usize>,
     /// HTTP/2 only: what comes beside requests.
@@ -57,7 +56,6 @@ impl Activity {
             idle_since: Cell::new(Instant::now()),
             written: RefCell::new(Pace::new(settings.body_timeout, settings.min_rate)),
             in_flight: Cell::new(0),
-            moved: Cell::new(0),
             turn: Cell::new(usize::MAX),
             guard: RefCell::new(None),
             entered: RefCell::new(None),
@@ -109,12 +107,7 @@ impl Activity {
         }
     }
 
-    /// Octets that moved, either way, since the beginning.
-    pub(super) fn moved(&self) -> u64 {
-        self.moved.get()
-    }
-
-    /// Pieces of answers were taken, of so many octets together (HTTP/2).
+    /// Pieces of answers, or of tunnels, were taken, of so many octets together (HTTP/2).
     pub(super) fn taken(&self, pieces: u64, octets: u64) {
         if let Some(guard) = self.guard.borrow_mut().as_mut() {
             guard.taken(pieces, octets);
@@ -155,7 +148,6 @@ impl Activity {
     }
 
     fn has_read(&self, octets: &[u8]) {
-        self.moved.set(self.moved.get() + octets.len() as u64);
         if self.reads_heads.get() && self.in_flight.get() == 0 && self.head_since.get().is_none() {
             self.head_since.set(Some(Instant::now()));
         }
@@ -175,7 +167,6 @@ impl Activity {
             Poll::Pending => self.written.borrow_mut().waits(Instant::now),
             Poll::Ready(Ok(value)) => {
                 let octets = octets(value) as u64;
-                self.moved.set(self.moved.get() + octets);
                 self.written.borrow_mut().moved(octets, Instant::now);
             }
             Poll::Ready(Err(_)) => {}
@@ -193,8 +184,8 @@ pub(super) struct InFlight {
 
 impl InFlight {
     /// Where the answer's stream notes how it goes; HTTP/1 has none, its writes are watched.
-    pub(super) fn delivery(&self) -> Option<&Delivery> {
-        self.delivery.as_deref()
+    pub(super) fn delivery(&self) -> Option<&Rc<Delivery>> {
+        self.delivery.as_ref()
     }
 }
 

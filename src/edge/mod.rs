@@ -4,7 +4,7 @@
 //! One file per station, in the order of a request: `listener`, `caller` (`proxy_header`), `handshake` (from which
 //! `passthrough` branches off), `connection` (with `facts`, `index`, `io`, `protocol`, `stream`; `guard` with `frames`
 //! and `pace` say who is too slow, or too busy), `request` (`forwarded`, `host`, `permit`), `forward` (`headers`,
-//! `assertion`, `trace`, `limits`, `introduce`, `upstream`), `answer`, `tunnel`. Who comes too often is told so by
+//! `assertion`, `trace`, `limits`, `introduce`, `upstream`), `answer`, `websocket`, `tunnel`. Who comes too often is told so by
 //! `rate`. Before a configuration serves, `trial` asks it as a `stranger` would. Refusals become HTTP in `respond`
 //! and nowhere else. Each thread has a runtime, sockets and an upstream pool of its own.
 
@@ -48,6 +48,7 @@ mod trace;
 mod trial;
 mod tunnel;
 mod upstream;
+mod websocket;
 mod worker;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

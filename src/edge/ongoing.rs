@@ -9,7 +9,7 @@ use http::{Method, Uri};
 use tokio::sync::Notify;
 
 use super::connection::Visit;
-use super::facts::Wanted;
+use super::facts::Approach;
 use super::index::Ending;
 use super::respond::{Code, Problem};
 use super::stream::Delivery;
@@ -30,6 +30,7 @@ struct Ongoing {
     /// Whether the head of the upstream's answer has gone out.
     is_answering: Cell<bool>,
     is_lost: Cell<bool>,
+    is_tunnel: Cell<bool>,
     lost: Notify,
     /// Its stream (HTTP/2); HTTP/1 has no other exchange on its connection.
     stream: Option<Rc<Delivery>>,
@@ -57,6 +58,7 @@ impl Permitted {
             source,
             is_answering: Cell::new(false),
             is_lost: Cell::new(false),
+            is_tunnel: Cell::new(false),
             lost: Notify::new(),
             stream: visit.activity.stream(),
         });
@@ -89,6 +91,16 @@ impl Permitted {
             self.ongoing.end(&self.visit);
         }
     }
+
+    /// It has no end of its own to wait for.
+    pub(super) fn set_tunnel(&self) {
+        self.ongoing.is_tunnel.set(true);
+    }
+
+    /// Whether it is permitted now.
+    pub(super) fn holds(&self) -> bool {
+        !self.ongoing.is_lost.get() && self.ongoing.ask(&self.visit).is_ok()
+    }
 }
 
 impl Drop for Permitted {
@@ -102,8 +114,8 @@ impl Drop for Permitted {
 
 impl Ongoing {
     fn ask(&self, visit: &Visit) -> Result<(), Problem> {
-        let wanted = Wanted { method: &self.method, path: self.uri.path(), source: self.source };
-        ask(visit, &self.host, wanted)
+        let approach = Approach { method: &self.method, path: self.uri.path(), source: self.source };
+        ask(visit, &self.host, approach)
     }
 
     fn end(&self, visit: &Visit) {
@@ -125,16 +137,24 @@ pub(super) fn ask_again(visit: &Visit) {
     }
 }
 
+/// Ends the tunnels among the streams: a connection that is to be left would wait for them.
+pub(super) fn end_tunnels(visit: &Visit) {
+    let all = visit.ongoing.0.borrow();
+    let streams =
+        all.iter().filter(|ongoing| ongoing.is_tunnel.get()).filter_map(|ongoing| ongoing.stream.as_ref());
+    streams.for_each(|stream| stream.end());
+}
+
 /// Asks the same questions as a request would, of the configuration and register in force now.
 ///
 /// # Errors
 /// What the visitor would be told.
-pub(super) fn ask(visit: &Visit, host: &Hostname, wanted: Wanted<'_>) -> Result<(), Problem> {
+pub(super) fn ask(visit: &Visit, host: &Hostname, approach: Approach<'_>) -> Result<(), Problem> {
     let shared = &visit.worker.shared;
     let snapshot = shared.holder.snapshot().ok_or(Problem::new(Code::Overloaded))?;
     let site = visit.admitted(snapshot.configuration.site(host.as_str()))?;
-    let route = route_table::select(site, wanted.path)?.ok_or(Problem::new(Code::NotFound))?;
+    let route = route_table::select(site, approach.path)?.ok_or(Problem::new(Code::NotFound))?;
     let now = shared.clock.now();
-    visit.permit(route, &visit.who(now), wanted, now)?;
+    visit.permit(route, &visit.who(now), approach, now)?;
     Ok(())
 }

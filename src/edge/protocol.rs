@@ -132,12 +132,13 @@ pub(super) async fn serve_h1(visit: Rc<Visit>, stream: TlsStream<Carrier>) {
     let mut connection = h1(settings).serve_connection(io, service);
     let end = drive(&visit, &mut connection).await;
     end.breach().inspect(|breach| visit.breaks_off(*breach));
+    let tunnel = visit.take_tunnel();
     match end {
         End::Closed => {
             visit.activity.end_turns();
-            if let Some(tunnel) = visit.take_tunnel() {
+            if let Some(tunnel) = tunnel {
                 let parts = connection.into_parts();
-                tunnel::run(&visit, tunnel, parts.io.into_inner(), parts.read_buf).await;
+                tunnel::over_connection(tunnel, parts.io.into_inner(), &parts.read_buf).await;
             }
         }
         End::Overdue(Overdue::Head) => {
@@ -164,7 +165,7 @@ pub(super) fn h1(settings: &EdgeSettings) -> http1::Builder {
     builder
 }
 
-/// Serves HTTP/2.
+/// Serves HTTP/2, and the tunnels that its streams become.
 pub(super) async fn serve_h2(visit: Rc<Visit>, stream: TlsStream<Carrier>) {
     let settings = &visit.worker.shared.settings;
     visit.activity.watch_frames();
@@ -188,6 +189,8 @@ pub(super) async fn serve_h2(visit: Rc<Visit>, stream: TlsStream<Carrier>) {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(READ_BUFFER)
+        // RFC 8441: WebSockets.
+        .enable_connect_protocol()
         .max_local_error_reset_streams(Some(MOST_ERRORS))
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(settings.idle_timeout);
@@ -285,7 +288,10 @@ impl Course {
         let now = Instant::now();
         match visit.signal().ending() {
             Ending::Cut => return true,
-            Ending::Drain => self.leave(connection),
+            Ending::Drain => {
+                self.leave(connection);
+                ongoing::end_tunnels(visit);
+            }
             Ending::Leave if connection.says_goodbye() => self.leave(connection),
             // The next answer says that it is the last one.
             Ending::Leave if !self.leaving => {

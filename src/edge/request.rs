@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::access_log::Entry;
 use super::answer::AnswerBody;
 use super::connection::Visit;
-use super::facts::Wanted;
-use super::forward::{self, forward};
+use super::facts::Approach;
+use super::forward::{self, Forwarded, forward};
 use super::forwarded::Origin;
 use super::headers;
 use super::host;
@@ -24,6 +24,7 @@ use super::respond::{self, Code, Problem};
 use super::spans::ServerSpan;
 use super::stream::Delivery;
 use super::trace;
+use super::websocket::Wanted;
 use super::worker::Derived;
 use crate::live::{Classified, Snapshot, route_table};
 use crate::telemetry::TraceContext;
@@ -50,8 +51,8 @@ pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Respo
         // Handshakes need a configuration, and configurations are never taken away.
         None => Err(Problem::new(Code::Overloaded)),
     };
-    let mut response = match outcome {
-        Ok(response) => response,
+    let (mut response, tunnel) = match outcome {
+        Ok(Forwarded { response, tunnel }) => (response, tunnel),
         Err(mut problem) => {
             let door = snapshot.as_ref().and_then(|snapshot| snapshot.configuration.door_url.as_deref());
             entry.code = Some(problem.code());
@@ -66,7 +67,7 @@ pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Respo
             if problem.ends_connection(version) {
                 visit.say_last_word();
             }
-            respond::refuse(&problem, version, wants_page, door).map(AnswerBody::page)
+            (respond::refuse(&problem, version, wants_page, door).map(AnswerBody::page), None)
         }
     };
     if let Some((host, derived)) = entry.host.as_ref().zip(derived.as_ref())
@@ -80,18 +81,24 @@ pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Respo
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     entry.status = response.status();
-    response.map(|body| body.with_tail(entry, exchange))
+    match tunnel {
+        Some(tunnel) => {
+            tunnel.open(entry, exchange);
+            response
+        }
+        None => response.map(|body| body.with_tail(entry, exchange)),
+    }
 }
 
 /// From the named host to the upstream's answer.
 async fn walk(
     exchange: &mut Exchange,
     (snapshot, derived): (&Snapshot, &Rc<Derived>),
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     entry: &mut Entry,
     origin: &Origin,
     trace: TraceContext,
-) -> Result<Response<AnswerBody>, Problem> {
+) -> Result<Forwarded, Problem> {
     let visit = exchange.visit.clone();
     let shared = &visit.worker.shared;
     let source = shared.rate.counted(origin.visitor).filter(|_| !visit.is_own);
@@ -108,8 +115,10 @@ async fn walk(
     // Only names of ours: visitors may write anything.
     entry.host = site.map(|_| named.host.clone());
     let site = visit.admitted(site)?;
-    // CONNECT asks for a proxy of another kind, TRACE would show our headers to the visitor.
-    if [Method::CONNECT, Method::TRACE].contains(request.method()) {
+    // CONNECT asks for a proxy of another kind, unless it is for a WebSocket.
+    let wanted = Wanted::of(&mut request)?;
+    // It would show our headers to the visitor.
+    if request.method() == Method::TRACE {
         return Err(Problem::bad_request("the method is not for here"));
     }
     if request.uri().scheme_str().is_some_and(|scheme| scheme != "https") {
@@ -129,9 +138,9 @@ async fn walk(
         Classified::None => {}
     }
     let (method, uri) = (request.method(), request.uri());
-    let wanted = Wanted { method, path: uri.path(), source: origin.visitor };
-    let asked = visit.permit(route, &who, wanted, now);
-    visit.was_seen(route.id, &who, wanted, asked.is_ok(), now);
+    let approach = Approach { method, path: uri.path(), source: origin.visitor };
+    let asked = visit.permit(route, &who, approach, now);
+    visit.was_seen(route.id, &who, approach, asked.is_ok(), now);
     entry.rule = match asked.as_ref().map_or_else(Denied::deciding, |permit| Some(permit.deciding())) {
         Some(Deciding::Rule(at)) => route.rules.name(at).cloned(),
         _ => None,
@@ -156,9 +165,10 @@ async fn walk(
     let (mut parts, body) = request.into_parts();
     parts.headers.remove(HOST);
     headers::settle_framing(&mut parts.headers)?;
-    let answer = permitted.over(forward(context, permit, parts, body)).await;
+    let answer = permitted.over(forward(context, permit, wanted, parts, body)).await;
     if let Some(span) = passed_on {
-        span.end(answer.as_ref().map(Response::status).map_err(|problem| problem.code()));
+        let status = answer.as_ref().map(|forwarded| forwarded.response.status());
+        span.end(status.map_err(Problem::code));
     }
     match &answer {
         Ok(_) => permitted.answers(),
@@ -181,8 +191,23 @@ impl Exchange {
     }
 
     /// How its stream takes the answer (HTTP/2).
-    pub(super) fn delivery(&self) -> Option<&Delivery> {
+    pub(super) fn delivery(&self) -> Option<&Rc<Delivery>> {
         self.in_flight.delivery()
+    }
+
+    /// The connection that it came over.
+    pub(super) fn visit(&self) -> &Rc<Visit> {
+        &self.visit
+    }
+
+    /// It lasts as long as its tunnel.
+    pub(super) fn set_tunnel(&self) {
+        self.permitted.as_ref().inspect(|permitted| permitted.set_tunnel());
+    }
+
+    /// Whether what was permitted is so now.
+    pub(super) fn is_permitted(&self) -> bool {
+        self.permitted.as_ref().is_some_and(Permitted::holds)
     }
 
     /// The answer has gone out to its end.

@@ -1,11 +1,12 @@
-//! The HTTP/2 streams of one connection, each a task. hyper does not ask a body for more while the
-//! visitor gives no window for what it has, so the wait for the visitor has its deadline here.
+//! The HTTP/2 streams of one connection, each a task; what goes out of a tunnel is another, of the same stream.
+//! hyper does not ask a body for more while the visitor gives no window for what it has, so the wait for the
+//! visitor has its deadline here.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use tokio_util::task::TaskTracker;
 
@@ -13,7 +14,7 @@ use super::io::Activity;
 use super::limits::Stall;
 use super::pace::Pace;
 
-/// Whether an answer's last piece is still on its way to the visitor.
+/// How a stream goes: whether an answer's last piece is still on its way to the visitor, and what ends it.
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
     pieces: Cell<u64>,
@@ -24,6 +25,10 @@ pub(super) struct Delivery {
     given_up: Cell<bool>,
     ended: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// Of a tunnel: whether all has been said, whether the stream took no more before, and who waits for that.
+    has_said_all: Cell<bool>,
+    is_over: Cell<bool>,
+    tunnel: RefCell<Option<Waker>>,
 }
 
 impl Delivery {
@@ -43,15 +48,49 @@ impl Delivery {
     /// Resets the stream, whatever it waits for.
     pub(super) fn end(&self) {
         self.ended.set(true);
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
+        wake(&self.waker);
+        wake(&self.tunnel);
     }
 
     /// Whether it was ended before its end, by us or because the visitor took its pieces too slowly.
     pub(super) fn is_given_up(&self) -> bool {
         self.given_up.get()
     }
+
+    /// Nothing more goes out: that the stream takes no more is no surprise.
+    pub(super) fn say_all(&self) {
+        self.has_said_all.set(true);
+    }
+
+    /// What went out of a tunnel is through, or the stream was reset, or its connection has ended.
+    fn takes_no_more(&self) {
+        self.is_over.set(!self.has_said_all.get());
+        wake(&self.tunnel);
+    }
+
+    /// Whether its tunnel has to end.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended.get() || self.is_over.get()
+    }
+
+    /// Completes when [`Self::is_over`]. One waiter only.
+    pub(super) fn poll_over(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.is_over() {
+            return Poll::Ready(());
+        }
+        remember(&self.tunnel, cx);
+        Poll::Pending
+    }
+}
+
+fn wake(waker: &RefCell<Option<Waker>>) {
+    // Not borrowed any more when it runs.
+    let waker = waker.borrow_mut().take();
+    waker.into_iter().for_each(Waker::wake);
+}
+
+fn remember(waker: &RefCell<Option<Waker>>, cx: &Context<'_>) {
+    waker.borrow_mut().get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
 }
 
 /// Runs HTTP/2 streams on this thread, where a drain waits for them.
@@ -65,13 +104,22 @@ pub(super) struct Local {
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
     fn execute(&self, future: F) {
-        self.tasks.spawn_local(bounded(self.activity.clone(), self.pace, future));
+        // What a stream begins is what goes out of a tunnel, and of the same stream.
+        let tunnel = self.activity.stream();
+        self.tasks.spawn_local(bounded(self.activity.clone(), self.pace, tunnel, future));
     }
 }
 
-/// `stream` until it is done or stuck. Dropping it resets the stream; the others go on.
-async fn bounded(activity: Rc<Activity>, pace: Pace, stream: impl Future<Output = ()>) {
-    let delivery = Rc::new(Delivery::default());
+/// `stream` until it is done or stuck. Dropping it resets the stream; the others go on. How a tunnel is taken is
+/// its own to judge.
+async fn bounded(
+    activity: Rc<Activity>,
+    pace: Pace,
+    tunnel: Option<Rc<Delivery>>,
+    stream: impl Future<Output = ()>,
+) {
+    let is_tunnel = tunnel.is_some();
+    let delivery = tunnel.unwrap_or_default();
     let mut stream = pin!(stream);
     let mut stall = Stall::new(pace);
     let mut seen = 0;
@@ -86,7 +134,7 @@ async fn bounded(activity: Rc<Activity>, pace: Pace, stream: impl Future<Output 
             delivery.given_up.set(true);
             return Poll::Ready(());
         }
-        delivery.waker.borrow_mut().get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
+        remember(&delivery.waker, cx);
         if !delivery.holds.get() || delivery.pieces.get() != seen {
             let pieces = delivery.pieces.get() - std::mem::replace(&mut seen, delivery.pieces.get());
             let gone = delivery.gone.take();
@@ -101,6 +149,9 @@ async fn bounded(activity: Rc<Activity>, pace: Pace, stream: impl Future<Output 
         Poll::Pending
     })
     .await;
+    if is_tunnel {
+        delivery.takes_no_more();
+    }
 }
 
 /// Lets hyper see whether the request has been taken back: it looks each time after it was told to wait for the
@@ -116,4 +167,35 @@ pub(super) async fn look_for_reset() {
         Poll::Pending
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::settings::EdgeSettings;
+
+    /// What goes out of a tunnel of this stream.
+    async fn going_out(own: &Rc<Delivery>, going: impl Future<Output = ()>) {
+        let settings = EdgeSettings::default();
+        let pace = Pace::new(settings.body_timeout, None);
+        bounded(Activity::new(&settings), pace, Some(own.clone()), going).await;
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_is_over_when_its_stream_takes_no_more_unless_all_was_said() {
+        let own = Rc::new(Delivery::default());
+        going_out(&own, async { own.say_all() }).await;
+        assert!(!own.is_over() && !own.is_given_up(), "the other direction goes on");
+        own.end();
+        assert!(own.is_over());
+
+        let own = Rc::new(Delivery::default());
+        let over = poll_fn(|cx| own.poll_over(cx));
+        tokio::join!(over, going_out(&own, async {}));
+        assert!(own.is_over() && !own.is_given_up(), "the visitor has reset it");
+
+        let own = Rc::new(Delivery::default());
+        tokio::join!(going_out(&own, std::future::pending()), async { own.end() });
+        assert!(own.is_over() && own.is_given_up(), "we have");
+    }
 }

@@ -15,13 +15,12 @@ use wicketgate::telemetry::metrics::Breach;
 use super::client::{Body, Http, PATIENCE, connect, read_all, shake, tls, until};
 use super::fixture::{APP, World};
 use super::line::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, GET, HEADERS, Line, PING, POST, PRIORITY, RST_STREAM,
-    SETTINGS, UNKNOWN, WINDOW_UPDATE, endless, frame, head,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GET, GOAWAY, HEADERS, Line, PING, POST, PRIORITY,
+    RST_STREAM, SETTINGS, UNKNOWN, WINDOW_UPDATE, endless, frame, head,
 };
 use super::upstream::LARGE;
 
 const SHORT: Duration = Duration::from_millis(200);
-const GOAWAY: u8 = 7;
 const WINDOW: u32 = 65_535;
 /// `CANCEL`.
 const CANCEL: [u8; 4] = [0, 0, 0, 8];

@@ -30,3 +30,4 @@ mod trial;
 pub mod upstream;
 mod upstreams;
 mod websocket;
+mod websocket_h2;

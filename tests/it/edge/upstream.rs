@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{Request, Response, StatusCode, header};
@@ -13,18 +16,25 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 pub type Body = BoxBody<Bytes, Infallible>;
 
 /// Octets of a large answer.
 pub const LARGE: usize = 4 * 1024 * 1024;
 
-/// The echo backend. `/silent` never answers, `/drip` drips until it is cut, `/ws` upgrades,
-/// `/hang-up` closes without an answer, `/large` is [`LARGE`] octets; everything else says what arrived.
+/// What makes the backend reset a tunnel.
+pub const DIE: &[u8] = b"die";
+
+/// The echo backend. `/silent` never answers, `/drip` drips until it is cut, `/ws` upgrades and echoes (`/count/ws`
+/// waits for the end and says how much came), `/wrong-accept` upgrades with the answer to another key, `/no-ws` says
+/// in a 403 what arrived, `/hang-up` closes without an answer, `/large` is [`LARGE`] octets; everything else says
+/// what arrived.
 #[derive(Clone)]
 pub struct Backend {
     pub address: SocketAddr,
@@ -91,32 +101,63 @@ pub async fn answer(backend: Backend, request: Request<Incoming>) -> Result<Resp
     if path.ends_with("/large") {
         return Ok(Response::new(Full::new(Bytes::from(vec![b'x'; LARGE])).boxed()));
     }
-    if path.ends_with("/ws") {
+    if path.ends_with("/ws") || path.ends_with("/wrong-accept") {
         return Ok(upgrade(backend, request));
     }
-    Ok(echo(backend, request).await)
+    let refuses = path.ends_with("/no-ws");
+    let mut answer = echo(backend, request).await;
+    if refuses {
+        *answer.status_mut() = StatusCode::FORBIDDEN;
+    }
+    Ok(answer)
 }
 
 fn upgrade(backend: Backend, request: Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path();
+    let key = match path.ends_with("/wrong-accept") {
+        true => None,
+        false => request.headers().get(header::SEC_WEBSOCKET_KEY),
+    };
+    let accept = accept(key.map_or(&b"another's"[..], |key| key.as_bytes()));
+    let counts = path.ends_with("/count/ws");
     tokio::spawn(async move {
         let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
         backend.open_tunnels.fetch_add(1, Ordering::SeqCst);
-        let mut stream = TokioIo::new(upgraded);
-        let mut buffer = [0; 1024];
-        while let Ok(octets @ 1..) = stream.read(&mut buffer).await {
-            if stream.write_all(&buffer[..octets]).await.is_err() {
-                break;
-            }
-        }
+        speak(upgraded, counts).await;
         backend.open_tunnels.fetch_sub(1, Ordering::SeqCst);
     });
     Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
         .header(header::CONNECTION, "upgrade")
         .header(header::UPGRADE, "websocket")
-        .header("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+        .header(header::SEC_WEBSOCKET_ACCEPT, accept)
         .body(Full::default().boxed())
         .unwrap()
+}
+
+/// RFC 6455 §4.2.2.
+fn accept(key: &[u8]) -> String {
+    let text = [key, b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat();
+    STANDARD.encode(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &text))
+}
+
+async fn speak(upgraded: Upgraded, counts: bool) {
+    let mut stream = TokioIo::new(upgraded);
+    let (mut buffer, mut count) = ([0; 1024], 0);
+    while let Ok(octets @ 1..) = stream.read(&mut buffer).await {
+        count += octets;
+        if buffer[..octets] == *DIE {
+            let stream = stream.into_inner().downcast::<TokioIo<TcpStream>>().unwrap().io.into_inner();
+            return SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        if !counts && stream.write_all(&buffer[..octets]).await.is_err() {
+            return;
+        }
+    }
+    if counts {
+        let _ = stream.write_all(count.to_string().as_bytes()).await;
+        let _ = stream.shutdown().await;
+    }
 }
 
 async fn echo(backend: Backend, request: Request<Incoming>) -> Response<Body> {
