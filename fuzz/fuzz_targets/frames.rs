@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wicketgate::edge::frames::{Frames, Open, Tally};
+use wicketgate::edge::frames::{Frames, Open, SMALL, Tally};
 
 const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -17,6 +17,7 @@ fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Tally, Option<Open>, Opt
         sum.resets += tally.resets;
         sum.control += tally.control;
         sum.data += tally.data;
+        sum.small += tally.small;
         if tally.began {
             began = number;
         }
@@ -33,7 +34,7 @@ fn model(mut rest: &[u8]) -> (Tally, Option<Open>) {
         let ends_block = flags & 4 != 0;
         match *kind {
             0 if length == 0 && flags & 1 == 0 => sum.control += 1,
-            0 => sum.data += length,
+            0 => (sum.data, sum.small) = (sum.data + length, sum.small + u32::from(length < SMALL)),
             1 => (sum.heads, in_block) = (sum.heads + 1, !ends_block),
             3 => sum.resets += 1,
             5 => (sum.control, in_block) = (sum.control + 1, !ends_block),

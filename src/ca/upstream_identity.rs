@@ -103,13 +103,12 @@ impl Ca {
         self.check_clock(now).await?;
         let turn = Turn { lease, now };
         let (authority, moved) = self.upstream_authority(turn).await?;
-        let current = self.0.store.upstream_identity().await?;
+        let (current, last) = self.last_upstream_identity().await?;
         let opens = self.upstream_key_opens(current.as_ref()).await?;
         let certificate = current.as_ref().map(|current| &current.certificate);
         let made = match why_due(certificate, opens, &authority.name, now) {
             Some(why) => {
-                let generation = current.map_or(1, |current| current.generation.saturating_add(1));
-                Some(self.make_upstream_identity(generation, &authority, why, turn).await?)
+                Some(self.make_upstream_identity(last.saturating_add(1), &authority, why, turn).await?)
             }
             None => None,
         };
@@ -193,6 +192,22 @@ impl Ca {
         transaction.commit().await?;
         tracing::info!("Moved upstream authorities: {detail}");
         Ok(())
+    }
+
+    /// The one in use, and the last generation. One that cannot be read is as good as none, and its number is not
+    /// given again.
+    async fn last_upstream_identity(&self) -> Result<(Option<UpstreamIdentity>, u64), StoreError> {
+        match self.0.store.upstream_identity().await {
+            Ok(Some(current)) => {
+                let last = current.generation;
+                Ok((Some(current), last))
+            }
+            Ok(None) => Ok((None, 0)),
+            Err(StoreError::Corrupt { .. } | StoreError::Missing { .. }) => {
+                Ok((None, self.0.store.last_upstream_generation().await?))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the key of this certificate is there and opens.

@@ -131,7 +131,8 @@ pub struct RawEdge {
     /// From the first byte of a request to the end of its headers; for HTTP/2, of any frame but a body's.
     #[schemars(range(min = 100, max = 300_000))]
     pub header_timeout_ms: u64,
-    /// Longest pause inside a body, in either direction.
+    /// Longest pause inside a body, in either direction. Over HTTP/2, each frame of an upload has to be whole within
+    /// it, whatever `min_rate_bytes` says.
     #[schemars(range(min = 100, max = 3_600_000))]
     pub body_timeout_ms: u64,
     /// Bytes a second that a visitor has to send or take on average, over every `body_timeout_ms` that was spent
@@ -179,7 +180,7 @@ impl Default for RawEdge {
             body_timeout_ms: 60_000,
             min_rate_bytes: 16,
             idle_timeout_ms: 75_000,
-            total_timeout_ms: 600_000,
+            total_timeout_ms: 3_600_000,
             drain_timeout_ms: 30_000,
             max_connections: 20_000,
             max_body_mib: 1_024,

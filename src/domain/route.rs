@@ -22,7 +22,7 @@ pub enum RatePer {
     Device,
     /// Those of a person, with all devices; of a source, where nobody known asks.
     Person,
-    /// All of them.
+    /// All of them. Asked last, so that what another rule refuses is not counted.
     Everyone,
 }
 

@@ -79,7 +79,7 @@ const TARGET: &str = "access";
 
 impl Entry {
     /// The same fields as below.
-    fn write(&self, mut line: Line) {
+    fn put(&self, line: &mut Line) {
         line.foreign("method", self.method.as_str())
             .text("host", self.host.as_ref().map_or("", Hostname::as_str))
             .foreign("path", &shown(self.uri.path()))
@@ -109,7 +109,6 @@ impl Entry {
             line.value("source", source);
         }
         line.value("trace_id", &self.trace);
-        line.end();
     }
 }
 
@@ -132,8 +131,9 @@ impl Drop for Entry {
         if !tracing::enabled!(target: TARGET, Level::INFO) {
             return;
         }
-        if let Some(line) = Line::begin(TARGET, "request", wall_ms) {
-            return self.write(line);
+        if let Some(mut line) = Line::begin(TARGET, "request", wall_ms) {
+            self.put(&mut line);
+            return line.end();
         }
         // `info!` looks at nothing below unless someone listens.
         info!(
@@ -221,4 +221,76 @@ pub(super) fn certificate_refused(peer: SocketAddr, host: &Hostname, refusal: &R
 /// Writes down that a connection was ended for what its visitor did, once for each.
 pub(super) fn connection_ended(peer: SocketAddr, breach: Breach) {
     info!(target: "connection", peer = %peer.ip(), cause = breach.word(), "connection ended");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use parking_lot::Mutex;
+    use serde_json::{Map, Value};
+
+    use super::*;
+    use crate::config::LogFormat;
+    use crate::telemetry::TraceContext;
+    use crate::telemetry::log::dispatch;
+
+    /// Keeps what is written.
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Memory {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(octets);
+            Ok(octets.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn bare() -> Entry {
+        let uri = "/a%20b?secret=1".parse().unwrap();
+        Entry::new(Method::GET, uri, TraceContext::background().trace_id, false)
+    }
+
+    fn full() -> Entry {
+        let mut entry = bare();
+        entry.host = Some("app.test".parse().unwrap());
+        entry.status = StatusCode::FORBIDDEN;
+        entry.code = Some(Code::AccessDenied);
+        entry.cause = Some("revoked");
+        entry.serial = Some("0a0b".parse().unwrap());
+        entry.person = Some(PersonId::new());
+        entry.route = Some(RouteId::new());
+        entry.rule = Some("office hours".into());
+        entry.source = Some("2001:db8::1".parse().unwrap());
+        (entry.bytes, entry.whole) = (7, true);
+        entry
+    }
+
+    /// What the request adds to a line, but for the time that it took.
+    fn fields(line: &str) -> Map<String, Value> {
+        const OF_EVERY_LINE: [&str; 10] =
+            ["v", "name", "msg", "level", "hostname", "pid", "time", "target", "line", "file"];
+        let mut fields: Map<String, Value> = serde_json::from_str(line).unwrap();
+        fields.retain(|name, _| !OF_EVERY_LINE.contains(&name.as_str()));
+        assert!(fields.remove("duration_us").is_some_and(|took| took.is_u64()), "{line}");
+        fields
+    }
+
+    #[test]
+    fn both_ways_to_a_line_write_the_same_fields() {
+        for entry in [bare(), full()] {
+            let quick = fields(&Line::written(|line| entry.put(line)));
+            let memory = Memory::default();
+            let writer = memory.clone();
+            let dispatch = dispatch(LogFormat::Json, false, "info", move || writer.clone()).unwrap();
+            tracing::dispatcher::with_default(&dispatch, || drop(entry));
+            let usual = String::from_utf8(memory.0.lock().clone()).unwrap();
+            assert_eq!(quick, fields(&usual));
+            assert!(quick.contains_key("path") && !usual.contains("secret"), "{usual}");
+        }
+    }
 }

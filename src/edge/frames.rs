@@ -7,6 +7,8 @@
 const PREFACE: usize = 24;
 /// Octets of a frame before its content (RFC 9113 §4.1).
 const HEAD: usize = 9;
+/// Octets of content below which a frame of a body is small.
+pub const SMALL: usize = 1_024;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -51,6 +53,8 @@ pub struct Tally {
     pub control: u32,
     /// Octets of DATA frames that began.
     pub data: usize,
+    /// DATA frames that began with fewer octets than [`SMALL`].
+    pub small: u32,
     /// Whether what is open at the end, if anything is, began in this read.
     pub began: bool,
 }
@@ -110,7 +114,10 @@ impl Frames {
                 self.in_block &= flags & END_HEADERS == 0;
                 tally.control += 1;
             }
-            DATA if self.left > 0 || flags & END_STREAM != 0 => tally.data += self.left,
+            DATA if self.left > 0 || flags & END_STREAM != 0 => {
+                tally.data += self.left;
+                tally.small += u32::from(self.left < SMALL);
+            }
             RST_STREAM => tally.resets += 1,
             _ => tally.control += 1,
         }
@@ -145,6 +152,7 @@ mod tests {
             sum.resets += tally.resets;
             sum.control += tally.control;
             sum.data += tally.data;
+            sum.small += tally.small;
             if tally.began {
                 began = number;
             }
@@ -155,16 +163,18 @@ mod tests {
 
     #[test]
     fn each_kind_counts_as_what_it_is() {
-        let cases: [(u8, u8, &[u8], Tally); 9] = [
+        let cases: [(u8, u8, &[u8], Tally); 11] = [
             (HEADERS, END_HEADERS, b"head", Tally { heads: 1, ..Tally::default() }),
             (PUSH_PROMISE, END_HEADERS, b"head", Tally { control: 1, ..Tally::default() }),
             (CONTINUATION, END_HEADERS, b"", Tally { control: 1, ..Tally::default() }),
             (RST_STREAM, 0, &[0; 4], Tally { resets: 1, ..Tally::default() }),
             (PING, 0, &[0; 8], Tally { control: 1, ..Tally::default() }),
             (0x42, 0xff, b"unknown", Tally { control: 1, ..Tally::default() }),
-            (DATA, 0, b"data", Tally { data: 4, ..Tally::default() }),
+            (DATA, 0, b"data", Tally { data: 4, small: 1, ..Tally::default() }),
+            (DATA, 0, &[0; SMALL - 1], Tally { data: SMALL - 1, small: 1, ..Tally::default() }),
+            (DATA, 0, &[0; SMALL], Tally { data: SMALL, ..Tally::default() }),
             (DATA, 0, b"", Tally { control: 1, ..Tally::default() }),
-            (DATA, END_STREAM, b"", Tally::default()),
+            (DATA, END_STREAM, b"", Tally { small: 1, ..Tally::default() }),
         ];
         for (kind, flags, content, tally) in cases {
             let mut frames = after_preface();
@@ -272,6 +282,8 @@ mod tests {
                 _ => true,
             };
             prop_assert_eq!(tally.control, count(&is_control));
+            // None is larger here.
+            prop_assert_eq!(tally.small, count(&|kind, is_nothing| kind == DATA && !is_nothing));
             prop_assert_eq!(tally.data, data);
             prop_assert_eq!(frames.open(), in_block.then_some(Open::Head));
         }

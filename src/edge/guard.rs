@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::frames::{Frames, Open};
+use super::frames::{Frames, Open, SMALL};
 use super::settings::EdgeSettings;
 
 /// Frames that mean nothing for a request run out of the bucket so fast, a second.
@@ -19,6 +19,9 @@ const UNIT: Duration = Duration::from_nanos(1_000_000_000 / PER_SECOND);
 const FULL: Duration = Duration::from_secs(MOST / PER_SECOND);
 /// A stream that the visitor takes back. An exchange with an app may have begun for it.
 const RESET: u32 = 4;
+/// Who takes a request back that has lasted so long has waited for its answer: programs give up after a second or
+/// more, and lines waver.
+pub(super) const LONG: Duration = Duration::from_millis(900);
 /// A stream that we gave up because the visitor did not take its answer.
 const STALLED: u32 = 16;
 /// A request that was answered accounts for so many: windows, priorities, a PING, and for two resets.
@@ -28,8 +31,8 @@ const ANSWERED: u32 = 8;
 const TAKEN: u32 = 4;
 /// So many octets of bodies, in either direction, account for one more. Some ask for a window every 4 KiB, twice.
 const OCTETS: u64 = 1_024;
-/// What one frame counts in a turn, in octets: few octets may be much work.
-const WORK: usize = 1_024;
+/// What one frame counts in a turn, in octets, beside those that it has: few octets may be much work.
+const WORK: usize = SMALL;
 
 /// The eye on one HTTP/2 connection.
 #[derive(Debug)]
@@ -58,21 +61,28 @@ impl Guard {
         if cost > 0 {
             self.charge(cost, now());
         }
-        let frames = seen.heads.saturating_add(seen.resets).saturating_add(seen.control);
+        let frames =
+            seen.heads.saturating_add(seen.resets).saturating_add(seen.control).saturating_add(seen.small);
         octets.len().saturating_add((frames as usize).saturating_mul(WORK))
     }
 
-    /// When that has to be whole which is open: a body's frame like any piece of a body.
-    pub(super) fn deadline(&self, settings: &EdgeSettings) -> Option<Instant> {
+    /// When that has to be whole which is open: a body's frame within the time of a pause, however much of it comes
+    /// meanwhile.
+    pub(super) fn deadline(&self, settings: &EdgeSettings) -> Option<(Instant, Open)> {
         self.frames.open().map(|open| match open {
-            Open::Head => self.since + settings.header_timeout,
-            Open::Data => self.since + settings.body_timeout,
+            Open::Head => (self.since + settings.header_timeout, open),
+            Open::Data => (self.since + settings.body_timeout, open),
         })
     }
 
     /// A request was answered to its end.
     pub(super) fn answered(&mut self) {
         self.bucket.give_back(ANSWERED);
+    }
+
+    /// An exchange is over that was at least [`LONG`]: that it was taken back, if it was, costs nothing.
+    pub(super) fn lasted(&mut self) {
+        self.bucket.give_back(RESET);
     }
 
     /// Pieces of answers or tunnels were taken, of so many octets together.
@@ -180,6 +190,17 @@ mod tests {
     }
 
     #[test]
+    fn whoever_has_waited_for_an_answer_may_take_the_request_back() {
+        let now = Instant::now();
+        let mut guard = guard(now);
+        for _ in 0..10_000 {
+            guard.read(&RST_STREAM, || now);
+            guard.lasted();
+        }
+        assert!(!guard.is_spent());
+    }
+
+    #[test]
     fn what_was_given_back_is_not_kept_for_a_flood() {
         let now = Instant::now();
         let mut guard = guard(now);
@@ -202,7 +223,8 @@ mod tests {
     fn what_is_open_has_its_deadline_from_its_beginning() {
         let settings = EdgeSettings::default();
         let began = Instant::now();
-        let (head, body) = (began + settings.header_timeout, began + settings.body_timeout);
+        let head = (began + settings.header_timeout, Open::Head);
+        let body = (began + settings.body_timeout, Open::Data);
         let mut guard = Guard::new(began);
         assert_eq!(guard.deadline(&settings), Some(head), "the preface is due");
         guard.read(&[0; 24], || began);
@@ -226,5 +248,7 @@ mod tests {
         assert_eq!(guard.read(&PING.repeat(2), || now), 2 * PING.len() + 2 * WORK);
         let data = [&[0, 0x40, 0, 0, 0, 0, 0, 0, 1][..], &[0; 16 * 1_024]].concat();
         assert_eq!(guard.read(&data, || now), data.len());
+        let drop = [0, 0, 1, 0, 0, 0, 0, 0, 1, b'x'];
+        assert_eq!(guard.read(&drop.repeat(3), || now), 3 * drop.len() + 3 * WORK);
     }
 }

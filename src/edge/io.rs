@@ -10,7 +10,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::guard::Guard;
+use super::frames::Open;
+use super::guard::{Guard, LONG};
 use super::pace::Pace;
 use super::settings::EdgeSettings;
 use super::stream::Delivery;
@@ -42,6 +43,8 @@ pub(super) struct Activity {
 pub(super) enum Overdue {
     /// The head of a request did not end in time, or what else HTTP/2 has begun.
     Head,
+    /// A frame of a body did not end in time (HTTP/2).
+    Body,
     /// No request came for too long.
     Idle,
     /// The visitor does not take what we write, or too slowly.
@@ -87,7 +90,7 @@ impl Activity {
     pub(super) fn begin(self: &Rc<Self>) -> InFlight {
         self.head_since.set(None);
         self.in_flight.set(self.in_flight.get() + 1);
-        InFlight { activity: self.clone(), delivery: self.stream() }
+        InFlight { activity: self.clone(), delivery: self.stream(), since: Instant::now() }
     }
 
     /// Exchanges that begin from here on belong to this stream.
@@ -121,6 +124,11 @@ impl Activity {
         }
     }
 
+    /// Whether what is written finds no room on the line at present.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.written.borrow().due().is_some()
+    }
+
     /// Whether more frames have come than may: nothing is read any more (HTTP/2).
     pub(super) fn is_spent(&self) -> bool {
         self.guard.borrow().as_ref().is_some_and(Guard::is_spent)
@@ -138,7 +146,10 @@ impl Activity {
         };
         // Whatever is in flight beside it.
         let frame = self.guard.borrow().as_ref().and_then(|guard| guard.deadline(settings));
-        let frame = frame.map(|due| (due, Overdue::Head));
+        let frame = frame.map(|(due, open)| match open {
+            Open::Head => (due, Overdue::Head),
+            Open::Data => (due, Overdue::Body),
+        });
         [own, frame].into_iter().flatten().min_by_key(|(due, _)| *due)
     }
 
@@ -180,6 +191,7 @@ impl Activity {
 pub(super) struct InFlight {
     activity: Rc<Activity>,
     delivery: Option<Rc<Delivery>>,
+    since: Instant,
 }
 
 impl InFlight {
@@ -193,8 +205,14 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         let left = self.activity.in_flight.get().saturating_sub(1);
         self.activity.in_flight.set(left);
+        let now = Instant::now();
         if left == 0 {
-            self.activity.idle_since.set(Instant::now());
+            self.activity.idle_since.set(now);
+        }
+        if now.saturating_duration_since(self.since) >= LONG
+            && let Some(guard) = self.activity.guard.borrow_mut().as_mut()
+        {
+            guard.lasted();
         }
     }
 }
@@ -267,5 +285,32 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.stream).poll_shutdown(cx);
         self.activity.has_written(outcome, |()| 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const RST_STREAM: [u8; 13] = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 8];
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_client_that_gives_up_after_a_second_is_let_be_and_one_that_does_at_once_is_not() {
+        for (lasts, is_spent) in [(SECOND, false), (SECOND / 2, true)] {
+            let activity = Activity::new(&EdgeSettings::default());
+            activity.watch_frames();
+            // The preface.
+            activity.has_read(&[0; 24]);
+            for _ in 0..10 {
+                let mut exchanges: Vec<_> = (0..128).map(|_| activity.begin()).collect();
+                exchanges.iter_mut().for_each(|exchange| exchange.since -= lasts);
+                activity.has_read(&RST_STREAM.repeat(128));
+                drop(exchanges);
+            }
+            assert_eq!(activity.is_spent(), is_spent, "{lasts:?}");
+        }
     }
 }

@@ -258,6 +258,11 @@ impl Stall {
         self.pace.lift();
     }
 
+    /// Whatever was waited so far was nobody's fault.
+    pub(super) fn begin_anew(&mut self) {
+        self.pace.begin_anew();
+    }
+
     /// Called while waiting: whether it was too slow. Registers for the moment it will be.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         self.pace.waits(Instant::now);

@@ -43,6 +43,11 @@ impl Pace {
         self.least = 0;
     }
 
+    /// Nothing that came before counts.
+    pub(super) fn begin_anew(&mut self) {
+        (self.wait, self.waited, self.octets) = (None, Duration::ZERO, 0);
+    }
+
     /// They are waited for, from now on or still.
     pub(super) fn waits(&mut self, now: impl FnOnce() -> Instant) {
         if self.wait.is_none() {

@@ -113,6 +113,7 @@ impl End {
     fn breach(&self) -> Option<Breach> {
         match self {
             Self::Overdue(Overdue::Head) => Some(Breach::SlowHead),
+            Self::Overdue(Overdue::Body) => Some(Breach::SlowBody),
             Self::Overdue(Overdue::Write) => Some(Breach::SlowReader),
             Self::Spent => Some(Breach::TooManyFrames),
             Self::Overdue(Overdue::Idle) | Self::Closed | Self::Cut => None,
@@ -149,7 +150,7 @@ pub(super) async fn serve_h1(visit: Rc<Visit>, stream: TlsStream<Carrier>) {
             };
             let _ = tokio::time::timeout(Duration::from_secs(1), goodbye).await;
         }
-        End::Overdue(Overdue::Idle | Overdue::Write) | End::Spent | End::Cut => {}
+        End::Overdue(Overdue::Body | Overdue::Idle | Overdue::Write) | End::Spent | End::Cut => {}
     }
 }
 
@@ -335,7 +336,7 @@ impl Course {
         match what {
             // Not slow enough: from here on, it is measured anew.
             Overdue::Write if !visit.activity.is_too_slow(now) => None,
-            Overdue::Head | Overdue::Write => Some(End::Overdue(what)),
+            Overdue::Head | Overdue::Body | Overdue::Write => Some(End::Overdue(what)),
             Overdue::Idle if self.leaving => None,
             Overdue::Idle => {
                 self.leave(connection);

@@ -17,6 +17,7 @@ use super::pace::Pace;
 /// How a stream goes: whether an answer's last piece is still on its way to the visitor, and what ends it.
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
+    /// Pieces that have not been counted.
     pieces: Cell<u64>,
     holds: Cell<bool>,
     /// Octets of the piece that was handed over last, and of those before it that have not been counted.
@@ -43,6 +44,11 @@ impl Delivery {
         self.pieces.set(self.pieces.get() + 1);
         self.holds.set(true);
         self.held.set(octets);
+    }
+
+    /// Pieces, and octets that have gone, since it was asked last.
+    fn news(&self) -> (u64, u64) {
+        (self.pieces.take(), self.gone.take())
     }
 
     /// Resets the stream, whatever it waits for.
@@ -122,12 +128,17 @@ async fn bounded(
     let delivery = tunnel.unwrap_or_default();
     let mut stream = pin!(stream);
     let mut stall = Stall::new(pace);
-    let mut seen = 0;
     poll_fn(|cx| {
         activity.enter(Some(delivery.clone()));
         let polled = stream.as_mut().poll(cx);
         activity.enter(None);
         if polled.is_ready() {
+            if !delivery.ended.get() {
+                // The last piece, for a small answer the only one, is followed by no question for another.
+                delivery.asked();
+                let (pieces, gone) = delivery.news();
+                activity.taken(pieces, gone);
+            }
             return Poll::Ready(());
         }
         if delivery.ended.get() {
@@ -135,18 +146,24 @@ async fn bounded(
             return Poll::Ready(());
         }
         remember(&delivery.waker, cx);
-        if !delivery.holds.get() || delivery.pieces.get() != seen {
-            let pieces = delivery.pieces.get() - std::mem::replace(&mut seen, delivery.pieces.get());
-            let gone = delivery.gone.take();
+        if !delivery.holds.get() || delivery.pieces.get() > 0 {
+            let (pieces, gone) = delivery.news();
             activity.taken(pieces, gone);
             stall.moved(gone);
         }
-        if delivery.holds.get() && stall.poll(cx) {
-            activity.stalled();
-            delivery.given_up.set(true);
-            return Poll::Ready(());
+        if !delivery.holds.get() || !stall.poll(cx) {
+            return Poll::Pending;
         }
-        Poll::Pending
+        if activity.is_blocked() {
+            // It waits for its turn on a line that is full, not for a window; the line has a deadline of its own.
+            stall.begin_anew();
+            // Registers for the next time.
+            stall.poll(cx);
+            return Poll::Pending;
+        }
+        activity.stalled();
+        delivery.given_up.set(true);
+        Poll::Ready(())
     })
     .await;
     if is_tunnel {
@@ -171,8 +188,17 @@ pub(super) async fn look_for_reset() {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::timeout;
+
     use super::*;
+    use crate::edge::io::Watched;
     use crate::edge::settings::EdgeSettings;
+
+    const MOMENT: Duration = Duration::from_millis(100);
 
     /// What goes out of a tunnel of this stream.
     async fn going_out(own: &Rc<Delivery>, going: impl Future<Output = ()>) {
@@ -197,5 +223,25 @@ mod tests {
         let own = Rc::new(Delivery::default());
         tokio::join!(going_out(&own, std::future::pending()), async { own.end() });
         assert!(own.is_over() && own.is_given_up(), "we have");
+    }
+
+    #[tokio::test]
+    async fn no_stream_is_given_up_while_its_connection_cannot_write() {
+        let activity = Activity::new(&EdgeSettings::default());
+        let holding = {
+            let activity = activity.clone();
+            async move {
+                activity.stream().unwrap().gave(1);
+                std::future::pending::<()>().await;
+            }
+        };
+        let mut stream = pin!(bounded(activity.clone(), Pace::new(MOMENT, None), None, holding));
+        let (ours, mut theirs) = tokio::io::duplex(1);
+        let mut ours = Watched::new(ours, activity);
+        assert!(ours.write_all(b"ab").now_or_never().is_none(), "there is room for one octet");
+        assert!(timeout(5 * MOMENT, stream.as_mut()).await.is_err(), "it waits for the others");
+        theirs.read_u8().await.unwrap();
+        ours.write_all(b"b").await.unwrap();
+        assert!(timeout(50 * MOMENT, stream).await.is_ok(), "it waits for its visitor");
     }
 }

@@ -4,7 +4,9 @@
 
 use entity::{internal_certificate as rows, signing_key};
 use sea_orm::sea_query::{Expr, Query};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+};
 
 use super::certificates::IntentPurpose;
 use super::{Store, StoreError, Transaction, at, named, parse};
@@ -62,6 +64,15 @@ impl Store {
             query = query.filter(rows::Column::Subject.eq(subject.to_string()));
         }
         query.all(self.reader()).await?.into_iter().map(read).collect()
+    }
+
+    /// How many there ever were for `purpose`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn count_internal_certificates(&self, purpose: &IntentPurpose) -> Result<u64, StoreError> {
+        let all = rows::Entity::find().filter(rows::Column::Purpose.eq(purpose.name()));
+        Ok(all.count(self.reader()).await?)
     }
 
     /// The one with this serial.

@@ -1,6 +1,9 @@
 //! Which of our own client certificates edges show to upstreams. The certificates themselves are internal
 //! ones; one setting says which is in use and its generation, so that both are read at once.
 
+use std::num::NonZeroU64;
+
+use super::certificates::IntentPurpose;
 use super::internal_certificates::InternalCertificate;
 use super::settings::UPSTREAM_IDENTITY;
 use super::{Store, StoreError, Transaction, parse};
@@ -28,6 +31,20 @@ impl Store {
             certificate.ok_or(StoreError::Missing { what: "client certificate of the edge's own" })?;
         Ok(Some(UpstreamIdentity { generation, certificate }))
     }
+
+    /// The last generation, as far as it can be told where [`Store::upstream_identity`] cannot be read; 0 if there
+    /// was none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn last_upstream_generation(&self) -> Result<u64, StoreError> {
+        let value = self.setting(UPSTREAM_IDENTITY).await?.unwrap_or_default();
+        match value.split(' ').next().and_then(|generation| generation.parse().ok()) {
+            Some(generation) => Ok(generation),
+            // Each has left a certificate.
+            None => self.count_internal_certificates(&IntentPurpose::UpstreamClient).await,
+        }
+    }
 }
 
 impl Transaction {
@@ -46,10 +63,8 @@ impl Transaction {
 
 fn read(value: &str) -> Result<(u64, Serial), StoreError> {
     let (generation, serial) = value.split_once(' ').unwrap_or((value, ""));
-    Ok((
-        parse("the generation of the edge's own client certificate", generation)?,
-        parse("the serial of the edge's own client certificate", serial)?,
-    ))
+    let generation: NonZeroU64 = parse("the generation of the edge's own client certificate", generation)?;
+    Ok((generation.get(), parse("the serial of the edge's own client certificate", serial)?))
 }
 
 #[cfg(test)]
@@ -59,7 +74,7 @@ mod tests {
     #[test]
     fn generation_and_serial_are_read_together_or_not_at_all() {
         assert_eq!(read("12 0a0b").unwrap(), (12, "0a0b".parse().unwrap()));
-        for bad in ["", "12", "12 ", " 0a0b", "-1 0a0b", "12 0a0b ", "12  0a0b", "x 0a0b"] {
+        for bad in ["", "12", "12 ", " 0a0b", "0 0a0b", "-1 0a0b", "12 0a0b ", "12  0a0b", "x 0a0b"] {
             assert!(matches!(read(bad), Err(StoreError::Corrupt { .. })), "{bad:?}");
         }
     }

@@ -158,6 +158,18 @@ impl Line {
     }
 }
 
+#[cfg(test)]
+impl Line {
+    /// A line with these fields, as it would go out.
+    pub(crate) fn written(write: impl FnOnce(&mut Self)) -> String {
+        let mut line = Self(String::new());
+        line.begin_with("{\"v\":0", "access", "request", 1_700_000_000_007);
+        write(&mut line);
+        line.0.push('}');
+        line.0
+    }
+}
+
 /// RFC 8259 §7.
 fn put_text(out: &mut String, text: &str) {
     let is_plain = text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
@@ -183,17 +195,9 @@ mod tests {
 
     use super::*;
 
-    fn line(write: impl FnOnce(&mut Line)) -> String {
-        let mut line = Line(String::new());
-        line.begin_with("{\"v\":0", "access", "request", 1_700_000_000_007);
-        write(&mut line);
-        line.0.push('}');
-        line.0
-    }
-
     #[test]
     fn a_line_is_one_object_with_the_time_to_the_millisecond() {
-        let text = line(|line| {
+        let text = Line::written(|line| {
             line.text("method", "GET").bare("status", 200).bare("whole", true).value("serial", "0a");
         });
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -205,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_a_peer_wrote_goes_through_the_net() {
-        let text = line(|line| {
+        let text = Line::written(|line| {
             line.foreign("path", "/u/anna@example.test/wkt_abc\"\n");
         });
         assert!(!text.contains("anna") && !text.contains("wkt_abc") && !text.contains('\n'), "{text}");
@@ -215,7 +219,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_comes_back_as_it_was(text in any::<String>()) {
-            let whole = line(|line| {
+            let whole = Line::written(|line| {
                 line.text("path", &text);
             });
             let value: serde_json::Value = serde_json::from_str(&whole).unwrap();

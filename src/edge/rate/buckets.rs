@@ -3,8 +3,8 @@
 //! Strangers choose their keys: whoever owns an IPv6 network has as many sources as they like. So there is room for
 //! so many keys and no more. A key whose bucket is full again is forgotten (`Buckets::forget`), which for rules of
 //! seconds is within seconds. Past the bound, unknown keys share a bucket instead of having one each: under such a
-//! flood newcomers are refused with it, who was there before is not, and memory stays what it is. The other ways
-//! would be to let unknown keys pass, which is no limit, or to forget known ones, which is none either.
+//! flood newcomers are refused with it, who was there before is not, and memory stays what it is. Whoever is known
+//! does not choose their keys, and has room that no stranger takes. The other ways would be to let unknown keys pass, which is no limit, or to forget known ones, which is none either.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -40,26 +40,34 @@ pub(super) enum Key {
     Everyone,
 }
 
-/// How many keys there may be, in one store or in several together.
+/// How many keys there may be, in one store or in several together: of sources, and as many of those who are known.
 #[derive(Debug)]
 pub(super) struct Room {
     most: usize,
-    taken: AtomicUsize,
+    sources: AtomicUsize,
+    known: AtomicUsize,
 }
 
 impl Room {
     pub(super) fn of(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, taken: AtomicUsize::new(0) })
+        Arc::new(Self { most, sources: AtomicUsize::new(0), known: AtomicUsize::new(0) })
     }
 
-    /// Whether there was a place for one more.
-    fn take(&self) -> bool {
+    fn taken(&self, key: &Key) -> &AtomicUsize {
+        match key {
+            Key::Source(_) => &self.sources,
+            Key::Device(_) | Key::Person(_) | Key::Everyone => &self.known,
+        }
+    }
+
+    /// Whether there was a place for this one.
+    fn take(&self, key: &Key) -> bool {
         let more = |taken| (taken < self.most).then_some(taken + 1);
-        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+        self.taken(key).fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
-    fn give_back(&self, count: usize) {
-        self.taken.fetch_sub(count, Ordering::Relaxed);
+    fn give_back(&self, key: &Key) {
+        self.taken(key).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -102,9 +110,9 @@ impl StateStore for Store {
             *full_at = next;
             return Ok(outcome);
         }
-        if self.room.take() {
+        if self.room.take(key) {
             // A fresh bucket refuses nobody; should it, then the place is free again.
-            let (outcome, next) = judge(None).inspect_err(|_| self.room.give_back(1))?;
+            let (outcome, next) = judge(None).inspect_err(|_| self.room.give_back(key))?;
             shard.kept.insert(*key, next);
             return Ok(outcome);
         }
@@ -118,11 +126,15 @@ impl ShrinkableKeyedStateStore<Key> for Store {
     fn retain_recent(&self, drop_below: Nanos) {
         for shard in &self.shards {
             let mut shard = shard.lock();
-            let before = shard.kept.len();
-            shard.kept.retain(|_, full_at| *full_at > drop_below);
+            shard.kept.retain(|key, full_at| {
+                let stays = *full_at > drop_below;
+                if !stays {
+                    self.room.give_back(key);
+                }
+                stays
+            });
             shard.others = shard.others.filter(|full_at| *full_at > drop_below);
             let left = shard.kept.len();
-            self.room.give_back(before - left);
             if shard.kept.capacity() > SMALL.max(left * SPARSE) {
                 shard.kept.shrink_to(left * 2);
             }
@@ -140,7 +152,9 @@ impl ShrinkableKeyedStateStore<Key> for Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        self.room.give_back(self.len());
+        for shard in &mut self.shards {
+            shard.get_mut().kept.keys().for_each(|key| self.room.give_back(key));
+        }
     }
 }
 
@@ -244,6 +258,28 @@ mod tests {
     }
 
     #[test]
+    fn strangers_take_no_room_from_those_who_are_known() {
+        let (room, clock) = (Room::of(10), FakeRelativeClock::default());
+        let of = || Buckets::of(two_a_second(), room.clone(), clock.clone());
+        let (public, protected) = (of(), of());
+        for number in 0..10_000 {
+            // Most of them share a bucket, and are refused with it.
+            let _ = public.draw(key(number));
+        }
+        let known: Vec<_> =
+            (0..5).flat_map(|_| [Key::Device(DeviceId::new()), Key::Person(PersonId::new())]).collect();
+        for key in &known {
+            let passed = (0..5).filter(|_| protected.draw(*key).is_ok()).count();
+            assert_eq!(passed, 4, "a bucket of its own");
+        }
+        assert_eq!((public.limiter.len(), protected.limiter.len()), (10, 10));
+        clock.advance(SECOND * 10);
+        protected.forget();
+        assert_eq!(room.known.load(Ordering::Relaxed), 0);
+        assert_eq!(room.sources.load(Ordering::Relaxed), 10);
+    }
+
+    #[test]
     fn who_has_used_some_is_not_forgotten() {
         let (buckets, clock) = buckets(two_a_second(), 10);
         while buckets.draw(key(1)).is_ok() {}
@@ -264,7 +300,7 @@ mod tests {
         }
         assert_eq!((one.limiter.len(), other.limiter.len()), (8, 2));
         drop(one);
-        assert_eq!(room.taken.load(Ordering::Relaxed), 2);
+        assert_eq!(room.sources.load(Ordering::Relaxed), 2);
         (10..18).for_each(|number| assert_eq!(other.draw(key(number)), Ok(())));
         assert_eq!(other.limiter.len(), 10);
     }

@@ -18,7 +18,7 @@ use crate::domain::route::{RatePer, RateRule};
 use crate::live::{Identity, Route};
 use crate::telemetry::metrics::Limit;
 
-/// Keys of all routes together; about 60 octets each.
+/// Sources of all routes together, and as many devices and people; about 60 octets each.
 const MOST_KEYS: usize = 262_144;
 
 /// The buckets of all routes, by what they are for.
@@ -40,7 +40,8 @@ impl Default for OfRoutes {
 }
 
 impl OfRoutes {
-    /// The rules of this route, with the buckets that they have had so far.
+    /// The rules of this route, with the buckets that they have had so far. Those for everyone come last, wherever
+    /// they stand: what a narrower one refuses uses up nothing that is everybody's.
     pub(super) fn rules(&self, route: &Route) -> Vec<Rule> {
         let mut known = self.known.lock();
         let rule = |rule: &RateRule| {
@@ -52,7 +53,9 @@ impl OfRoutes {
             });
             Rule { per: rule.per, buckets }
         };
-        route.options.rate.iter().map(rule).collect()
+        let mut rules: Vec<_> = route.options.rate.iter().map(rule).collect();
+        rules.sort_by_key(|rule| rule.per == RatePer::Everyone);
+        rules
     }
 
     /// Forgets what is not needed any more.

@@ -113,11 +113,20 @@ impl RefreshLive {
         Ok(Some(AssertionKeyData { kid, key: KeyData(key) }))
     }
 
-    /// What the edge shows to upstreams. One that does not open keeps nothing else from being served; its job
-    /// makes another.
+    /// What the edge shows to upstreams. One that cannot be read, or does not open, keeps nothing else from being
+    /// served; its job makes another.
     async fn upstream_identity(&self) -> Result<Option<UpstreamIdentityData>, RefreshError> {
-        let Some(identity) = self.store.upstream_identity().await? else { return Ok(None) };
-        let UpstreamIdentity { generation, certificate } = identity;
+        let identity = match self.store.upstream_identity().await {
+            Err(error @ (StoreError::Corrupt { .. } | StoreError::Missing { .. })) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "The edge's client certificate for upstreams cannot be read, and is shown to nobody"
+                );
+                None
+            }
+            other => other?,
+        };
+        let Some(UpstreamIdentity { generation, certificate }) = identity else { return Ok(None) };
         let Some(id) = certificate.key_id else { return Ok(None) };
         let key = match self.store.signing_key(&id).await {
             Ok(row) => self.vaults.server.open(SigningKey::place(&id), &row.sealed).ok(),

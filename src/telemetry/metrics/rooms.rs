@@ -175,6 +175,8 @@ label! {
     Breach as "cause" {
         /// The head of a request, or a frame, did not end in time.
         SlowHead = "slow_head",
+        /// An HTTP/2 frame of a body did not end in time.
+        SlowBody = "slow_body",
         /// What was written was not taken in time, or too slowly.
         SlowReader = "slow_reader",
         /// More HTTP/2 frames and resets came than traffic accounts for.

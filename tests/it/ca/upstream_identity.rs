@@ -19,7 +19,7 @@ use wicketgate::pki::{chain, keygen, pem};
 use wicketgate::store::authorities::SigningKey;
 use wicketgate::store::certificates::IntentPurpose;
 use wicketgate::store::leases::{Acquired, Lease, ReplicaId};
-use wicketgate::store::settings::INSTALLATION_ID;
+use wicketgate::store::settings::{INSTALLATION_ID, UPSTREAM_IDENTITY};
 use wicketgate::store::upstream_identity::UpstreamIdentity;
 use wicketgate::store::{Store, StoreError};
 use wicketgate::telemetry::metrics::JobMetrics;
@@ -270,6 +270,31 @@ on_both_databases! {
             let leaf = chain::read_leaf(&shown.chain[0].0).unwrap();
             assert_eq!(keygen::public_key(shown.key.0.expose()).unwrap(), leaf.spki_der);
             world.clock.advance(DAY * 4);
+        }
+    }
+
+    async fn one_that_cannot_be_read_stops_no_configuration_and_the_job_makes_another(database) {
+        let (world, key) = installed(database).await;
+        let (feed, edge) = (Feed::new(), Arc::new(Keeper::default()));
+        feed.connect(edge.clone());
+        let vaults = keys_of(&world, &key).await;
+        let refresh = RefreshLive::new(world.store.clone(), vaults, feed, world.clock.clone(), None, 0);
+        assert_eq!(run(&world).await.unwrap().generation, 1);
+        refresh.refresh().await.unwrap();
+        assert!(edge.0.lock().is_some());
+        // The certificates tell the number where the setting does not.
+        for (broken, next) in [("", 2), ("x 0a0b", 3), ("7 nothing", 8), ("9 0a0b", 10)] {
+            let transaction = world.store.begin().await.unwrap();
+            transaction.set_setting(UPSTREAM_IDENTITY, broken).await.unwrap();
+            transaction.touch_configuration().await.unwrap();
+            transaction.commit().await.unwrap();
+            refresh.refresh().await.unwrap();
+            assert!(edge.0.lock().is_none(), "{broken:?}: it is published, without one");
+            assert_eq!(run(&world).await.unwrap().generation, next, "{broken:?}");
+            refresh.refresh().await.unwrap();
+            let shown = edge.0.lock().as_ref().map(|shown| shown.generation);
+            assert_eq!(shown, Some(next), "{broken:?}");
+            assert_eq!(run(&world).await, None);
         }
     }
 

@@ -18,7 +18,7 @@ use super::line::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, GET, GOAWAY, HEADERS, Line, PING, POST, PRIORITY,
     RST_STREAM, SETTINGS, UNKNOWN, WINDOW_UPDATE, endless, frame, head,
 };
-use super::upstream::LARGE;
+use super::upstream::{LARGE, MEDIUM};
 
 const SHORT: Duration = Duration::from_millis(200);
 const WINDOW: u32 = 65_535;
@@ -211,6 +211,39 @@ async fn large_bodies_come_with_as_many_windows_as_clients_like() {
     assert_eq!(visitor.ask(request).await.json()["body"], LARGE);
 }
 
+#[tokio::test]
+async fn small_answers_come_with_as_many_windows_as_clients_like() {
+    let world = World::start().await;
+    let mut downloads = line(&world, 1 << 20).await;
+    // Each whole answer goes out at once.
+    downloads.send(&frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 24).to_be_bytes())).await.unwrap();
+    let block = head(GET, "/public/medium");
+    for number in 0..400 {
+        let request = downloads.requests(1, &block);
+        downloads.send(&request).await.unwrap();
+        let (mut taken, mut is_over) = (0, false);
+        while !is_over {
+            let heard = timeout(PATIENCE, downloads.hear()).await.unwrap().unwrap();
+            assert!(![RST_STREAM, GOAWAY].contains(&heard.kind), "{number}");
+            if heard.kind != DATA {
+                continue;
+            }
+            taken += heard.content.len();
+            is_over = heard.flags & END_STREAM != 0;
+            // Each 4 KiB, for the stream and for the connection.
+            let updates = heard.content.chunks(4 * 1_024).flat_map(|piece| {
+                let octets = u32::try_from(piece.len()).unwrap().to_be_bytes();
+                [frame(WINDOW_UPDATE, 0, heard.stream, &octets), frame(WINDOW_UPDATE, 0, 0, &octets)].concat()
+            });
+            let updates: Vec<u8> = updates.collect();
+            downloads.send(&updates).await.unwrap();
+        }
+        assert_eq!(taken, MEDIUM, "{number}");
+    }
+    downloads.round_trip().await.unwrap();
+    assert_eq!(world.metrics.breaches.value(Breach::TooManyFrames), 0);
+}
+
 /// Octets that drip, 200 of them a second.
 fn drops() -> impl Stream<Item = Result<Frame<Bytes>, hyper::Error>> {
     stream::repeat(Bytes::from_static(b"drip")).then(|drop| async move {
@@ -295,6 +328,19 @@ async fn a_frame_of_an_upload_has_the_time_of_a_body() {
             return;
         }
     }
+}
+
+#[tokio::test]
+async fn a_frame_of_an_upload_that_drips_ends_its_connection() {
+    let world = World::with_settings(|settings| settings.body_timeout = SHORT).await;
+    let mut upload = line(&world, WINDOW).await;
+    let stream = upload.stream();
+    let data = frame(DATA, END_STREAM, stream, &[b'x'; 10_000]);
+    let request = frame(HEADERS, END_HEADERS, stream, &head(POST, "/public"));
+    upload.send(&[&request[..], &data[..20]].concat()).await.unwrap();
+    ends(upload, b"x").await;
+    until("it is counted", || world.metrics.breaches.value(Breach::SlowBody) == 1).await;
+    assert_eq!(world.metrics.breaches.value(Breach::SlowHead), 0);
 }
 
 async fn ends_with_half_a_head(mut line: Line) {

@@ -184,6 +184,15 @@ async fn every_rule_has_to_allow_a_request() {
 }
 
 #[tokio::test]
+async fn who_is_refused_by_a_narrower_rule_uses_up_nothing_of_everybodys() {
+    let world = world("/public", &[hourly(RatePer::Everyone, 4), hourly(RatePer::Source, 3)]).await;
+    let mut anne = visit(&world, ANNE).await;
+    assert_eq!(statuses(&mut anne, "/public", 3).await, [200; 3]);
+    assert_eq!(statuses(&mut anne, "/public", MANY).await, [429; MANY]);
+    assert_eq!(statuses(&mut visit(&world, BOB).await, "/public", 2).await, [200, 429]);
+}
+
+#[tokio::test]
 async fn buckets_outlive_a_publication_and_a_changed_rule_counts_at_once() {
     let world = world("/public", &[hourly(RatePer::Source, 3)]).await;
     let mut anne = visit(&world, ANNE).await;

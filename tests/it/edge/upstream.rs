@@ -27,13 +27,15 @@ pub type Body = BoxBody<Bytes, Infallible>;
 
 /// Octets of a large answer.
 pub const LARGE: usize = 4 * 1024 * 1024;
+/// Octets of an answer that the edge hands over at once.
+pub const MEDIUM: usize = 64 * 1024;
 
 /// What makes the backend reset a tunnel.
 pub const DIE: &[u8] = b"die";
 
 /// The echo backend. `/silent` never answers, `/drip` drips until it is cut, `/ws` upgrades and echoes (`/count/ws`
 /// waits for the end and says how much came), `/wrong-accept` upgrades with the answer to another key, `/no-ws` says
-/// in a 403 what arrived, `/hang-up` closes without an answer, `/large` is [`LARGE`] octets; everything else says
+/// in a 403 what arrived, `/hang-up` closes without an answer, `/large` is [`LARGE`] octets, `/medium` [`MEDIUM`]; everything else says
 /// what arrived.
 #[derive(Clone)]
 pub struct Backend {
@@ -100,6 +102,9 @@ pub async fn answer(backend: Backend, request: Request<Incoming>) -> Result<Resp
     }
     if path.ends_with("/large") {
         return Ok(Response::new(Full::new(Bytes::from(vec![b'x'; LARGE])).boxed()));
+    }
+    if path.ends_with("/medium") {
+        return Ok(Response::new(Full::new(Bytes::from(vec![b'x'; MEDIUM])).boxed()));
     }
     if path.ends_with("/ws") || path.ends_with("/wrong-accept") {
         return Ok(upgrade(backend, request));
