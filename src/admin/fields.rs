@@ -35,6 +35,11 @@ impl Faults {
         read.and_then(|read| self.take(pointer, read))
     }
 
+    /// How many there are so far.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether there are none so far.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

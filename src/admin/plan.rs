@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fields::Faults;
-use crate::domain::{AccessPolicy, ClientAuth, Hostname, Secret, Slug};
+use crate::domain::{AccessPolicy, ClientAuth, Hostname, Secret, Slug, rule};
 use crate::live::configuration::{self as live, KeyData};
 use crate::live::{ConfigurationData, RouteData, SiteData, UpstreamData};
 use crate::store::configuration::{Route, Site, SiteKind};
@@ -17,6 +17,8 @@ pub(super) struct Current {
     pub(super) upstreams: Vec<Upstream>,
     pub(super) sites: Vec<Site>,
     pub(super) routes: Vec<Route>,
+    /// What rules may speak of.
+    pub(super) names: rule::Known,
 }
 
 /// What is asked for. A section that is absent stays as it is; entries stand in the order in which they
@@ -53,6 +55,7 @@ pub(super) fn plan(current: &Current, desired: &Desired, faults: &mut Faults) ->
     let upstreams = upstreams(current, desired, faults, &mut steps);
     let sites = sites(current, desired, faults, &mut steps);
     let routes = routes(current, desired, faults, &mut steps);
+    check_rules(&current.names, &routes, faults);
     check_together(&upstreams, &sites, &routes, faults);
     if let Some(name) = desired.name.as_ref().filter(|name| **name != current.name) {
         steps.push(Step::Rename(name.clone()));
@@ -253,6 +256,22 @@ fn routes(
 
 fn names(changed: &[(&'static str, bool)]) -> Vec<&'static str> {
     changed.iter().filter(|(_, changed)| *changed).map(|(name, _)| *name).collect()
+}
+
+/// Whether rules speak of profiles and authorities that there are.
+fn check_rules(
+    names: &rule::Known,
+    routes: &BTreeMap<(Hostname, String), Placed<Route>>,
+    faults: &mut Faults,
+) {
+    for (at, route) in routes.values() {
+        let AccessPolicy::Known(policy) = &route.policy else { continue };
+        for (place, why) in rule::unknown(&policy.rules, names) {
+            let at = at.as_ref().map_or_else(String::new, |at| format!("{at}/policy/rules{place}"));
+            let detail = format!("Route {} of {}: {why}.", route.path_prefix, route.host);
+            faults.add(&at, "unknown", detail);
+        }
+    }
 }
 
 /// Whether what will be there fits together.

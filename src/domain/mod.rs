@@ -38,7 +38,7 @@ pub use network::Network;
 pub use networks::Networks;
 pub use register::{AuthorityRecord, CertificateRecord, Change, Delta, Enforced, PersonRecord};
 pub use revocation::RevocationReason;
-pub use route_index::RouteIndex;
+pub use route_index::{MOST_FOLDED, RouteIndex};
 pub use rule::{AccessRule, Effect, When};
 pub use san::{SanKind, SanPattern};
 pub use seal::{Seal, SealBroken};

@@ -8,17 +8,23 @@ use std::collections::HashMap;
 use percent_encoding::percent_decode_str;
 
 /// The prefixes of one site's routes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RouteIndex {
     root: Node,
     /// How many there are.
     len: usize,
+    /// Octets of the longest.
+    longest: usize,
 }
+
+/// How many octets may be taken for one, at most, by who does not tell letter case apart: either case makes one
+/// into three, or three into one.
+pub const MOST_FOLDED: usize = 9;
 
 /// Up to so many routes are looked at one by one.
 const FEW: usize = 4;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Node {
     /// The places of those that end here.
     routes: Vec<usize>,
@@ -31,6 +37,7 @@ impl RouteIndex {
         let mut index = Self::default();
         for (place, prefix) in prefixes.into_iter().enumerate() {
             index.len = place + 1;
+            index.longest = index.longest.max(prefix.len());
             let mut node = &mut index.root;
             for segment in prefix.split('/').filter(|segment| !segment.is_empty()) {
                 // What is no text covers no path; where it stands is of no matter.
@@ -55,7 +62,9 @@ impl RouteIndex {
         let mut level = vec![&self.root];
         for at in 0..depth {
             let mut folded: Vec<Cow<'_, str>> = Vec::with_capacity(1);
-            for name in names(at).map(fold) {
+            // What is longer is in no prefix, and not worth folding.
+            let may_be = |name: &&str| name.len() <= MOST_FOLDED * self.longest;
+            for name in names(at).filter(may_be).map(fold) {
                 if !folded.contains(&name) {
                     folded.push(name);
                 }
@@ -129,6 +138,9 @@ mod tests {
             );
             if letter.is_ascii() {
                 assert_eq!(fold(&text), of_upper);
+            }
+            for other in [text.to_lowercase(), text.to_uppercase(), fold(&text).into_owned()] {
+                assert!(other.len() <= 3 * text.len() && text.len() <= 3 * other.len(), "{letter:?}");
             }
         }
     }

@@ -28,6 +28,8 @@ pub const MOST_RULES: usize = 64;
 pub const MOST_VALUES: usize = 256;
 /// Longest name of a rule, in characters.
 pub const MAX_NAME: usize = 64;
+/// Path prefixes of all rules of one policy together, at most.
+pub const MOST_PREFIXES: usize = 1_024;
 /// Longest path prefix of a rule, in octets.
 pub const MAX_PREFIX: usize = 256;
 /// Greatest age of a certificate that can be named, in days: a hundred years.
@@ -74,7 +76,7 @@ pub struct When {
     /// Devices by id.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub devices: BTreeSet<DeviceId>,
-    /// Authorities that signed the certificate.
+    /// Authorities that signed the certificate, each one generation.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub authorities: BTreeSet<Slug>,
     /// Names in the certificate.
@@ -103,6 +105,9 @@ pub fn faults(rules: &[AccessRule], route_prefix: &str) -> Vec<(String, String)>
     let mut faults = Vec::new();
     if rules.len() > MOST_RULES {
         faults.push((String::new(), format!("may be {MOST_RULES} at most")));
+    }
+    if rules.iter().map(|rule| rule.when.path_prefixes.len()).sum::<usize>() > MOST_PREFIXES {
+        faults.push((String::new(), format!("may have {MOST_PREFIXES} path prefixes in all at most")));
     }
     let mut names = HashSet::new();
     for (index, rule) in rules.iter().enumerate() {
@@ -146,6 +151,31 @@ pub fn faults(rules: &[AccessRule], route_prefix: &str) -> Vec<(String, String)>
                 let why = format!("{prefix:?} would never fit: the route is asked for {route_prefix} only");
                 fault("when/path_prefixes", why);
             }
+        }
+    }
+    faults
+}
+
+/// Names that there are, of which rules may speak.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Profiles.
+    pub profiles: BTreeSet<Slug>,
+    /// Authorities that sign or signed client certificates.
+    pub authorities: BTreeSet<Slug>,
+}
+
+/// Names in the rules that are nobody's, so that a misspelt one lets nobody in and keeps nobody out: as
+/// [`faults`] says it. Groups are free: whoever is put into one makes it.
+pub fn unknown(rules: &[AccessRule], known: &Known) -> Vec<(String, String)> {
+    let mut faults = Vec::new();
+    for (index, AccessRule { when, .. }) in rules.iter().enumerate() {
+        for name in when.profiles.difference(&known.profiles) {
+            faults.push((format!("/{index}/when/profiles"), format!("there is no profile {name}")));
+        }
+        for name in when.authorities.difference(&known.authorities) {
+            let why = format!("there is no authority {name} that signs client certificates");
+            faults.push((format!("/{index}/when/authorities"), why));
         }
     }
     faults
@@ -242,6 +272,34 @@ mod tests {
         let many: Vec<_> = (0..65).map(|number| rule(&number.to_string(), When::default())).collect();
         assert_eq!(faults(&many, "/").len(), 1);
         assert!(faults(&many[..64], "/").is_empty());
+        let numbered: Vec<_> = (0..205).map(|number| format!("/{number}")).collect();
+        let numbered = paths(&numbered.iter().map(String::as_str).collect::<Vec<_>>());
+        let wide: Vec<_> = (0..5).map(|number| rule(&number.to_string(), numbered.clone())).collect();
+        assert_eq!(faults(&wide, "/").len(), 1);
+        assert!(faults(&wide[..4], "/").is_empty());
+    }
+
+    #[test]
+    fn names_that_are_nobodys_are_told_and_groups_are_free() {
+        let slugs =
+            |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<BTreeSet<Slug>>();
+        let known = Known { profiles: slugs(&["device"]), authorities: slugs(&["issuing-g1"]) };
+        let good = When {
+            groups: slugs(&["nobody-yet"]),
+            profiles: slugs(&["device"]),
+            authorities: slugs(&["issuing-g1"]),
+            ..When::default()
+        };
+        let bad = When {
+            profiles: slugs(&["device", "devcie"]),
+            authorities: slugs(&["issuing-g2"]),
+            ..When::default()
+        };
+        let places: Vec<_> = unknown(&[rule("good", good), rule("bad", bad)], &known)
+            .into_iter()
+            .map(|(place, _)| place)
+            .collect();
+        assert_eq!(places, ["/1/when/profiles", "/1/when/authorities"]);
     }
 
     #[test]

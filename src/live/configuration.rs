@@ -388,7 +388,8 @@ fn compile_route(
 ) -> Result<Route, ConfigurationFault> {
     let prefix = &data.path_prefix;
     let whole_segments = prefix.starts_with('/') && !prefix.ends_with('/') && !prefix.contains("//");
-    if prefix != "/" && !whole_segments {
+    let is_deep = prefix.matches('/').count() > route_table::MOST_SEGMENTS;
+    if prefix != "/" && (!whole_segments || is_deep) {
         return Err(ConfigurationFault::BadPrefix(prefix.clone()));
     }
     if site.kind == SiteKind::Passthrough {

@@ -4,6 +4,7 @@
 //! a policy: such a path is refused ([`BadPath`]), or `route_table` looks at every reading.
 
 use std::borrow::Cow;
+use std::iter;
 
 use percent_encoding::percent_decode_str;
 
@@ -36,22 +37,42 @@ pub enum BadPath {
 /// What a segment may be taken for, at most; more than anybody needs.
 const MOST_NAMES: usize = 24;
 
+/// Octets of everything that the segments of a path may be taken for, at most: twice the longest path.
+pub(super) const MOST_OCTETS: usize = 64 * 1024;
+
 /// The segments of a path in their plainest reading (decoded, without parameters), without the leading
 /// empty one. A trailing slash yields a last empty segment.
 ///
 /// # Errors
 /// As [`BadPath`] says.
 pub fn segments(path: &str) -> Result<Vec<Cow<'_, str>>, BadPath> {
-    let rest = path.strip_prefix('/').ok_or(BadPath::NotAbsolute)?;
-    let count = rest.split('/').count();
-    rest.split('/').enumerate().map(|(at, raw)| plainest(raw, at + 1 == count)).collect()
+    parts(path)?.map(|part| part.map(|(_, name)| name)).collect()
+}
+
+/// The same one by one, each behind what it was written as.
+pub(super) fn parts(
+    path: &str,
+) -> Result<impl Iterator<Item = Result<(&str, Cow<'_, str>), BadPath>>, BadPath> {
+    let mut rest = path.strip_prefix('/').ok_or(BadPath::NotAbsolute)?.split('/').peekable();
+    Ok(iter::from_fn(move || {
+        let raw = rest.next()?;
+        Some(plainest(raw, rest.peek().is_none()).map(|name| (raw, name)))
+    }))
 }
 
 fn plainest(raw: &str, is_last: bool) -> Result<Cow<'_, str>, BadPath> {
     if raw.is_empty() && !is_last {
         return Err(BadPath::EmptySegment);
     }
-    let plain = if raw.contains('%') { decode(raw)? } else { Cow::Borrowed(raw) };
+    let plain = match raw {
+        "." | ".." => return Err(BadPath::DotSegment),
+        // Most are like that, and a path may have thousands.
+        _ if raw.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'%' | b';' | b'\\')) => {
+            return Ok(Cow::Borrowed(raw));
+        }
+        _ if raw.contains('%') => decode(raw)?,
+        _ => Cow::Borrowed(raw),
+    };
     check(&plain)?;
     // Servlet containers cut parameters before they resolve dots: `/a/..;x/b` is `/b` to them.
     let name = match plain.find(';') {
@@ -92,13 +113,18 @@ pub(super) fn decode(raw: &str) -> Result<Cow<'_, str>, BadPath> {
     percent_decode_str(raw).decode_utf8().map_err(|_| BadPath::Encoding)
 }
 
-/// Whether readers may take the segment for anything but what it says.
+/// Whether nobody takes the segment for anything but what it says.
 pub(super) fn is_plain(raw: &str) -> bool {
-    let last = raw.len().saturating_sub(SCRIPT.len());
-    !raw.contains(['%', ';', '(', '?', '#'])
+    let octets = raw.as_bytes();
+    let is_odd = |(at, octet): (usize, &u8)| match octet {
+        b'%' | b';' | b'(' | b'?' | b'#' => true,
+        b':' => octets[at..].starts_with(STREAM.as_bytes()),
+        _ => false,
+    };
+    let last = octets.len().saturating_sub(SCRIPT.len());
+    !octets.iter().enumerate().any(is_odd)
         && !raw.ends_with(['.', ' '])
-        && !raw.contains(STREAM)
-        && !raw.get(last..).is_some_and(|end| end.eq_ignore_ascii_case(SCRIPT))
+        && !octets[last..].eq_ignore_ascii_case(SCRIPT.as_bytes())
 }
 
 /// A file system's mark of what belongs to a file (NTFS): `board::$INDEX_ALLOCATION` is `board`.
@@ -108,11 +134,12 @@ const SCRIPT: &str = ".php";
 
 /// Everything that some reader may take a segment for. Backends keep needless escapes or undo them, some of
 /// them twice; cut parameters (`;x`) before or after that; cut what follows a `?` or `#` that was escaped;
-/// drop dots and spaces from the end, and the name of a stream (Windows). Nothing for a plain segment.
+/// drop dots and spaces from the end, and the name of a stream (Windows). Nothing for a plain segment. `left` is
+/// how many octets they may have together.
 ///
 /// # Errors
 /// As [`BadPath`] says, where one of them would leave the segment, or there are too many.
-pub(super) fn names(raw: &str) -> Result<Vec<String>, BadPath> {
+pub(super) fn names(raw: &str, left: &mut usize) -> Result<Vec<String>, BadPath> {
     if is_plain(raw) {
         return Ok(Vec::new());
     }
@@ -121,6 +148,7 @@ pub(super) fn names(raw: &str) -> Result<Vec<String>, BadPath> {
     let mut at = 0;
     // Every step shortens, so that it ends.
     while let Some(name) = names.get(at).cloned() {
+        *left = left.checked_sub(name.len()).ok_or(BadPath::Ambiguous)?;
         check(&name)?;
         // What is left of `. ` is nothing, and of `.. ` a way up.
         if !name.is_empty() && name.trim_end_matches([' ', '.']).is_empty() {

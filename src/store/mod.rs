@@ -41,6 +41,7 @@ mod together;
 pub mod tokens;
 pub mod upstream_identity;
 pub mod upstreams;
+mod visitors;
 pub(crate) mod writer;
 
 use std::path::Path;

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import type { AccessPolicy, AccessRule } from "../src/lib/api/types";
 import { draftOf, policyOf, policyText } from "../src/console/policy";
-import { draftOfRule, moved, newRule, ruleOf } from "../src/console/rules";
+import { draftOfRule, looksAtRequests, moved, namedIn, newRule, ruleOf, withBareIds } from "../src/console/rules";
 
 const office: AccessRule = {
   name: "office",
@@ -32,6 +32,26 @@ describe("rules", () => {
     draft.name = " night ";
     draft.lists.methods = " GET,POST  GET ";
     expect(ruleOf(draft)).toEqual({ name: "night", effect: "allow", when: { methods: ["GET", "POST"] } });
+  });
+
+  test("keep commas in what stands in lines", () => {
+    const odd: AccessRule = { name: "odd", effect: "deny", when: { path_prefixes: ["/a,b", "/c"], sans: ["uri:urn:x,y z"] } };
+    expect(ruleOf(draftOfRule(odd))).toEqual(odd);
+    const draft = newRule();
+    draft.name = "lines";
+    draft.lists.path_prefixes = " /a \r\n\n/b,c\n/a";
+    expect(ruleOf(draft).when).toEqual({ path_prefixes: ["/a", "/b,c"] });
+  });
+
+  test("name those whom the form has to show, and say whether they look at requests", () => {
+    const rules = [office, { name: "lost", effect: "deny" as const, when: { devices: ["d"] } }];
+    expect(namedIn(rules.map(draftOfRule), "devices")).toEqual(["d"]);
+    expect(namedIn(rules.map(draftOfRule), "people")).toEqual(["p"]);
+    const known = [{ value: "a", label: "Anna" }];
+    expect(withBareIds(known, ["a", "d", "d"])).toEqual([...known, { value: "d", label: "d" }]);
+    expect(looksAtRequests([office])).toBe(true);
+    expect(looksAtRequests(rules.slice(1))).toBe(false);
+    expect(looksAtRequests()).toBe(false);
   });
 
   test("move one place, and not beyond the ends", () => {

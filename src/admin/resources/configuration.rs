@@ -3,7 +3,7 @@
 use poem_openapi::param::{Header, Query};
 use poem_openapi::{Enum, Object, OpenApi};
 
-use super::policies::{AccessPolicy, read_policy, show_policy};
+use super::policies::{AccessPolicy, check_rules, known_names, read_policy, show_policy};
 use super::route_options::RouteOptions;
 use super::sites::{self, CertificateSource, SiteKind};
 use super::upstream_options::UpstreamOptions;
@@ -181,6 +181,7 @@ impl Api {
             upstreams: store.upstreams().await?,
             sites: store.sites().await?,
             routes: store.routes().await?,
+            names: known_names(store).await?,
         };
         Ok((version, current))
     }
@@ -367,7 +368,12 @@ fn read_routes(all: Vec<RoutePart>, now: UtcTime, faults: &mut Faults) -> Vec<ro
         let at = format!("/routes/{index}");
         let host = faults.take(&format!("{at}/host"), Hostname::normalize(&one.host));
         let upstream = faults.take(&format!("{at}/upstream"), one.upstream.parse::<Slug>());
+        let before = faults.count();
         let policy = read_policy(&one.policy, &at, faults);
+        // What could not be read would be told twice.
+        if faults.count() == before {
+            check_rules(&policy, &one.path_prefix, &at, faults);
+        }
         let options = one.options.map(|options| options.read(&at, faults));
         let Some((host, upstream)) = host.zip(upstream) else { continue };
         let row = rows::Route {

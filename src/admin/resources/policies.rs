@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use poem_openapi::{Enum, Object};
 
-use crate::admin::error::sentence;
+use crate::admin::error::{Outcome, sentence};
 use crate::admin::fields::{self, Faults, parsed};
-use crate::domain::{self, AccessRules, rule};
+use crate::domain::{self, AccessRules, AuthorityKind, rule};
+use crate::store::Store;
 
 /// Whether everyone passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
@@ -39,13 +40,14 @@ pub(super) struct RuleConditions {
     /// Names of groups.
     #[oai(validator(min_items = 1, max_items = 256))]
     groups: Option<Vec<String>>,
-    /// Names of profiles.
+    /// Names of profiles that there are.
     #[oai(validator(min_items = 1, max_items = 256))]
     profiles: Option<Vec<String>>,
     /// Ids of devices.
     #[oai(validator(min_items = 1, max_items = 256))]
     devices: Option<Vec<String>>,
-    /// Names of the authorities that signed the certificate.
+    /// Names of the authorities that signed the certificate. Each is one generation: add the successor before a
+    /// roll-over.
     #[oai(validator(min_items = 1, max_items = 256))]
     authorities: Option<Vec<String>>,
     /// Names in the certificate, or `*` and how they end: `dns:a.example.com`, `dns:*.example.com`,
@@ -64,7 +66,8 @@ pub(super) struct RuleConditions {
     /// Methods, in capitals. `HEAD` is one of its own.
     #[oai(validator(min_items = 1, max_items = 256))]
     methods: Option<Vec<String>>,
-    /// What the path begins with, in whole segments, from the root of the site.
+    /// What the path begins with, in whole segments, from the root of the site. All rules of a policy may have
+    /// 1,024 of them together.
     #[oai(validator(min_items = 1, max_items = 256))]
     path_prefixes: Option<Vec<String>>,
 }
@@ -177,6 +180,24 @@ pub(super) fn check_rules(policy: &domain::AccessPolicy, path_prefix: &str, at: 
     let domain::AccessPolicy::Known(known) = policy else { return };
     for (place, why) in rule::faults(&known.rules, path_prefix) {
         faults.add(&format!("{at}/policy/rules{place}"), "invalid", sentence(&why));
+    }
+}
+
+/// The names that rules may give.
+pub(super) async fn known_names(store: &Store) -> Outcome<rule::Known> {
+    let (profiles, authorities) = (store.profiles().await?, store.authorities().await?);
+    let issuing = authorities.into_iter().filter(|one| one.kind == AuthorityKind::Issuing);
+    Ok(rule::Known {
+        profiles: profiles.into_iter().map(|one| one.name).collect(),
+        authorities: issuing.map(|one| one.name).collect(),
+    })
+}
+
+/// Whether the rules give no other names.
+pub(super) fn check_names(policy: &domain::AccessPolicy, known: &rule::Known, at: &str, faults: &mut Faults) {
+    let domain::AccessPolicy::Known(own) = policy else { return };
+    for (place, why) in rule::unknown(&own.rules, known) {
+        faults.add(&format!("{at}/policy/rules{place}"), "unknown", sentence(&why));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use poem::http::Method;
 use poem_openapi::{Enum, Object, OpenApi};
 
 use super::Tag;
@@ -12,14 +13,11 @@ use crate::admin::body::{Body, Shown};
 use crate::admin::error::Outcome;
 use crate::admin::fields::Faults;
 use crate::admin::services::Services;
-use crate::domain::{DeviceId, Hostname, Serial, UtcTime};
+use crate::domain::{DeviceId, Hostname, Serial};
 use crate::live::access::{Deciding, Denied, Fit, Ruling, explain};
 use crate::live::{Classified, route_table};
-use crate::store::certificates::{Certificate, CertificateFilter};
+use crate::store::certificates::Certificate;
 use crate::store::configuration as rows;
-
-/// Certificates of one device that are looked at, to find the one that it would present.
-const CERTIFICATES_OF_ONE: u64 = 200;
 
 /// Questions to policies.
 pub struct Api(pub Services);
@@ -53,6 +51,8 @@ struct AccessQuestion {
 enum DecidedBy {
     /// The path is badly written, or can be read as another route's.
     Path,
+    /// The method is none that an edge takes: `CONNECT` or `TRACE`.
+    Method,
     /// No route leads there.
     NoRoute,
     /// The route is public.
@@ -121,6 +121,9 @@ struct AccessExplanation {
 #[OpenApi(prefix_path = "/api/v1/", tag = "Tag::Routes")]
 impl Api {
     /// Says what an edge would answer to a request, and what decides
+    ///
+    /// What is stored is asked, as an edge that has it all would be. What one answers that refused the
+    /// configuration, is sealed or stale, or whose limits are reached, is another matter.
     #[oai(path = "/routes/explanations", method = "post", operation_id = "explainAccess")]
     async fn explain(&self, call: Call, body: Body<AccessQuestion>) -> Outcome<Shown<AccessExplanation>> {
         let Body(asked) = body;
@@ -131,21 +134,27 @@ impl Api {
         if !asked.path.starts_with('/') || asked.path.contains(['?', '#']) {
             faults.add("/path", "invalid", "Must start with / and end before ? and #.");
         }
+        let method = asked.method.as_deref().unwrap_or("GET");
+        let method = Method::from_bytes(method.as_bytes()).map_err(|_| "must be a method such as GET");
+        let method = faults.take("/method", method);
         let serial = faults.take_if("/serial", asked.serial.as_deref().map(str::parse::<Serial>));
         let device = faults.take_if("/device_id", asked.device_id.as_deref().map(str::parse::<DeviceId>));
         if serial.is_some() && device.is_some() {
             faults.add("/device_id", "not_allowed", "Give serial or device_id, not both.");
         }
-        let (host, source) = faults.unless(host.zip(source))?;
+        let ((host, source), method) = faults.unless(host.zip(source).zip(method))?;
         self.check_site(&host).await?;
-        let certificate = self.presented(serial, device, call.now).await?;
+        let certificate = self.presented(serial, device).await?;
         let der = certificate.as_ref().map(|certificate| &*certificate.der);
         let visitor = Visitor::of(&self.0, der, call.now);
+        // As an edge does, before it looks for a route.
+        if [Method::CONNECT, Method::TRACE].contains(&method) {
+            return Ok(Shown::new(visitor.outside("bad_request", DecidedBy::Method)));
+        }
         let mut routes = self.0.store().routes().await?;
         routes.retain(|route| route.host == host);
         route_table::sort(&mut routes, |route| &route.path_prefix);
-        let method = asked.method.as_deref().unwrap_or("GET");
-        let request = Wanted { method, path: &asked.path, source };
+        let request = Wanted { method: method.as_str(), path: &asked.path, source };
         let explanation =
             match route_table::unanimous((&routes, None), |route| &route.path_prefix, request.path) {
                 Ok(Some(route)) => visitor.explain(route, &request)?,
@@ -177,7 +186,6 @@ impl Api {
         &self,
         serial: Option<Serial>,
         device: Option<DeviceId>,
-        now: UtcTime,
     ) -> Outcome<Option<Certificate>> {
         let mut faults = Faults::default();
         let found = match (serial, device) {
@@ -189,10 +197,7 @@ impl Api {
                 found
             }
             (None, Some(device)) => {
-                let of_device = CertificateFilter { device: Some(device), ..CertificateFilter::default() };
-                let all = self.0.store().certificates(&of_device, CERTIFICATES_OF_ONE, now).await?;
-                // Of those that pass the one that lasts longest, as everywhere; else what it has left.
-                let current = all.into_iter().max_by_key(|one| (one.revoked.is_none(), one.not_after));
+                let current = self.0.store().current_certificate(device).await?;
                 if current.is_none() {
                     faults.add("/device_id", "unknown", "There is no such device with a certificate.");
                 }

@@ -5,7 +5,7 @@ use poem_openapi::{Object, OpenApi};
 
 use super::Tag;
 use super::judge::{Judge, Visitor, Wanted};
-use super::policies::{AccessPolicy, check_rules, read_policy};
+use super::policies::{AccessPolicy, check_names, check_rules, known_names, read_policy};
 use crate::admin::auth::caller::Call;
 use crate::admin::body::{Body, Shown};
 use crate::admin::error::{Outcome, Problem};
@@ -14,6 +14,7 @@ use crate::admin::services::Services;
 use crate::admin::values::When;
 use crate::domain::{RouteId, Sighting};
 use crate::live::{Classified, Identity};
+use crate::telemetry::redact::redact;
 
 /// Trials of policies.
 pub struct Api(pub Services);
@@ -65,8 +66,10 @@ struct PolicyTrial {
 impl Api {
     /// Says who of those who were seen at a route lately would be refused, or let in, by another policy
     ///
-    /// Edges remember the newest sighting of each certificate at each route, a thousand in all, in memory. Both
-    /// policies are asked now: what counts is who people are today.
+    /// Tried is one request per certificate and connection, seen by this edge only: it keeps the newest of each
+    /// certificate at each route in memory, a thousand in all, of which each route has its share. What rules
+    /// about methods and paths would say to other requests is not found out. Both policies are asked now: what
+    /// counts is who people are today.
     #[oai(path = "/routes/:id/policy-trials", method = "post", operation_id = "tryPolicy")]
     async fn try_policy(
         &self,
@@ -81,6 +84,7 @@ impl Api {
         let draft = read_policy(&body.0.policy, "", &mut faults);
         if faults.is_empty() {
             check_rules(&draft, &route.path_prefix, "", &mut faults);
+            check_names(&draft, &known_names(self.0.store()).await?, "", &mut faults);
         }
         faults.none()?;
         let (in_force, draft) = (Judge::of(&route.policy, &route)?, Judge::of(&draft, &route)?);
@@ -94,9 +98,12 @@ impl Api {
             since,
             changed: Vec::new(),
         };
+        let serials: Vec<_> = seen.iter().map(|sighting| sighting.serial).collect();
+        let certificates = self.0.store().certificates_by_serial(&serials).await?;
+        let mut devices = Vec::new();
         for sighting in seen {
-            let certificate = self.0.store().certificate(sighting.serial).await?;
-            let visitor = Visitor::of(&self.0, certificate.as_ref().map(|one| &*one.der), call.now);
+            let certificate = certificates.get(&sighting.serial);
+            let visitor = Visitor::of(&self.0, certificate.map(|one| &*one.der), call.now);
             let Classified::Known(identity) = &visitor.who else {
                 trial.gone += 1;
                 continue;
@@ -110,34 +117,34 @@ impl Api {
                 _ => continue,
             }
             let rule = draft.rule(&after);
-            trial.changed.push(self.changed(&sighting, identity, after.is_ok(), rule).await?);
+            trial.changed.push(ChangedAccess::of(&sighting, identity, after.is_ok(), rule));
+            devices.push(identity.device());
+        }
+        let names = self.0.store().names_of_devices(&devices).await?;
+        for (one, device) in trial.changed.iter_mut().zip(&devices) {
+            one.device_name = names.get(device).cloned().unwrap_or_default();
         }
         Ok(Shown::new(trial))
     }
 }
 
-impl Api {
-    async fn changed(
-        &self,
-        sighting: &Sighting,
-        identity: &Identity,
-        would_be_admitted: bool,
-        rule: Option<String>,
-    ) -> Outcome<ChangedAccess> {
-        let device = self.0.store().device(identity.device()).await?;
-        Ok(ChangedAccess {
+impl ChangedAccess {
+    /// Without the device's name.
+    fn of(sighting: &Sighting, identity: &Identity, would_be_admitted: bool, rule: Option<String>) -> Self {
+        Self {
             would_be_admitted,
             rule,
             was_admitted: sighting.admitted,
             person_id: identity.person().id.to_string(),
             person_name: identity.person().name.clone(),
             device_id: identity.device().to_string(),
-            device_name: device.map(|device| device.name).unwrap_or_default(),
+            device_name: String::new(),
             serial: sighting.serial.to_string(),
             method: sighting.method.to_string(),
-            path: sighting.path.to_string(),
+            // As in the access log: what apps put into paths is not ours to show.
+            path: redact(&sighting.path).into_owned(),
             source: sighting.source.to_string(),
             at: sighting.at.into(),
-        })
+        }
     }
 }

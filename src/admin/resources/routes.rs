@@ -3,7 +3,7 @@
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::{Object, OpenApi};
 
-use super::policies::{AccessPolicy, check_rules, read_policy, show_policy};
+use super::policies::{AccessPolicy, check_names, check_rules, known_names, read_policy, show_policy};
 use super::route_options::RouteOptions;
 use super::{Tag, check_version, check_version_if_given};
 use crate::admin::auth::caller::Call;
@@ -223,7 +223,9 @@ impl Api {
     async fn check(&self, row: &rows::Route) -> Outcome<()> {
         let mut faults = Faults::default();
         check_own(row, "", &mut faults);
+        check_rules(&row.policy, &row.path_prefix, "", &mut faults);
         let store = self.0.store();
+        check_names(&row.policy, &known_names(store).await?, "", &mut faults);
         match store.site(&row.host).await? {
             None => faults.add("/host", "unknown", "There is no such site."),
             Some(site) if site.kind == rows::SiteKind::Door => {
@@ -247,12 +249,11 @@ impl Api {
     }
 }
 
-/// What can be said of a route without looking at anything else; `at` points to it.
+/// What can be said of a route without looking at anything else, but for its rules; `at` points to it.
 pub(super) fn check_own(row: &rows::Route, at: &str, faults: &mut Faults) {
     if let Some(why) = prefix_fault(&row.path_prefix) {
         faults.add(&format!("{at}/path_prefix"), "invalid", sentence(why));
     }
-    check_rules(&row.policy, &row.path_prefix, at, faults);
     if let Some(header) = &row.plain_header {
         faults.take(&format!("{at}/plain_header"), plain_header(header));
     }

@@ -160,11 +160,11 @@ fn sites(act: SiteAct) -> Call {
 fn routes(act: RouteAct) -> anyhow::Result<Call> {
     Ok(match act {
         RouteAct::List => Call::get("/api/v1/routes", &["id", "host", "path_prefix", "upstream", "policy"]),
-        RouteAct::Add { host, path_prefix, upstream, public, groups, plain_header, options } => {
-            let policy = if public {
-                json!({ "kind": "public" })
-            } else {
-                json!({ "kind": "known", "groups": groups })
+        RouteAct::Add { host, path_prefix, upstream, public, groups, policy, plain_header, options } => {
+            let policy = match policy {
+                Some(policy) => policy,
+                None if public => json!({ "kind": "public" }),
+                None => json!({ "kind": "known", "groups": groups }),
             };
             let mut body =
                 json!({ "host": host, "path_prefix": path_prefix, "upstream": upstream, "policy": policy });
@@ -177,8 +177,10 @@ fn routes(act: RouteAct) -> anyhow::Result<Call> {
             Call::post("/api/v1/routes", Some(body), "")
         }
         RouteAct::Show { id } => Call::get(format!("/api/v1/routes/{id}"), &[]),
-        RouteAct::Set { id, options } => {
-            let body = json!({ "options": options });
+        RouteAct::Set { id, options, policy } => {
+            let given = [("options", options), ("policy", policy)];
+            let body =
+                given.into_iter().filter_map(|(field, value)| Some((field.to_owned(), value?))).collect();
             Call::edit(Method::PATCH, format!("/api/v1/routes/{id}"), Some(body), "")
         }
         RouteAct::Remove { id } => {

@@ -152,6 +152,9 @@ pub(crate) enum RouteAct {
         /// Only people in these groups
         #[arg(long, value_delimiter = ',', conflicts_with = "public")]
         groups: Vec<Slug>,
+        /// Who may pass, as the API takes it, for example '{"kind":"known","rules":[…]}'
+        #[arg(long, value_name = "JSON", value_parser = json_object, conflicts_with_all = ["public", "groups"])]
+        policy: Option<Value>,
         /// A header that carries the person's address, for example X-WEBAUTH-USER
         #[arg(long)]
         plain_header: Option<String>,
@@ -161,12 +164,15 @@ pub(crate) enum RouteAct {
     },
     /// Show one
     Show { id: RouteId },
-    /// Change how often it may be asked, and how much may be sent to it
+    /// Change who may pass, how often it may be asked, and how much may be sent to it
     Set {
         id: RouteId,
         /// As the API takes them, for example '{"max_body_mib":64}'; what is left out goes back to its default
+        #[arg(long, value_name = "JSON", value_parser = json_object, required_unless_present = "policy")]
+        options: Option<Value>,
+        /// As the API takes it, for example '{"kind":"known","groups":["staff"]}'; all of it. Try it first
         #[arg(long, value_name = "JSON", value_parser = json_object)]
-        options: Value,
+        policy: Option<Value>,
     },
     /// Say what the edge would answer to a request, and which rule decides
     Explain {

@@ -55,6 +55,7 @@ fn explained(answer: &Value) -> String {
             "" => "because there is no certificate".to_owned(),
             cause => format!("because of the certificate: {cause}"),
         },
+        "method" => "because of the method, which no edge takes".to_owned(),
         "no_route" => "because no route leads there".to_owned(),
         "path" => "because of the path, which can be read as another route's".to_owned(),
         "unclear" => "because path or method can be read in another way, to which other rules fit".to_owned(),
@@ -80,7 +81,8 @@ fn explained(answer: &Value) -> String {
 fn tried(answer: &Value) -> String {
     let count = |field: &str| answer[field].as_u64().unwrap_or_default();
     let mut lines = format!(
-        "Tried on {} certificates seen at the route; nothing was changed.\n{} would be refused, {} would be let in.\n",
+        "Tried on {} certificates seen at the route; nothing was changed. That is one request per certificate and \
+         connection, seen by this edge only: others may fare otherwise.\n{} would be refused, {} would be let in.\n",
         count("tried"),
         count("would_be_refused"),
         count("would_be_admitted"),
@@ -103,7 +105,34 @@ fn tried(answer: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(subcommand)]
+        act: RouteAct,
+    }
+
+    #[test]
+    fn a_policy_is_typed_instead_of_its_short_forms() {
+        let typed = |words: &[&str]| {
+            let words = std::iter::once(&"route").chain(words).copied();
+            Typed::try_parse_from(words).ok().map(|typed| typed.act)
+        };
+        let (id, policy) = ("0192f0c1-2345-7abc-8def-0123456789ab", r#"{"kind":"public"}"#);
+        assert!(matches!(
+            typed(&["set", id, "--policy", policy]),
+            Some(RouteAct::Set { options: None, policy: Some(_), .. })
+        ));
+        assert!(typed(&["set", id, "--options", "{}", "--policy", policy]).is_some());
+        assert!(typed(&["set", id]).is_none());
+        let add = ["add", "app.example.com", "/", "app", "--policy", policy];
+        assert!(typed(&add).is_some());
+        assert!(typed(&[&add[..], &["--public"]].concat()).is_none());
+        assert!(typed(&[&add[..], &["--groups", "staff"]].concat()).is_none());
+    }
 
     #[test]
     fn answers_are_sentences() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Question;
 use crate::domain::rule::{self, AccessRule, Effect, When};
-use crate::domain::{AccessPolicy, DeviceId, Network, PersonId, SanKind, SanPattern, Slug};
+use crate::domain::{AccessPolicy, DeviceId, Network, PersonId, RouteIndex, SanKind, SanPattern, Slug};
 use crate::live::classify::Identity;
 use crate::live::route_table::Readings;
 use crate::pki::chain::AlternativeNames;
@@ -35,7 +35,7 @@ enum Condition {
     Authorities(Box<[Slug]>),
     Networks(Box<[Network]>),
     Methods(Box<[String]>),
-    PathPrefixes(Box<[String]>),
+    PathPrefixes(Box<[String]>, RouteIndex),
     MinAge(u64),
     MaxAge(u64),
     Sans(Box<[SanPattern]>),
@@ -177,6 +177,10 @@ fn conditions(when: &When) -> Box<[Condition]> {
     fn some<T: Clone>(values: &BTreeSet<T>, make: fn(Box<[T]>) -> Condition) -> Option<Condition> {
         (!values.is_empty()).then(|| make(values.iter().cloned().collect()))
     }
+    fn prefixes(prefixes: Box<[String]>) -> Condition {
+        let index = RouteIndex::of(prefixes.iter().map(String::as_str));
+        Condition::PathPrefixes(prefixes, index)
+    }
     let seconds = |days: u32| u64::from(days) * DAY;
     let all = [
         some(&when.people, Condition::People),
@@ -188,7 +192,7 @@ fn conditions(when: &When) -> Box<[Condition]> {
         when.certificate_age_min_days.map(|days| Condition::MinAge(seconds(days))),
         when.certificate_age_max_days.map(|days| Condition::MaxAge(seconds(days) + DAY - 1)),
         some(&when.methods, Condition::Methods),
-        some(&when.path_prefixes, Condition::PathPrefixes),
+        some(&when.path_prefixes, prefixes),
         some(&when.sans, Condition::Sans),
     ];
     all.into_iter().flatten().collect()
@@ -205,7 +209,7 @@ impl Condition {
             Self::Authorities(_) => "authorities",
             Self::Networks(_) => "networks",
             Self::Methods(_) => "methods",
-            Self::PathPrefixes(_) => "path_prefixes",
+            Self::PathPrefixes(..) => "path_prefixes",
             Self::MinAge(_) => "certificate_age_min_days",
             Self::MaxAge(_) => "certificate_age_max_days",
             Self::Sans(_) => "sans",
@@ -226,7 +230,7 @@ impl Condition {
             Self::MinAge(seconds) => asked.age() >= *seconds,
             Self::MaxAge(seconds) => asked.age() <= *seconds,
             Self::Methods(methods) => return method(methods, question.method),
-            Self::PathPrefixes(prefixes) => return below_any(prefixes, asked.readings()),
+            Self::PathPrefixes(prefixes, index) => return below_any(prefixes, index, asked.readings()),
             Self::Sans(patterns) => match (question.names)() {
                 Some(names) => patterns.iter().any(|pattern| is_named(names, pattern)),
                 None => return Fit::Unread,
@@ -245,17 +249,12 @@ fn method(methods: &[String], method: &str) -> Fit {
     }
 }
 
-fn below_any(prefixes: &[String], readings: Option<&Readings<'_>>) -> Fit {
-    let Some(readings) = readings else { return Fit::Unclear };
-    let mut fit = Fit::No;
-    for prefix in prefixes {
-        match readings.lie_below(prefix) {
-            Some(true) => return Fit::Yes,
-            Some(false) => {}
-            None => fit = Fit::Unclear,
-        }
+fn below_any(prefixes: &[String], index: &RouteIndex, readings: Option<&Readings<'_>>) -> Fit {
+    match readings.and_then(|readings| readings.lie_below_any(prefixes, index)) {
+        Some(true) => Fit::Yes,
+        Some(false) => Fit::No,
+        None => Fit::Unclear,
     }
-    fit
 }
 
 fn is_named(names: &AlternativeNames, pattern: &SanPattern) -> bool {

@@ -14,7 +14,7 @@ use crate::live::classify;
 
 const PREFIXES: [&str; 4] = ["/", "/admin", "/admin/keys", "/x"];
 /// Paths, and what they may be read as.
-const PATHS: [(&str, &[&str]); 9] = [
+const PATHS: [(&str, &[&str]); 10] = [
     ("/", &["/"]),
     ("/admin", &["/admin"]),
     ("/admin/keys/1", &["/admin/keys/1"]),
@@ -24,6 +24,7 @@ const PATHS: [(&str, &[&str]); 9] = [
     ("/admin;x/y", &["/admin;x/y", "/admin/y"]),
     ("/%61dmin/keys", &["/%61dmin/keys", "/admin/keys"]),
     ("/index.php/admin", &["/index.php/admin", "/admin"]),
+    ("/index.php/admin;.php/x", &["/index.php/admin;.php/x", "/index.php/x", "/admin/x", "/x"]),
 ];
 const METHODS: [(&str, &[&str]); 3] = [("GET", &["GET"]), ("POST", &["POST"]), ("get", &["get", "GET"])];
 const NETWORKS: [&str; 3] = ["10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32"];
@@ -327,6 +328,7 @@ fn a_path_with_two_readings_is_unclear_only_where_they_end_otherwise() {
     let twofold = Asker { path: PATHS[5], ..anna() };
     let guarded = rules(vec![(Effect::Deny, admin()), (Effect::Allow, When::default())]);
     assert_eq!(twofold.asks(&guarded), Err(Denied::Unclear));
+    assert_eq!(Asker { path: PATHS[9], ..anna() }.asks(&guarded), Err(Denied::Unclear));
     let open = rules(vec![(Effect::Allow, admin()), (Effect::Allow, When::default())]);
     assert_eq!(twofold.asks(&open), Ok(Deciding::Rule(1)));
     let closed = rules(vec![(Effect::Deny, admin())]);

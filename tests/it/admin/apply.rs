@@ -237,7 +237,7 @@ fn any_rules(prefix: &str, number: u32) -> Value {
         first["when"]["certificate_age_max_days"] = json!(number % 36_500);
     }
     let second = json!({ "name": "Ä", "effect": "allow", "when": { "groups": ["staff"], "profiles": ["device"],
-        "sans": ["dns:*.example.com", "email:anna@example.com"], "authorities": ["issuing-g1"] } });
+        "sans": ["dns:*.example.com", "email:anna@example.com"], "authorities": ["client-issuing-g1"] } });
     match number % 5 {
         0 => json!([second]),
         1 => json!([{ "name": "everybody", "effect": "allow" }]),

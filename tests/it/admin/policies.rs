@@ -57,6 +57,9 @@ async fn each_fault_of_a_rule_is_told_with_its_place() {
             json!([rule(json!({ "certificate_age_max_days": 40_000 }))]),
             "/policy/rules/0/when/certificate_age_max_days",
         ),
+        (json!([rule(json!({ "profiles": ["devcie"] }))]), "/policy/rules/0/when/profiles"),
+        (json!([rule(json!({ "authorities": ["issuing-g2"] }))]), "/policy/rules/0/when/authorities"),
+        (json!([rule(json!({ "authorities": ["client-root-g1"] }))]), "/policy/rules/0/when/authorities"),
         (json!([rule(json!({ "regex": ".*" }))]), "/policy/rules/0/when/regex"),
         (json!([{ "name": "x", "effect": "perhaps" }]), "/policy/rules/0/effect"),
         (json!([{ "name": "a\u{202e}b", "effect": "deny" }]), "/policy/rules/0/name"),
@@ -77,6 +80,23 @@ async fn each_fault_of_a_rule_is_told_with_its_place() {
     let refused = app.post("/api/v1/routes", &route).token(&token).send().await;
     let refused = refused.expect_problem(422, "invalid_request");
     assert_eq!(refused.pointers(), ["/policy/rules/0/when/path_prefixes"]);
+}
+
+#[tokio::test]
+async fn a_document_is_told_of_each_fault_of_a_rule_once() {
+    let (app, token, _) = app_with(&json!({ "kind": "known" })).await;
+    for (rule, place) in [
+        (json!({ "name": "a\u{202e}b", "effect": "deny" }), "name"),
+        (json!({ "name": "x", "effect": "deny", "when": { "methods": ["get"] } }), "when/methods"),
+        (json!({ "name": "x", "effect": "deny", "when": { "profiles": ["devcie"] } }), "when/profiles"),
+        (json!({ "name": "x", "effect": "deny", "when": { "authorities": ["old"] } }), "when/authorities"),
+    ] {
+        let document = json!({ "routes": [{ "host": HOST, "path_prefix": "/", "upstream": "app",
+            "policy": { "kind": "known", "rules": [rule] } }] });
+        let call = app.call("PUT", "/api/v1/configuration").token(&token).header("if-match", "*");
+        let refused = call.json(&document).send().await.expect_problem(422, "invalid_request");
+        assert_eq!(refused.pointers(), [format!("/routes/0/policy/rules/0/{place}")]);
+    }
 }
 
 #[tokio::test]
@@ -117,6 +137,9 @@ async fn an_explanation_names_route_rule_and_the_condition_that_failed() {
         ("/admin/x", "GET", "192.0.2.1", &by_serial, "rule", json!("no admin"), "access_denied"),
         ("/%61dmin", "GET", "192.0.2.1", &by_serial, "unclear", Value::Null, "bad_request"),
         ("/a/../x", "GET", "192.0.2.1", &by_serial, "path", Value::Null, "bad_request"),
+        ("/index.php/admin;.php/x", "GET", "192.0.2.1", &by_serial, "unclear", Value::Null, "bad_request"),
+        ("/x", "TRACE", "192.0.2.1", &by_serial, "method", Value::Null, "bad_request"),
+        ("/x", "CONNECT", "192.0.2.1", &json!({}), "method", Value::Null, "bad_request"),
         ("/x", "GET", "192.0.2.1", &json!({}), "certificate", Value::Null, "certificate_required"),
     ] {
         let said = ask(path, method, source, who.clone()).await.expect(200).body;
@@ -142,6 +165,7 @@ async fn an_explanation_names_route_rule_and_the_condition_that_failed() {
         (json!({ "host": "elsewhere.example.com" }), "/host"),
         (json!({ "path": "/x?y" }), "/path"),
         (json!({ "source": "somewhere" }), "/source"),
+        (json!({ "method": "GE T" }), "/method"),
     ] {
         let refused = ask("/x", "GET", "192.0.2.1", who).await.expect_problem(422, "invalid_request");
         assert_eq!(refused.pointers(), [pointer]);
@@ -174,7 +198,7 @@ async fn a_draft_is_tried_on_exactly_those_who_were_seen() {
             at,
         });
     };
-    see(&phone, id, "GET", "/app", "192.0.2.1");
+    see(&phone, id, "GET", "/app/anna@example.com", "192.0.2.1");
     see(&laptop, id, "POST", "/app", "192.0.2.1");
     see(&bens_phone, id, "GET", "/app", "10.1.1.1");
     see(&lost, id, "GET", "/app", "10.1.1.1");
@@ -200,7 +224,7 @@ async fn a_draft_is_tried_on_exactly_those_who_were_seen() {
         (&refused["person_name"], &refused["device_name"]),
         (&json!("Anna Berg"), &json!("Anna's iPhone"))
     );
-    assert_eq!((&refused["path"], &refused["source"]), (&json!("/app"), &json!("192.0.2.1")));
+    assert_eq!((&refused["path"], &refused["source"]), (&json!("[redacted]"), &json!("192.0.2.1")));
     assert!(refused.get("rule").is_none(), "no rule of the draft fits her");
 
     // Nothing was changed by trying, and the policy in force changes nothing.

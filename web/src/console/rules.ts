@@ -2,19 +2,21 @@
 // `domain/rule.rs`.
 import type { AccessRule, RuleConditions } from "$lib/api/types";
 
-/** Conditions that are typed as a list, with what stands beside them. */
+/** Conditions that are typed as a list, with what stands beside them. Values that may hold commas stand in lines. */
 export const LISTS = {
   groups: { label: "Groups", hint: "For example staff, board" },
   networks: { label: "From networks", hint: "For example 10.0.0.0/8, 2001:db8::/32" },
   methods: { label: "Methods", hint: "In capitals: GET, HEAD, POST" },
-  path_prefixes: { label: "Paths begin with", hint: "In whole segments, from the root of the site: /admin" },
-  sans: { label: "Names in the certificate", hint: "For example dns:*.example.com, email:*@example.com" },
+  path_prefixes: { label: "Paths begin with", hint: "One a line, in whole segments, from the root of the site: /admin" },
+  sans: { label: "Names in the certificate", hint: "One a line, for example dns:*.example.com or email:*@example.com" },
   profiles: { label: "Profiles", hint: "" },
-  authorities: { label: "Authorities", hint: "" },
+  authorities: { label: "Authorities", hint: "Each is one generation: add the successor before a roll-over" },
 } satisfies Partial<Record<keyof RuleConditions, { label: string; hint: string }>>;
 
 export type ListName = keyof typeof LISTS;
 export const LIST_NAMES = Object.keys(LISTS) as ListName[];
+/** Those with one value a line. */
+export const LINED: readonly ListName[] = ["path_prefixes", "sans"];
 
 /** What stands in the form. */
 export interface RuleDraft {
@@ -33,7 +35,7 @@ let made = 0;
 
 export function draftOfRule(rule: AccessRule): RuleDraft {
   const when = rule.when ?? {};
-  const lists = LIST_NAMES.map((name) => [name, (when[name] ?? []).join(", ")]);
+  const lists = LIST_NAMES.map((name) => [name, (when[name] ?? []).join(LINED.includes(name) ? "\n" : ", ")]);
   return {
     key: ++made,
     name: rule.name,
@@ -50,7 +52,7 @@ export const newRule = (): RuleDraft => draftOfRule({ name: "", effect: "allow" 
 
 /** The rule as the server takes it: only the conditions that there are. */
 export function ruleOf(draft: RuleDraft): AccessRule {
-  const typed = LIST_NAMES.map((name): [string, string[]] => [name, split(draft.lists[name])]);
+  const typed = LIST_NAMES.map((name): [string, string[]] => [name, split(draft.lists[name], LINED.includes(name))]);
   const chosen: [string, string[]][] = [
     ["people", draft.people],
     ["devices", draft.devices],
@@ -72,4 +74,28 @@ export function moved(rules: RuleDraft[], from: number, by: -1 | 1): RuleDraft[]
   return rules.map((rule, at) => (at === from ? other : at === from + by ? one : rule));
 }
 
-const split = (text: string): string[] => [...new Set(text.split(/[\s,]+/).filter((word) => word !== ""))];
+/** Whoever is chosen in any rule. */
+export const namedIn = (rules: readonly RuleDraft[], field: "people" | "devices"): string[] => [
+  ...new Set(rules.flatMap((rule) => rule[field])),
+];
+
+export interface Choice {
+  value: string;
+  label: string;
+}
+
+/** Boxes for those who are known and for all who are chosen: what has no box is lost at the next tick of another. */
+export function withBareIds(known: readonly Choice[], chosen: readonly string[]): Choice[] {
+  const shown = new Set(known.map(({ value }) => value));
+  const bare = [...new Set(chosen)].filter((id) => !shown.has(id));
+  return [...known, ...bare.map((id) => ({ value: id, label: id }))];
+}
+
+/** Whether what a policy says depends on method or path. */
+export const looksAtRequests = (rules: readonly AccessRule[] = []): boolean =>
+  rules.some(({ when }) => (when?.methods ?? []).length + (when?.path_prefixes ?? []).length > 0);
+
+function split(text: string, isLined: boolean): string[] {
+  const words = text.split(isLined ? /\r?\n/ : /[\s,]+/).map((word) => word.trim());
+  return [...new Set(words.filter((word) => word !== ""))];
+}
