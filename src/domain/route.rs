@@ -1,6 +1,13 @@
-//! What holds for one route beyond who may pass: how often it may be asked, and how much may be sent to it.
+//! What holds for one route beyond who may pass: how often it may be asked, how much may be sent to it, what is done
+//! to the answers of its app, and whether it is closed for a while.
+
+mod answers;
+mod maintenance;
 
 use serde::{Deserialize, Serialize};
+
+pub use answers::{CookieOptions, FrameOptions, Hsts, ReferrerPolicy, SameSite, SecurityHeaders};
+pub use maintenance::{Allowed, Maintenance};
 
 /// Rules of one route, at most.
 const MOST_RULES: usize = 8;
@@ -48,6 +55,19 @@ pub struct RouteOptions {
     pub rate: Vec<RateRule>,
     /// Largest body of a request, in MiB: 1 to 1,048,576; without it, the edge's setting.
     pub max_body_mib: Option<u32>,
+    /// What is added to answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers: Option<SecurityHeaders>,
+    /// What cookies in answers have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cookies: Option<CookieOptions>,
+    /// Whether answers are compressed. On a page that shows a secret beside what a visitor's request says, its length
+    /// then tells others of the secret (BREACH).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub compression: bool,
+    /// Whether it is closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
 }
 
 impl RouteOptions {
@@ -78,7 +98,21 @@ impl RouteOptions {
                 faults.push((format!("/rate/{index}"), "is there twice".to_owned()));
             }
         }
+        faults.extend(self.headers.iter().flat_map(SecurityHeaders::faults));
+        faults.extend(self.maintenance.iter().flat_map(Maintenance::faults));
         faults
+    }
+
+    /// Whether anything is done to the answers of its app.
+    pub fn touches_answers(&self) -> bool {
+        self.compression || self.headers.is_some() || self.cookies.is_some()
+    }
+
+    /// Closes the route, or opens it; what is said meanwhile, and who passes, stays for the next time.
+    pub fn set_maintenance(&mut self, enabled: bool) {
+        let mut maintenance = self.maintenance.take().unwrap_or_default();
+        maintenance.enabled = enabled;
+        self.maintenance = Some(maintenance).filter(|maintenance| *maintenance != Maintenance::default());
     }
 
     /// Largest body of a request in octets, if the route has a bound of its own.
@@ -93,13 +127,17 @@ mod tests {
 
     const RULE: RateRule = RateRule { per: RatePer::Person, requests: 10, seconds: 60, burst: None };
 
+    fn rated(rate: Vec<RateRule>) -> RouteOptions {
+        RouteOptions { rate, ..RouteOptions::default() }
+    }
+
     #[test]
     fn what_was_written_without_options_has_none() {
         assert_eq!(serde_json::from_str::<RouteOptions>("{}").unwrap(), RouteOptions::default());
         assert!(RouteOptions::default().faults().is_empty());
         let text = r#"{"rate":[{"per":"person","requests":10,"seconds":60}],"max_body_mib":4}"#;
         let options: RouteOptions = serde_json::from_str(text).unwrap();
-        assert_eq!(options, RouteOptions { rate: vec![RULE], max_body_mib: Some(4) });
+        assert_eq!(options, RouteOptions { max_body_mib: Some(4), ..rated(vec![RULE]) });
         assert_eq!(
             (options.max_body(), serde_json::to_string(&options).unwrap()),
             (Some(4 << 20), text.into())
@@ -113,11 +151,28 @@ mod tests {
         };
         let bad = RateRule { requests: 0, seconds: 86_401, burst: Some(100_001), ..RULE };
         assert_eq!(
-            fields(RouteOptions { rate: vec![RULE, bad], max_body_mib: Some(0) }),
+            fields(RouteOptions { max_body_mib: Some(0), ..rated(vec![RULE, bad]) }),
             ["/rate/1/requests", "/rate/1/seconds", "/rate/1/burst", "/max_body_mib"]
         );
-        assert_eq!(fields(RouteOptions { rate: vec![RULE, RULE], max_body_mib: None }), ["/rate/1"]);
+        assert_eq!(fields(rated(vec![RULE, RULE])), ["/rate/1"]);
         let many = (1..=9).map(|requests| RateRule { requests, ..RULE }).collect();
-        assert_eq!(fields(RouteOptions { rate: many, max_body_mib: None }), ["/rate"]);
+        assert_eq!(fields(rated(many)), ["/rate"]);
+        let text = r#"{"headers":{"hsts":{"preload":true}},"maintenance":{"message":""}}"#;
+        let options: RouteOptions = serde_json::from_str(text).unwrap();
+        assert_eq!(fields(options), ["/headers/hsts/preload", "/maintenance/message"]);
+    }
+
+    #[test]
+    fn a_route_is_closed_and_opened_and_keeps_what_it_says() {
+        let mut options = RouteOptions::default();
+        options.set_maintenance(true);
+        assert_eq!(serde_json::to_string(&options.maintenance).unwrap(), r#"{"enabled":true}"#);
+        options.set_maintenance(false);
+        assert_eq!(options, RouteOptions::default());
+        let told = Maintenance { message: Some("Until noon.".to_owned()), ..Maintenance::default() };
+        options.maintenance = Some(told.clone());
+        options.set_maintenance(true);
+        options.set_maintenance(false);
+        assert_eq!(options.maintenance, Some(told));
     }
 }

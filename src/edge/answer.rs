@@ -1,4 +1,4 @@
-//! The body of an answer: a page of ours, or an upstream's bytes as they come. It carries the access
+//! The body of an answer: a page of ours, or an upstream's bytes as they come, or compressed. It carries the access
 //! log entry, so a request is logged when its answer has gone out or broken off.
 
 use std::pin::Pin;
@@ -7,9 +7,11 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
 use super::access_log::Entry;
+use super::finish::{Packed, Packer};
 use super::headers::clean_trailers;
 use super::limits::{BodyFault, Stall, Upload};
 use super::pace::Pace;
@@ -27,6 +29,8 @@ pub(super) struct AnswerBody {
 enum Source {
     Page(Option<Bytes>),
     Upstream(Box<Download>),
+    /// One of the others, compressed.
+    Packed(Box<Packed<Source>>),
 }
 
 /// An upstream's body that has begun.
@@ -84,6 +88,12 @@ impl AnswerBody {
             })),
             tail: None,
         }
+    }
+
+    /// The same, compressed from here on.
+    pub(super) fn packed(self, packer: Packer, place: OwnedSemaphorePermit) -> Self {
+        let packed = Packed::new(self.source, packer, place);
+        Self { source: Source::Packed(Box::new(packed)), tail: self.tail }
     }
 
     /// Logs `entry`, and ends the exchange, when the body is through.
@@ -202,10 +212,7 @@ impl Body for AnswerBody {
         let this = &mut *self;
         let delivery = this.tail.as_ref().and_then(|tail| tail.exchange.delivery());
         delivery.inspect(|delivery| delivery.asked());
-        let polled = match &mut this.source {
-            Source::Page(page) => Poll::Ready(page.take().map(|page| Ok(Frame::data(page)))),
-            Source::Upstream(download) => download.poll_frame(cx),
-        };
+        let polled = Pin::new(&mut this.source).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             let octets = frame.data_ref().map_or(0, Bytes::len) as u64;
             delivery.inspect(|delivery| delivery.gave(octets));
@@ -225,16 +232,42 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Page(page) => page.is_none(),
-            Source::Upstream(download) => download.first.is_none() && download.incoming.is_end_stream(),
+        self.source.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.source.size_hint()
+    }
+}
+
+impl Body for Source {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        match &mut *self {
+            Self::Page(page) => Poll::Ready(page.take().map(|page| Ok(Frame::data(page)))),
+            Self::Upstream(download) => download.poll_frame(cx),
+            Self::Packed(packed) => Pin::new(&mut **packed).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Page(page) => page.is_none(),
+            Self::Upstream(download) => download.first.is_none() && download.incoming.is_end_stream(),
+            Self::Packed(packed) => packed.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Page(page) => SizeHint::with_exact(page.as_ref().map_or(0, |page| page.len() as u64)),
-            Source::Upstream(download) => {
+        match self {
+            Self::Page(page) => SizeHint::with_exact(page.as_ref().map_or(0, |page| page.len() as u64)),
+            Self::Packed(packed) => packed.size_hint(),
+            Self::Upstream(download) => {
                 let (rest, first) =
                     (download.incoming.size_hint(), download.first.as_ref().map_or(0, Bytes::len));
                 rest.exact().map_or(rest, |rest| SizeHint::with_exact(rest + first as u64))

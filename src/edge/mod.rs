@@ -17,6 +17,7 @@ mod connection;
 mod door;
 mod drain;
 mod facts;
+mod finish;
 mod forward;
 pub mod forwarded;
 pub mod frames;

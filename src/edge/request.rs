@@ -12,6 +12,7 @@ use super::access_log::Entry;
 use super::answer::AnswerBody;
 use super::connection::Visit;
 use super::facts::Approach;
+use super::finish::{Finish, Own};
 use super::forward::{self, Forwarded, forward};
 use super::forwarded::Origin;
 use super::headers;
@@ -70,7 +71,9 @@ pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Respo
             (respond::refuse(&problem, version, wants_page, door).map(AnswerBody::page), None)
         }
     };
-    if let Some((host, derived)) = entry.host.as_ref().zip(derived.as_ref())
+    if let Some(of_route) = exchange.hsts.take() {
+        of_route.put(response.headers_mut());
+    } else if let Some((host, derived)) = entry.host.as_ref().zip(derived.as_ref())
         && let Some(hsts) = derived.hsts.get(host)
     {
         response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
@@ -126,6 +129,8 @@ async fn walk(
     }
     let route = route_table::select(site, request.uri().path())?.ok_or(Problem::new(Code::NotFound))?;
     entry.route = Some(route.id);
+    let finish = derived.finish(route);
+    exchange.hsts = finish.and_then(Finish::hsts).cloned();
     let now = shared.clock.now();
     let who = visit.who(now);
     match &*who {
@@ -146,6 +151,11 @@ async fn walk(
         _ => None,
     };
     let permit = asked?;
+    if let Some(maintenance) = &route.options.maintenance
+        && maintenance.keeps_out(permit.identity().map(|identity| &**identity.person()))
+    {
+        return Err(Problem::from(maintenance));
+    }
     // Not before: a stranger must not use up what is for those who may pass.
     if let Some(rules) = derived.rules.get(&route.id).filter(|_| !visit.is_own) {
         rate::draw(rules, permit.identity(), source)?;
@@ -162,6 +172,7 @@ async fn walk(
         started: entry.started,
         now: shared.clock.wall(),
     };
+    let finish = finish.map(|finish| (finish, finish.asked(&request)));
     let (mut parts, body) = request.into_parts();
     parts.headers.remove(HOST);
     headers::settle_framing(&mut parts.headers)?;
@@ -174,7 +185,16 @@ async fn walk(
         Ok(_) => permitted.answers(),
         Err(_) => exchange.permitted = None,
     }
-    answer
+    match finish {
+        Some((finish, asked)) => answer.map(|forwarded| match forwarded.tunnel {
+            Some(_) => forwarded,
+            None => {
+                let response = finish.apply(forwarded.response, asked, &shared.packing);
+                Forwarded { response, tunnel: None }
+            }
+        }),
+        None => answer,
+    }
 }
 
 /// A request between its head and the end of its answer.
@@ -182,12 +202,14 @@ pub(super) struct Exchange {
     visit: Rc<Visit>,
     permitted: Option<Permitted>,
     in_flight: InFlight,
+    /// What takes the place of the site's, whatever the answer is.
+    hsts: Option<Own>,
 }
 
 impl Exchange {
     fn begin(visit: &Rc<Visit>) -> Self {
         visit.worker.shared.metrics.http.active.rise();
-        Self { visit: visit.clone(), permitted: None, in_flight: visit.activity.begin() }
+        Self { visit: visit.clone(), permitted: None, in_flight: visit.activity.begin(), hsts: None }
     }
 
     /// How its stream takes the answer (HTTP/2).

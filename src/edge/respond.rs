@@ -21,6 +21,7 @@ use super::headers::BadFraming;
 use super::permit::Denied;
 use super::rate::Limited;
 use super::upstream::NoWire;
+use crate::domain::route::Maintenance;
 use crate::live::path::BadPath;
 use crate::live::{Cause, Refusal};
 use crate::telemetry::metrics::Limit;
@@ -60,6 +61,8 @@ pub enum Code {
     PolicyStale,
     /// The app answers too slowly.
     UpstreamTimeout,
+    /// The route is closed for a while.
+    Maintenance,
 }
 
 impl Code {
@@ -87,6 +90,7 @@ impl Code {
             Self::Overloaded => "overloaded",
             Self::PolicyStale => "policy_stale",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::Maintenance => "maintenance",
         }
     }
 
@@ -106,7 +110,7 @@ impl Code {
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UpstreamUnavailable => StatusCode::BAD_GATEWAY,
-            Self::Overloaded | Self::PolicyStale => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::PolicyStale | Self::Maintenance => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -130,6 +134,7 @@ impl Code {
             Self::Overloaded => "Not available right now",
             Self::PolicyStale => "Access cannot be checked right now",
             Self::UpstreamTimeout => "The app takes too long",
+            Self::Maintenance => "Closed for maintenance",
         }
     }
 
@@ -179,6 +184,7 @@ impl Code {
             Self::UpstreamTimeout => {
                 "The app behind this address did not answer in time. Try again in a minute."
             }
+            Self::Maintenance => "Somebody is working on the app behind this address. Come again later.",
         }
     }
 
@@ -205,18 +211,32 @@ pub struct Problem {
     wait: Option<Duration>,
     /// Whether the connection ends, whatever the code says.
     is_last: bool,
+    /// What is said in place of the code's advice.
+    notice: Option<Box<Notice>>,
 }
+
+/// What an administrator has to say. Escaped wherever it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Notice(String);
 
 impl Problem {
     /// A refusal with nothing to add to its code.
     pub const fn new(code: Code) -> Self {
-        Self { code, detail: None, refusal: None, limit: None, wait: None, is_last: false }
+        Self { code, detail: None, refusal: None, limit: None, wait: None, is_last: false, notice: None }
     }
 
     /// `bad_request`, with the fault in one clause.
     pub const fn bad_request(detail: &'static str) -> Self {
         let code = Code::BadRequest;
-        Self { code, detail: Some(detail), refusal: None, limit: None, wait: None, is_last: false }
+        Self {
+            code,
+            detail: Some(detail),
+            refusal: None,
+            limit: None,
+            wait: None,
+            is_last: false,
+            notice: None,
+        }
     }
 
     /// The stable code.
@@ -238,6 +258,11 @@ impl Problem {
     /// The limit that the request is over, if it is.
     pub const fn limit(&self) -> Option<Limit> {
         self.limit
+    }
+
+    /// What happened and what to do next, for people.
+    fn advice(&self) -> &str {
+        self.notice.as_deref().map_or(self.code.advice(), |Notice(text)| text.as_str())
     }
 
     /// Whether the connection ends with it, where it otherwise would not.
@@ -285,6 +310,13 @@ impl From<Limited> for Problem {
     fn from(limited: Limited) -> Self {
         let Limited { limit, wait } = limited;
         Self { limit: Some(limit), wait: Some(wait), ..Self::new(Code::RateLimited) }
+    }
+}
+
+impl From<&Maintenance> for Problem {
+    fn from(maintenance: &Maintenance) -> Self {
+        let notice = maintenance.message.clone().map(|text| Box::new(Notice(text)));
+        Self { wait: maintenance.retry_after(), notice, ..Self::new(Code::Maintenance) }
     }
 }
 
@@ -385,7 +417,7 @@ fn json(problem: &Problem, door_url: Option<&str>) -> String {
         "title": code.title(),
         "status": code.status().as_u16(),
         "code": code.name(),
-        "detail": problem.detail.unwrap_or(code.advice()),
+        "detail": problem.detail.unwrap_or(problem.advice()),
     });
     if let Some(serial) = problem.refusal.as_ref().and_then(|refusal| refusal.serial) {
         value["serial"] = serial.to_string().into();
@@ -408,7 +440,7 @@ fn page(problem: &Problem, door_url: Option<&str>) -> String {
          <body><main><p class=\"status\">{status}</p><h1>{title}</h1><p>{advice}</p>",
         title = escape(code.title()),
         status = code.status().as_u16(),
-        advice = escape(code.advice()),
+        advice = escape(problem.advice()),
     );
     // Writing to a String does not fail.
     if let Some(url) = door_url {
@@ -466,79 +498,4 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
 });
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::RevocationReason;
-
-    fn revoked() -> Problem {
-        Denied::Refused(Refusal {
-            cause: Cause::Revoked(RevocationReason::KeyCompromise),
-            serial: "10ff".parse().ok(),
-            issuer: None,
-        })
-        .into()
-    }
-
-    #[test]
-    fn browsers_get_a_page_with_its_one_style_allowed_by_hash() {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("text/html,*/*;q=0.8"));
-        let answer =
-            refuse(&revoked(), Version::HTTP_11, wants_page(&headers), Some("https://door.example/?a=\"<b>"));
-        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
-        assert_eq!(answer.headers()[CONNECTION], "close");
-        assert!(answer.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().contains("'sha256-"));
-        let page = std::str::from_utf8(answer.body()).unwrap();
-        assert!(page.contains("was revoked") && page.contains("10ff"));
-        assert!(page.contains("href=\"https://door.example/?a=&quot;&lt;b&gt;\""));
-        assert!(!page.contains("<script"));
-    }
-
-    #[test]
-    fn others_get_a_problem_document() {
-        let answer = refuse(&revoked(), Version::HTTP_2, false, Some("https://door.example"));
-        assert_eq!(answer.headers()[CONTENT_TYPE], "application/problem+json");
-        assert!(!answer.headers().contains_key(CONNECTION));
-        let value: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
-        assert_eq!(value["code"], "certificate_revoked");
-        assert_eq!(value["status"], 403);
-        assert_eq!(value["door"], "https://door.example");
-        assert_eq!(value["serial"], "10ff");
-    }
-
-    #[test]
-    fn the_door_is_named_only_where_it_helps() {
-        let answer = refuse(
-            &Problem::new(Code::NotFound),
-            Version::HTTP_11,
-            wants_page(&HeaderMap::new()),
-            Some("https://door.example"),
-        );
-        let value: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
-        assert!(value.get("door").is_none());
-    }
-
-    #[test]
-    fn who_comes_too_often_is_told_when_to_come_again() {
-        let after = |wait| -> String {
-            let problem = Problem::from(Limited { limit: Limit::Device, wait });
-            let answer = refuse(&problem, Version::HTTP_11, false, None);
-            assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
-            assert!(!answer.headers().contains_key(CONNECTION), "the connection goes on");
-            answer.headers()[RETRY_AFTER].to_str().unwrap().to_owned()
-        };
-        assert_eq!(after(Duration::ZERO), "1");
-        assert_eq!(after(Duration::from_millis(999)), "1");
-        assert_eq!(after(Duration::from_millis(1_001)), "2");
-        assert_eq!(after(Duration::from_secs(3_600)), "3600");
-        let mut problem = Problem::from(Limited { limit: Limit::Route, wait: Duration::ZERO });
-        assert_eq!(problem.cause(), Some("route"));
-        problem.set_last(true);
-        assert!(problem.ends_connection(Version::HTTP_2));
-        assert_eq!(refuse(&problem, Version::HTTP_11, false, None).headers()[CONNECTION], "close");
-        assert_eq!(
-            refuse(&Problem::from(NoWire::Busy), Version::HTTP_2, false, None).headers()[RETRY_AFTER],
-            "1"
-        );
-    }
-}
+mod tests;

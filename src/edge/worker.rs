@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::assertion::Signer;
 use super::door::DoorConnection;
+use super::finish::{self, Finish};
 use super::headers::Aliases;
 use super::index::Index;
 use super::permit::Freshness;
@@ -25,7 +26,7 @@ use super::trace::Ids;
 use super::upstream::{Group, Pool, Upstreams};
 use crate::clock::SharedClock;
 use crate::domain::{Hostname, RouteId, Slug, UtcTime};
-use crate::live::{Configuration, Holder, Site};
+use crate::live::{Configuration, Holder, Route, Site};
 use crate::telemetry::metrics::EdgeMetrics;
 
 /// What all threads of an edge share.
@@ -51,6 +52,8 @@ pub(super) struct Shared {
     pub(super) upstreams: Upstreams,
     /// How often somebody may come.
     pub(super) rate: Rate,
+    /// Places for answers that are compressed.
+    pub(super) packing: Arc<Semaphore>,
     /// A configuration was published.
     pub(super) published: Notify,
     /// Somebody was let in who must not be: nobody is known until that is over.
@@ -88,6 +91,7 @@ impl Shared {
             door_is_shut: AtomicBool::new(false),
             https_port: 443,
             upstreams: Upstreams::default(),
+            packing: Arc::new(Semaphore::new(finish::MOST_AT_ONCE)),
             published: Notify::new(),
             is_sealed: AtomicBool::new(false),
             own_calls: Mutex::default(),
@@ -141,6 +145,18 @@ pub(super) struct Derived {
     pub(super) groups: HashMap<Slug, Arc<Group>>,
     /// How often routes may be asked that have rules.
     pub(super) rules: HashMap<RouteId, Vec<Rule>>,
+    /// What is done to the answers of routes that ask for it.
+    finishes: HashMap<RouteId, Finish>,
+}
+
+impl Derived {
+    /// What is done to the answers of this route; most are not even looked up.
+    pub(super) fn finish(&self, route: &Route) -> Option<&Finish> {
+        if !route.options.touches_answers() {
+            return None;
+        }
+        self.finishes.get(&route.id)
+    }
 }
 
 impl Worker {
@@ -170,6 +186,7 @@ impl Worker {
             hsts: configuration.sites.values().filter_map(|site| hsts(site)).collect(),
             groups: groups(configuration, &self.shared.upstreams),
             rules: rules(configuration, &self.shared.rate),
+            finishes: finishes(configuration),
         });
         *slot = Some(derived.clone());
         derived
@@ -190,6 +207,12 @@ fn rules(configuration: &Configuration, rate: &Rate) -> HashMap<RouteId, Vec<Rul
     let routes = configuration.sites.values().flat_map(|site| &site.routes);
     let limited = routes.filter(|route| !route.options.rate.is_empty());
     limited.map(|route| (route.id, rate.rules(route))).collect()
+}
+
+fn finishes(configuration: &Configuration) -> HashMap<RouteId, Finish> {
+    let routes = configuration.sites.values().flat_map(|site| &site.routes);
+    let touching = routes.filter(|route| route.options.touches_answers());
+    touching.map(|route| (route.id, Finish::of(&route.options))).collect()
 }
 
 fn hsts(site: &Site) -> Option<(Hostname, HeaderValue)> {

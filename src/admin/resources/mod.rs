@@ -19,6 +19,7 @@ mod policies;
 pub mod policy_questions;
 pub mod policy_trials;
 pub mod profiles;
+mod route_answers;
 mod route_options;
 pub mod routes;
 pub mod sessions;

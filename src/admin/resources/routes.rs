@@ -85,6 +85,8 @@ struct RouteEdit {
     audience: Option<String>,
     /// All of them: what is absent goes back to its default.
     options: Option<RouteOptions>,
+    /// Closes the route for maintenance, or opens it, and leaves everything else that its options say.
+    maintenance_enabled: Option<bool>,
 }
 
 #[OpenApi(prefix_path = "/api/v1/", tag = "Tag::Routes")]
@@ -171,13 +173,17 @@ impl Api {
             None => kept,
             Some(text) => Some(text).filter(|text| !text.is_empty()),
         };
+        let mut options = options.unwrap_or(row.options);
+        if let Some(enabled) = body.maintenance_enabled {
+            options.set_maintenance(enabled);
+        }
         let edited = rows::Route {
             path_prefix: body.path_prefix.unwrap_or(row.path_prefix),
             upstream: upstream.unwrap_or(row.upstream),
             policy: policy.unwrap_or(row.policy),
             plain_header: or_kept(body.plain_header, row.plain_header),
             audience: or_kept(body.audience, row.audience),
-            options: options.unwrap_or(row.options),
+            options,
             ..row
         };
         self.check(&edited).await?;

@@ -177,8 +177,12 @@ fn routes(act: RouteAct) -> anyhow::Result<Call> {
             Call::post("/api/v1/routes", Some(body), "")
         }
         RouteAct::Show { id } => Call::get(format!("/api/v1/routes/{id}"), &[]),
-        RouteAct::Set { id, options, policy } => {
-            let given = [("options", options), ("policy", policy)];
+        RouteAct::Set { id, options, policy, maintenance } => {
+            let given = [
+                ("options", options),
+                ("policy", policy),
+                ("maintenance_enabled", maintenance.map(Value::from)),
+            ];
             let body =
                 given.into_iter().filter_map(|(field, value)| Some((field.to_owned(), value?))).collect();
             Call::edit(Method::PATCH, format!("/api/v1/routes/{id}"), Some(body), "")

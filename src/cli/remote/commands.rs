@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use clap::Subcommand;
+use clap::builder::BoolishValueParser;
 use serde_json::Value;
 
 use super::{CaAct, apply, issue};
@@ -164,15 +165,18 @@ pub(crate) enum RouteAct {
     },
     /// Show one
     Show { id: RouteId },
-    /// Change who may pass, how often it may be asked, and how much may be sent to it
+    /// Change who may pass, how often it may be asked and what else holds for it, or close it for maintenance
     Set {
         id: RouteId,
         /// As the API takes them, for example '{"max_body_mib":64}'; what is left out goes back to its default
-        #[arg(long, value_name = "JSON", value_parser = json_object, required_unless_present = "policy")]
+        #[arg(long, value_name = "JSON", value_parser = json_object, required_unless_present_any = ["policy", "maintenance"])]
         options: Option<Value>,
         /// As the API takes it, for example '{"kind":"known","groups":["staff"]}'; all of it. Try it first
         #[arg(long, value_name = "JSON", value_parser = json_object)]
         policy: Option<Value>,
+        /// Close it (on), or open it (off), and leave its other options
+        #[arg(long, value_name = "on|off", value_parser = BoolishValueParser::new())]
+        maintenance: Option<bool>,
     },
     /// Say what the edge would answer to a request, and which rule decides
     Explain {

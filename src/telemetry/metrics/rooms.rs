@@ -156,6 +156,8 @@ label! {
         PolicyStale = "policy_stale",
         /// 504.
         UpstreamTimeout = "upstream_timeout",
+        /// 503.
+        Maintenance = "maintenance",
         /// A code that is not on this list.
         Other = "other",
     }

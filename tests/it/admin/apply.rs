@@ -293,7 +293,8 @@ fn any_document() -> impl Strategy<Value = Value> {
                     route["audience"] = json!("https://audience.example");
                 }
                 if number(index + 3) % 3 == 0 {
-                    route["options"] = json!({ "max_body_mib": 7 });
+                    route["options"] = json!({ "max_body_mib": 7, "compression": true, "cookies": { "secure": true },
+                        "headers": { "frame_options": "deny" }, "maintenance": { "enabled": true } });
                 }
                 routes.push(route);
             }

@@ -41,7 +41,28 @@ crate::on_both_databases! {
         assert_eq!(live.site("app.example.com").unwrap().routes[0].options.max_body(), Some(4 << 20));
         let kept = edit("\"3\"", json!({ "path_prefix": "/x" })).await.expect(200);
         assert_eq!(kept.body["options"], options, "what is not named stays");
-        let none = edit("\"4\"", json!({ "options": {} })).await.expect(200);
+        let options = json!({
+            "headers": {
+                "hsts": { "max_age_seconds": 31_536_000, "include_subdomains": true, "preload": true },
+                "content_security_policy": "default-src 'self'", "frame_options": "sameorigin",
+                "content_type_options": true, "referrer_policy": "strict-origin-when-cross-origin",
+                "permissions_policy": "camera=()", "override": true,
+            },
+            "cookies": { "secure": true, "http_only": true, "same_site": "lax" },
+            "compression": true,
+            "maintenance": { "enabled": false, "message": "Until noon.", "retry_after_seconds": 60,
+                "allow": { "groups": ["staff"] } },
+        });
+        let adding = edit("\"4\"", json!({ "options": options })).await.expect(200);
+        assert_eq!(adding.body["options"], options);
+        let closed = edit("\"5\"", json!({ "maintenance_enabled": true })).await.expect(200);
+        assert_eq!(closed.body["options"]["maintenance"]["enabled"], true);
+        assert_eq!(closed.body["options"]["maintenance"]["message"], "Until noon.", "and nothing else changes");
+        assert_eq!(closed.body["options"]["cookies"], options["cookies"]);
+        let live = app.holder.snapshot().unwrap().configuration;
+        let route = &live.site("app.example.com").unwrap().routes[0];
+        assert!(route.options.maintenance.as_ref().is_some_and(|maintenance| maintenance.keeps_out(None)));
+        let none = edit("\"6\"", json!({ "options": {} })).await.expect(200);
         assert_eq!(none.body["options"], json!({}));
 
         app.call("DELETE", "/api/v1/upstreams/app").token(&token).send().await.expect_problem(409, "upstream_in_use");
@@ -130,6 +151,22 @@ async fn a_configuration_that_no_edge_could_serve_is_refused_by_field() {
         (
             json!({ "options": { "rate": [{ "per": "person", "requests": 0, "seconds": 1 }] } }),
             "/options/rate/0/requests",
+        ),
+        (
+            json!({ "options": { "headers": { "hsts": { "max_age_seconds": 300, "preload": true } } } }),
+            "/options/headers/hsts/preload",
+        ),
+        (
+            json!({ "options": { "headers": { "content_security_policy": "a\r\nset-cookie: b" } } }),
+            "/options/headers/content_security_policy",
+        ),
+        (
+            json!({ "options": { "maintenance": { "enabled": true, "message": "" } } }),
+            "/options/maintenance/message",
+        ),
+        (
+            json!({ "options": { "maintenance": { "enabled": true, "allow": { "people": ["x"] } } } }),
+            "/options/maintenance/allow/people/0",
         ),
         (json!({ "host": "b.example" }), "/host"),
     ] {

@@ -7,6 +7,7 @@ pub mod client;
 mod deadlines;
 mod discovery;
 mod drain;
+mod extras;
 pub mod fixture;
 mod forwarded;
 mod frames;

@@ -150,6 +150,13 @@ function editUpstream(body, row) {
   return { targets, options: upstreamOptions(options), state: row.state?.filter((one) => targets.includes(one.target)).map(seen) };
 }
 
+/** An edit; one of its fields stands for one of the options. */
+function editRoute({ maintenance_enabled: enabled, ...rest }, row) {
+  if (enabled === undefined) return rest;
+  const options = rest.options ?? row.options ?? {};
+  return { ...rest, options: { ...options, maintenance: { ...options.maintenance, enabled } } };
+}
+
 function checkRules({ lifetime_seconds }) {
   if (lifetime_seconds > 3 * 365 * 86_400) throw invalid("/lifetime_seconds", "must be 3600 to 94608000");
 }
@@ -161,7 +168,7 @@ const TABLES = {
   authorities: { rows: "authorities", key: "name" },
   profiles: { rows: "profiles", key: "name", check: checkRules, make: ({ world, body }) => ({ ...world.profiles[0], ...body.rules }) },
   sites: { rows: "sites", key: "host", edit: ({ certificate, ...rest }) => ({ ...rest, ...(certificate ? { certificate_source: certificate } : {}) }), make: () => ({ kind: "app", renewal: { state: "waiting", next_attempt_at: new Date().toISOString() } }), after: ({ body }) => ({ certificate_source: body.certificate, certificate: undefined }) },
-  routes: { rows: "routes", key: "id", make: ({ body }) => ({ options: body.options ?? {} }) },
+  routes: { rows: "routes", key: "id", edit: editRoute, make: ({ body }) => ({ options: body.options ?? {} }) },
   upstreams: { rows: "upstreams", key: "name", check: checkUpstream, edit: editUpstream, make: ({ body }) => checkUpstream(body), after: ({ body }) => ({ options: upstreamOptions(body.options) }) },
   jobs: { rows: "jobs", key: "name" },
   alerts: { rows: "alerts", key: "id" },

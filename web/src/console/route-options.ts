@@ -1,6 +1,7 @@
 // How often a route may be asked, and how much may be sent to it: in words, and from and to the form. Pure. Bounds
-// are those of the server's `domain/route.rs`.
+// are those of the server's `domain/route.rs`. What it does to answers stands in `route-answers.ts`.
 import type { RateRule, RouteOptions } from "$lib/api/types";
+import { ANSWER_POINTERS, answersOf, draftOfAnswers, type AnswersDraft } from "./route-answers";
 
 export type RatePer = RateRule["per"];
 
@@ -26,7 +27,7 @@ export interface RuleDraft {
 }
 
 /** What stands in the form. */
-export interface RouteOptionsDraft {
+export interface RouteOptionsDraft extends AnswersDraft {
   rules: RuleDraft[];
   /** Empty: as for the edge. */
   maxBody: number | "";
@@ -36,6 +37,7 @@ export function draftOfRouteOptions(options: RouteOptions = {}): RouteOptionsDra
   return {
     rules: (options.rate ?? []).map((rule) => ({ ...rule, burst: rule.burst ?? "" })),
     maxBody: options.max_body_mib ?? "",
+    ...draftOfAnswers(options),
   };
 }
 
@@ -49,6 +51,10 @@ export function routeOptionsOf(draft: RouteOptionsDraft, kept: RouteOptions = {}
   const options: RouteOptions = { ...kept };
   delete options.rate;
   delete options.max_body_mib;
+  delete options.headers;
+  delete options.cookies;
+  delete options.compression;
+  delete options.maintenance;
   // An emptied field of the browser holds null, whatever its type says.
   const isGiven = (value: number | ""): value is number => typeof value === "number";
   if (draft.rules.length > 0) {
@@ -60,12 +66,12 @@ export function routeOptionsOf(draft: RouteOptionsDraft, kept: RouteOptions = {}
     }));
   }
   if (isGiven(draft.maxBody)) options.max_body_mib = draft.maxBody;
-  return options;
+  return { ...options, ...answersOf(draft) };
 }
 
 /** Where messages about these fields point to. */
 export function pointersOf({ rules }: RouteOptionsDraft): string[] {
   const ofRule = (_: RuleDraft, index: number): string[] =>
     ["requests", "seconds", "burst"].map((name) => `/options/rate/${index}/${name}`);
-  return ["/options/max_body_mib", ...rules.flatMap(ofRule)];
+  return ["/options/max_body_mib", ...rules.flatMap(ofRule), ...ANSWER_POINTERS];
 }
