@@ -117,7 +117,8 @@ async fn a_configuration_that_no_edge_could_serve_is_refused_by_field() {
     let app = App::new().await;
     let (_, token) = app.administrator().await;
     let post = |path: &str, body: Value| app.post(&format!("/api/v1/{path}"), &body).token(&token).send();
-    for target in ["https://x.example", "http://x/path", "ftp://x", "x", "http://user@x", "http://x?y"] {
+    for target in ["https://x/path", "unix:x", "http://x/path", "ftp://x", "x", "http://user@x", "http://x?y"]
+    {
         let answer = post("upstreams", json!({ "name": "app", "targets": [target] })).await;
         assert_eq!(answer.expect_problem(422, "invalid_request").pointers(), ["/targets/0"], "{target}");
     }
