@@ -6,8 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, header};
 use rustls::ProtocolVersion;
 use rustls_pki_types::CertificateDer;
@@ -21,7 +19,7 @@ use super::door;
 use super::facts::Facts;
 use super::forwarded::{self, Origin};
 use super::handshake::{self, Shaken};
-use super::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use super::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, byte_sequence};
 use super::host::Named;
 use super::index::{Ending, Place, Signal, ends_at};
 use super::io::Activity;
@@ -410,11 +408,6 @@ impl From<Cause> for ClientAuthResult {
             Cause::Unreadable => Self::Unreadable,
         }
     }
-}
-
-/// RFC 8941 §3.3.5.
-fn byte_sequence(der: &[u8]) -> Option<HeaderValue> {
-    HeaderValue::try_from(format!(":{}:", STANDARD.encode(der))).ok()
 }
 
 /// Who passes, if anybody does.

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -104,6 +106,11 @@ impl Aliases {
 /// CGI and its heirs turn every character but letters and digits into `_`, so all of these are one.
 fn canonical(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
+}
+
+/// A certificate as RFC 9440 writes it: a byte sequence (RFC 8941 §3.3.5).
+pub fn byte_sequence(der: &[u8]) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!(":{}:", STANDARD.encode(der))).ok()
 }
 
 /// Takes out of a request what must not go on.

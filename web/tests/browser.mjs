@@ -1,6 +1,6 @@
 // A real Chromium, watched: every console error, uncaught exception and refused load is kept.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -62,29 +62,46 @@ export async function openBrowser(executablePath, look) {
   return { page, faults, close };
 }
 
-/** Makes the certificate store of the browser whose home this is, with one authority in it. */
-function trust(home, authority) {
+/** Does something with the certificate store of the browser whose home this is. */
+function store(home, program, ...args) {
   const database = join(home, ".pki/nssdb");
   mkdirSync(database, { recursive: true });
-  for (const args of [["-N", "--empty-password"], ["-A", "-n", "local", "-t", "C,,", "-i", authority]]) {
-    const { status, stderr } = spawnSync("certutil", ["-d", `sql:${database}`, ...args], { encoding: "utf8" });
-    if (status !== 0) throw new Error(`certutil: ${stderr}`);
-  }
+  const { status, stderr } = spawnSync(program, ["-d", `sql:${database}`, ...args], { encoding: "utf8" });
+  if (status !== 0) throw new Error(`${program}: ${stderr}`);
+}
+
+/** Makes the store, with one authority in it. */
+function trust(home, authority) {
+  store(home, "certutil", "-N", "--empty-password");
+  store(home, "certutil", "-A", "-n", "local", "-t", "C,,", "-i", authority);
+}
+
+/** Puts a certificate into the store, and what a person would say into the profile: that it is for this origin. */
+function give(home, { file, password, origin }) {
+  store(home, "pk12util", "-i", file, "-W", password, "-K", "");
+  const folder = join(home, "profile/Default");
+  mkdirSync(folder, { recursive: true });
+  const exceptions = { auto_select_certificate: { [`${origin},*`]: { setting: { filters: [{}] } } } };
+  writeFileSync(join(folder, "Preferences"), JSON.stringify({ profile: { content_settings: { exceptions } } }));
 }
 
 /**
  * What `act` returns, done in a browser that trusts the given authority and ignores nothing, with the
  * faults that the browser saw.
+ *
+ * @param {{ device?: { file: string, password: string, origin: string }, flags?: string[] }} more A certificate of
+ *   its own (PKCS#12) with the origin that it is shown to, and how else to start it.
  */
-export async function withTrust(authority, act) {
+export async function withTrust(authority, act, { device, flags = [] } = {}) {
   const home = mkdtempSync(join(tmpdir(), "wicketgate-browser-"));
   const faults = [];
   let context;
   try {
     trust(home, authority);
+    if (device !== undefined) give(home, device);
     context = await chromium.launchPersistentContext(join(home, "profile"), {
       executablePath: findChromium(),
-      args: FLAGS,
+      args: [...FLAGS, ...flags],
       env: { ...process.env, HOME: home, XDG_CONFIG_HOME: home },
       acceptDownloads: true,
     });

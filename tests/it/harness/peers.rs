@@ -50,6 +50,8 @@ pub const PEERS: &[&str] = &[
     "schemathesis",
     "systemd-analyze",
     "lint_pkix_cert",
+    // With gRPC, PyJWT and WebSockets beside it.
+    "httpx",
 ];
 
 /// Names programs, separated by commas, that are to be missing.
@@ -172,6 +174,7 @@ fn tests_of_each_area_fail_on_ci_without_their_peer() {
         ),
         ("openssl", "pki::peers::openssl_is_there"),
         ("chromium", "story::whole::the_whole_story_on_sqlite"),
+        ("httpx", "prove::edge::interop::interop"),
     ] {
         let (passed, said) = run_without(program, test, true);
         assert!(!passed && said.contains(&format!("{program} is missing")), "{test}: {said}");

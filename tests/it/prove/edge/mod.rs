@@ -6,6 +6,7 @@ mod crowd;
 mod desync;
 mod dns_discovery;
 mod fail_closed;
+mod interop;
 mod limits;
 mod no_drop;
 mod readers;
