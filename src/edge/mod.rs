@@ -79,8 +79,8 @@ use worker::{Shared, Worker};
 use crate::clock::SharedClock;
 use crate::domain::Entropy;
 use crate::live::Holder;
-use crate::telemetry::line;
 use crate::telemetry::metrics::EdgeMetrics;
+use crate::telemetry::{Spans, line};
 
 /// How often certificates that have ended are looked for, and idle upstream connections closed.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
@@ -141,7 +141,8 @@ impl Edge {
             .unwrap_or(443);
         let strangers = Strangers::make().map_err(BindError::Strangers)?;
         let trial = Trial {
-            settings: settings.clone(),
+            // Nobody visits.
+            settings: EdgeSettings { spans: Spans::default(), ..settings.clone() },
             clock: clock.clone(),
             entropy: entropy.clone(),
             strangers: strangers.clone(),

@@ -129,6 +129,11 @@ async fn bounded(
     let mut stream = pin!(stream);
     let mut stall = Stall::new(pace);
     poll_fn(|cx| {
+        if delivery.ended.get() {
+            // Not asked once more: what it says last would look like its end.
+            delivery.given_up.set(true);
+            return Poll::Ready(());
+        }
         activity.enter(Some(delivery.clone()));
         let polled = stream.as_mut().poll(cx);
         activity.enter(None);

@@ -150,6 +150,8 @@ async fn every_octet_goes_through_however_it_is_cut() {
         for is_crumbled in [false, true] {
             let target = Recorder::start().await;
             let world = world(target.address).await;
+            // rustls keeps 64 KiB of records until a hello is whole; a crumb is six octets for one.
+            let alpn = if is_crumbled { &alpn[..alpn.len().min(8)] } else { alpn };
             let mut hello = hello(&world, PASSED, alpn);
             if is_crumbled {
                 hello = crumbled(&hello);
