@@ -73,6 +73,8 @@ export const DISCOVERIES: Record<DiscoveryChoice, { label: string; says: string 
     label: "By service records (SRV)",
     says: "Write the name of the service, such as http://_http._tcp.app.internal. Ports, shares and stand-ins come from DNS.",
   },
+};
+
 export type Protocol = NonNullable<UpstreamOptions["protocol"]>;
 
 export const PROTOCOLS: Record<Protocol, { label: string; says: string }> = {
