@@ -217,6 +217,12 @@ fn longest<'a>(prefixes: &'a [String], path: &str, folds: bool) -> Vec<&'a Strin
 /// dropped, it is the same one, or the same none. Where one is dropped in some readings only, there must be
 /// no other.
 fn model<'a>(prefixes: &'a [String], path: &str) -> Result<Option<&'a String>, BadPath> {
+    // There is nothing else that it could be taken for.
+    if let [only] = prefixes
+        && only == "/"
+    {
+        return Ok(Some(only));
+    }
     let cut = |name: &str| name.split(';').next().unwrap().to_owned();
     let decoded = |name: &str| name.replace("%3b", ";");
     let drops = |name: &String| name.to_ascii_lowercase().ends_with(".php") || name == "(S(b))";
