@@ -108,7 +108,7 @@ impl Entry {
         if let Some(source) = self.source {
             line.value("source", source);
         }
-        line.value("trace_id", &self.trace);
+        line.value("trace_id", self.trace);
     }
 }
 
