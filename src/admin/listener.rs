@@ -143,9 +143,14 @@ impl AdminSocket {
     /// When it cannot be bound: the path is longer than 107 bytes, another process serves it, or the
     /// directory does not let us.
     pub async fn bind(path: &Path, uid: Option<u32>) -> io::Result<Self> {
-        if tokio::net::UnixStream::connect(path).await.is_ok() {
-            let taken = format!("{} is served by another process", path.display());
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, taken));
+        match tokio::net::UnixStream::connect(path).await {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {}
+            // Anything else, such as a full queue, is somebody's.
+            _ => {
+                let taken = format!("{} is served by another process", path.display());
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, taken));
+            }
         }
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::handover::Predecessor;
+use super::handover::{Predecessor, TakeOverError};
 use super::initialise::{ensure_door, ensure_upstream_identity, initialise};
 use super::plane::Door;
 use super::sockets::Sockets;
@@ -133,6 +133,9 @@ pub enum ControlError {
     /// The edge could not be brought up to date.
     #[error(transparent)]
     Refresh(#[from] RefreshError),
+    /// The process that is to be replaced does not follow.
+    #[error(transparent)]
+    TakeOver(#[from] TakeOverError),
 }
 
 impl ControlError {
@@ -195,6 +198,9 @@ pub(super) async fn start(parts: &Parts, start: Start, door: &Door) -> Result<Co
     let identity = ensure_upstream_identity(&store, &ca, clock.now()).await;
     tolerate("The edge's client certificate for upstreams was not renewed", identity)?;
     tolerate("The edge is not up to date", refresh.refresh().await)?;
+    if let Some(predecessor) = &parts.predecessor {
+        predecessor.check()?;
+    }
 
     let bound = console::bind(parts, &ca).await?;
     let mailer = automation::mailer(parts, &store, door_url.clone())?;

@@ -162,7 +162,8 @@ pub async fn start_from(
     // Who is let in is decided by a time that does not run backwards, not even over a restart.
     let edge_time = ForwardOnly::over(clock.clone());
     let edge_clock: SharedClock = edge_time.clone();
-    let holder = Holder::restore(tls.clone(), edge_clock.clone(), Journal::at(&directory, "local", kek))?;
+    let journal = Journal::at(&directory, "local", kek).alone();
+    let holder = Holder::restore(tls.clone(), edge_clock.clone(), journal)?;
     edge_time.has_been(holder.register().as_of());
     let (door, door_connections) = mpsc::channel::<DoorConnection>(DOOR_QUEUE);
     let metrics = Metrics::new(clock.now())?;

@@ -99,6 +99,7 @@ impl Running {
             listening: self.listening.clone(),
             is_given: self.is_given.clone(),
             following: Arc::default(),
+            predecessor: self.predecessor.clone(),
         };
         let (ends, stop) = (self.no_successor.clone(), self.stop.clone());
         self.tasks.spawn(handover::give(estate, place, ends, stop));

@@ -9,6 +9,7 @@ use super::output::Output;
 use crate::boot::{Start, database_url, open_store, private_directory, vaults};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::live::journal::Held;
 use crate::store::backup::{self, Backup};
 
 #[derive(Debug, Args)]
@@ -62,6 +63,9 @@ pub(super) async fn put_back(
         bail!("a wicketgate process serves this installation; stop it first");
     }
     private_directory(&config.server.data_dir)?;
+    let edge = config.server.data_dir.join("edge");
+    // Also one without a control plane, whose database was away.
+    let _held = edge.exists().then(|| Held::take(&edge)).transpose()?;
     let restored =
         backup::restore(&database_url(config), &backup, arguments.replace, SystemClock.now()).await?;
     let manifest = backup.manifest();

@@ -91,16 +91,12 @@ async fn start(arguments: &Arguments, config: Config, mut given: Vec<Given>) -> 
     let legacy = Legacy { given, predecessor };
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
     let mut running = Box::pin(boot::start_from(config, clock, entropy, Start::Existing, legacy)).await?;
-    // Without systemd there is nobody to notify.
-    if takes_over {
-        // Before the other one may end, or that would look like the end of the service.
-        let _ = sd_notify::notify(&[NotifyState::MainPid(std::process::id())]);
-    }
     running.open().await?;
     tracing::info!(
         https = ?running.edge().https_addresses(), http = ?running.edge().http_addresses(),
         health = %running.health_address(), took_over = takes_over, "Serving"
     );
+    // Without systemd there is nobody to notify. Whoever was replaced has said that this process is the service now.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     Ok(running)
 }

@@ -280,7 +280,7 @@ pub struct Telemetry {
 pub struct Otlp {
     /// The collector: `http://host` or `http://host:port`. `None`: no spans.
     pub endpoint: Option<Url>,
-    /// Share of the traces that begin here to record, 0 to 1.
+    /// Share of the traces to record, 0 to 1, but for those that a trusted proxy brings along.
     pub sample_ratio: f64,
 }
 

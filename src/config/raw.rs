@@ -419,7 +419,7 @@ pub struct RawOtlp {
     /// what is sent is not encrypted. Default: none, and no spans.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// Share of the traces that begin here to record; one that a visitor brings along says itself whether it is.
+    /// Share of the traces to record; one that a trusted proxy brings along says itself whether it is.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub sample_ratio: f64,
 }

@@ -78,7 +78,8 @@ pub(super) async fn serve(worker: Rc<Worker>, passage: Passage, peer: SocketAddr
     let (shared, began, octets) = (&worker.shared, Instant::now(), Octets::default());
     let place = shared.index.enter(None);
     if shared.stop.is_cancelled() {
-        place.signal().end(Ending::Drain);
+        // Out of the queue: it has asked for nothing yet.
+        place.signal().end(Ending::Leave);
     }
     shared.metrics.passed_connections.rise();
     octets.add_in(said.len());
@@ -148,7 +149,8 @@ async fn copy(
         match place.signal().ending() {
             Ending::Cut => return End::Drained,
             // What goes on inside cannot be seen; whoever is silent waits for nothing, most likely.
-            Ending::Leave | Ending::Drain if still >= QUIET => return End::Drained,
+            Ending::Leave if still >= shared.grace() => return End::Drained,
+            Ending::Drain if still >= QUIET => return End::Drained,
             Ending::Leave | Ending::Drain => look_every = QUIET,
             Ending::Not if still >= idle_timeout => return End::Idle,
             Ending::Not => {}

@@ -36,7 +36,7 @@ pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Respo
     let shared = visit.worker.shared.clone();
     let mut exchange = Exchange::begin(&visit);
     let spans = &shared.settings.spans;
-    let (trace, parent) = trace::of(request.headers(), &visit.worker.ids, spans);
+    let (trace, parent) = trace::of(request.headers(), &visit.worker.ids, spans, visit.is_believed);
     let origin = Origin::of(&visit, request.headers());
     let mut entry = Entry::new(request.method().clone(), request.uri().clone(), trace.trace_id, visit.is_own);
     entry.source = Some(origin.visitor);

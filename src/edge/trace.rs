@@ -41,15 +41,26 @@ impl Entropy for Ids {
     }
 }
 
-/// Goes on with the visitor's trace and says from which span, or starts one, recorded if `spans` says so. Two
-/// parents are as good as none.
-pub(super) fn of(headers: &HeaderMap, ids: &Ids, spans: &Spans) -> (TraceContext, Option<SpanId>) {
-    match parent(headers) {
-        Some(parent) => (parent.child(ids), Some(parent.span_id)),
-        None => {
-            let new = TraceContext::new(ids);
-            (TraceContext { sampled: spans.records(new.trace_id), ..new }, None)
-        }
+/// Goes on with the visitor's trace and says from which span, or starts one. Two parents are as good as none.
+///
+/// * `is_believed` — the visitor says whether the trace is recorded. Otherwise `spans` does, by an identifier of
+///   ours: theirs could be chosen, and everything of them recorded. Where nothing is, what they say is the upstream's
+///   to judge.
+pub(super) fn of(
+    headers: &HeaderMap,
+    ids: &Ids,
+    spans: &Spans,
+    is_believed: bool,
+) -> (TraceContext, Option<SpanId>) {
+    let parent = parent(headers);
+    if let Some(parent) = parent.filter(|_| is_believed || !spans.are_wanted()) {
+        return (parent.child(ids), Some(parent.span_id));
+    }
+    let new = TraceContext::new(ids);
+    let sampled = spans.records(new.trace_id);
+    match parent {
+        Some(parent) => (TraceContext { sampled, ..parent.child(ids) }, Some(parent.span_id)),
+        None => (TraceContext { sampled, ..new }, None),
     }
 }
 
@@ -71,7 +82,10 @@ fn parent(headers: &HeaderMap) -> Option<TraceContext> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::telemetry::otlp::exporter;
 
     const THEIRS: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -88,7 +102,7 @@ mod tests {
             headers.append(TRACEPARENT, HeaderValue::from_static(parent));
         }
         headers.insert(TRACESTATE, HeaderValue::from_static("a=1"));
-        let (ours, _) = of(&headers, &Ids::seeded(&Fixed), &Spans::default());
+        let (ours, _) = of(&headers, &Ids::seeded(&Fixed), &Spans::default(), true);
         inject(&ours, &mut headers);
         headers
     }
@@ -106,9 +120,16 @@ mod tests {
     fn a_visitors_span_is_our_parent() {
         let mut headers = HeaderMap::new();
         headers.insert(TRACEPARENT, HeaderValue::from_static(THEIRS));
-        let (ours, parent) = of(&headers, &Ids::seeded(&Fixed), &Spans::default());
-        assert!(ours.sampled);
-        assert_eq!(parent.unwrap().to_string(), "00f067aa0ba902b7");
+        let endpoint = "http://127.0.0.1:4318".parse().unwrap();
+        let (drawn, _exporter) = exporter(&endpoint, 0.0, Arc::default());
+        for (spans, is_believed, is_sampled) in
+            [(&drawn, true, true), (&drawn, false, false), (&Spans::default(), false, true)]
+        {
+            let (ours, parent) = of(&headers, &Ids::seeded(&Fixed), spans, is_believed);
+            assert_eq!(ours.sampled, is_sampled, "a stranger has nothing recorded");
+            assert_eq!(ours.trace_id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+            assert_eq!(parent.unwrap().to_string(), "00f067aa0ba902b7");
+        }
     }
 
     #[test]

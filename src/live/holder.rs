@@ -3,10 +3,12 @@
 //! The register has a way of its own: a revocation waits for no configuration, and for no trial of one.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use parking_lot::RwLock;
+use tokio::time::Instant;
 
 use super::Snapshot;
 use super::configuration::{BuildContext, Configuration, ConfigurationData};
@@ -18,6 +20,10 @@ use super::register::Register;
 use super::tls::TlsPolicy;
 use crate::clock::SharedClock;
 use crate::domain::{Change, UtcTime};
+
+/// How long a copy that was lent may still be the other process's.
+const FREE_WITHIN: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Told about applied changes before they are acknowledged; must not block.
 type Listener = Box<dyn Fn(&[&Change]) + Send + Sync>;
@@ -227,7 +233,17 @@ impl Holder {
     /// [`JournalFault`]; then nothing is acknowledged any more.
     pub async fn take_journal_back(&self, lent: Lent) -> Result<(), JournalFault> {
         let mut slot = self.journal.lock().await;
-        let (journal, restored) = match lent.0.let_go().load() {
+        let began = Instant::now();
+        let loaded = loop {
+            match lent.0.let_go().load() {
+                // A process that has ended may not have given up everything yet.
+                Err(JournalFault::Taken { .. }) if began.elapsed() < FREE_WITHIN => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                loaded => break loaded,
+            }
+        };
+        let (journal, restored) = match loaded {
             Ok(loaded) => loaded,
             Err(fault) => {
                 *slot = Some(lent.0);

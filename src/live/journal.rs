@@ -7,7 +7,7 @@
 //! A torn last frame was never acknowledged and is cut off; anything else that does not open is a
 //! fault, and the edge refuses to guess.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -40,6 +40,35 @@ pub struct Journal {
     owed: Owed,
     /// Something on disk is sealed under an older key, which may leave the key file soon.
     is_under_old_key: bool,
+    /// Nobody else may have it at the same time.
+    is_alone: bool,
+    held: Option<Held>,
+}
+
+/// A directory that no other process writes to. Given up when dropped, and with the process.
+pub struct Held(File);
+
+impl Held {
+    /// Holds `directory`, which is there.
+    ///
+    /// # Errors
+    /// [`JournalFault::Taken`] when another process does; [`JournalFault::Io`].
+    pub fn take(directory: &Path) -> Result<Self, JournalFault> {
+        let path = directory.to_owned();
+        // The directory itself, so that nothing is left behind that another user could not open.
+        match File::open(directory).map_err(TryLockError::Error).and_then(|it| it.try_lock().map(|()| it)) {
+            Ok(directory) => Ok(Self(directory)),
+            Err(TryLockError::WouldBlock) => Err(JournalFault::Taken { path }),
+            Err(TryLockError::Error(cause)) => Err(JournalFault::Io { path, cause }),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Closing would do, but for a copy in a child that has not started its program yet.
+        let _ = self.0.unlock();
+    }
 }
 
 #[derive(Default)]
@@ -77,6 +106,12 @@ pub enum JournalFault {
         /// Why.
         #[source]
         cause: std::io::Error,
+    },
+    /// Another process has it.
+    #[error("another wicketgate uses {path}; stop it first, or use `wicketgate serve --take-over`")]
+    Taken {
+        /// Which directory.
+        path: PathBuf,
     },
     /// A frame does not open.
     #[error(
@@ -125,7 +160,15 @@ impl Journal {
             confirmed: 0,
             owed: Owed::default(),
             is_under_old_key: false,
+            is_alone: false,
+            held: None,
         }
+    }
+
+    /// The same; once it is read, no other process can have it that wants it alone, too.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self { is_alone: true, ..self }
     }
 
     /// Reads what is there and opens the log for appending.
@@ -133,6 +176,9 @@ impl Journal {
     /// # Errors
     /// As [`JournalFault`] says; no file is not a fault.
     pub fn load(mut self) -> Result<(Self, Restored), JournalFault> {
+        if self.is_alone {
+            self.held = Some(Held::take(&self.directory)?);
+        }
         let base_path = self.base_path();
         let io = |path: &Path| {
             let path = path.to_owned();
@@ -181,7 +227,7 @@ impl Journal {
 
     /// The same, without a hold on the files: nothing is written until they are read again.
     pub fn let_go(&self) -> Self {
-        Self::at(&self.directory, &self.edge, self.seal.clone())
+        Self { is_alone: self.is_alone, ..Self::at(&self.directory, &self.edge, self.seal.clone()) }
     }
 
     /// Writes everything anew if something on disk is sealed under an older key.
@@ -412,6 +458,22 @@ mod tests {
         third.unwrap();
         let (_, restored) = Journal::at(directory.path(), "local", Arc::new(Plain)).load().unwrap();
         assert_eq!(restored.changes.iter().map(|change| change.epoch).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_directory_is_one_processes_until_it_lets_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = || Journal::at(directory.path(), "local", Arc::new(Plain)).alone();
+        let (mut first, _) = at().load().unwrap();
+        assert!(matches!(at().load(), Err(JournalFault::Taken { .. })));
+        first.fold(&Register::new()).unwrap();
+        assert!(matches!(at().load(), Err(JournalFault::Taken { .. })), "also behind a fold");
+        let lent = first.let_go();
+        drop(first);
+        let (second, _) = at().load().unwrap();
+        assert!(matches!(lent.let_go().load(), Err(JournalFault::Taken { .. })));
+        drop(second);
+        assert!(lent.load().is_ok());
     }
 
     #[tokio::test]

@@ -233,7 +233,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; a step that failed is not half applied.
     pub async fn migrate(&self, keep: Option<&Path>) -> Result<(), StoreError> {
-        let pending = Migrator::get_pending_migrations(&self.write).await?.len();
+        let pending = pending(&self.write).await?;
         let known = Migrator::migrations().len();
         if pending == 0 {
             return Ok(());
@@ -246,13 +246,13 @@ impl Store {
         Ok(Migrator::up(&self.write, None).await?)
     }
 
-    /// Checks that the schema is exactly the one this program knows.
+    /// Checks that the schema has every step that this program knows. Those of a newer one only add.
     ///
     /// # Errors
     /// [`StoreError::Schema`] when it is not.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
         let known = Migrator::migrations().len();
-        let pending = Migrator::get_pending_migrations(&self.read).await?.len();
+        let pending = pending(&self.read).await?;
         if pending > 0 { Err(StoreError::Schema { found: known - pending, known }) } else { Ok(()) }
     }
 
@@ -320,6 +320,20 @@ impl Store {
         }
         &self.write
     }
+}
+
+/// How many steps are missing. Those of a newer program, which began to take over and did not make it, only add:
+/// this one goes on beside them.
+async fn pending(connection: &DatabaseConnection) -> Result<usize, StoreError> {
+    let known: Vec<String> = Migrator::migrations().iter().map(|step| step.name().to_owned()).collect();
+    let mut applied: Vec<String> =
+        Migrator::get_migration_models(connection).await?.into_iter().map(|step| step.version).collect();
+    applied.retain(|step| known.last().is_none_or(|last| step <= last));
+    if applied.iter().any(|step| !known.contains(step)) {
+        // It says which one.
+        return Ok(Migrator::get_pending_migrations(connection).await?.len());
+    }
+    Ok(known.iter().filter(|step| !applied.contains(step)).count())
 }
 
 /// Reads a text column into its type.

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value as Json, json};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
@@ -26,7 +26,7 @@ use super::spans::{Span, Spans, Value};
 const BATCH: usize = 512;
 /// How long a span waits for others.
 const GATHER: Duration = Duration::from_secs(1);
-/// For one request, connecting included.
+/// For one request, connecting included; and for all that is left when the process ends.
 const TAKEN_WITHIN: Duration = Duration::from_secs(3);
 /// Of the collector's answer; nobody reads it.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -89,15 +89,16 @@ impl Exporter {
                 }
             };
             tokio::select! { _ = timeout(GATHER, gather) => {} () = stop.cancelled() => {} }
-            self.send(&batch).await;
+            self.send(&batch, TAKEN_WITHIN).await;
             batch.clear();
         }
         self.finish(batch).await;
     }
 
-    /// What is left, for as long as the collector takes it.
+    /// What is left, for as long as the collector takes it and there is time.
     async fn finish(mut self, mut batch: Vec<Span>) {
         self.queue.close();
+        let end = Instant::now() + TAKEN_WITHIN;
         loop {
             while batch.len() < BATCH
                 && let Ok(span) = self.queue.try_recv()
@@ -107,20 +108,21 @@ impl Exporter {
             if batch.is_empty() {
                 return;
             }
-            self.send(&batch).await;
+            self.send(&batch, end.saturating_duration_since(Instant::now())).await;
             batch.clear();
-            while self.is_silent && self.queue.try_recv().is_ok() {
+            let is_over = self.is_silent || Instant::now() >= end;
+            while is_over && self.queue.try_recv().is_ok() {
                 self.metrics.lost.count();
             }
         }
     }
 
-    async fn send(&mut self, batch: &[Span]) {
+    async fn send(&mut self, batch: &[Span], within: Duration) {
         if batch.is_empty() {
             return;
         }
         let count = batch.len() as u64;
-        let sent = timeout(TAKEN_WITHIN, self.post(body(batch))).await.unwrap_or(Err(Fault::Late));
+        let sent = timeout(within, self.post(body(batch))).await.unwrap_or(Err(Fault::Late));
         match sent {
             Ok(()) => {
                 self.metrics.sent.add(count);

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use sd_notify::NotifyState;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::SetOnce;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::wire::{AT_ONCE, Line, Told, VERSION, Word, is_end};
+use super::take::Predecessor;
+use super::wire::{AT_ONCE, Line, Told, VERSION, Word, hash_of, is_end};
 use crate::boot::plain::Listening;
 use crate::boot::plane::Plane;
 use crate::boot::sockets::Sockets;
@@ -39,11 +41,18 @@ pub(in crate::boot) struct Place {
 impl Place {
     /// Listens at `path`, where nobody does.
     pub(in crate::boot) async fn bind(path: &Path) -> io::Result<Self> {
-        if UnixStream::connect(path).await.is_ok() {
-            let taken = format!("{} is served by another process", path.display());
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, taken));
+        match UnixStream::connect(path).await {
+            // Nobody's; anything else, such as a full queue, is somebody's.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) =>
+            {
+                Self::replace(path)
+            }
+            _ => {
+                let taken = format!("{} is served by another process", path.display());
+                Err(io::Error::new(io::ErrorKind::AddrInUse, taken))
+            }
         }
-        Self::replace(path)
     }
 
     /// Listens at `path` instead of whoever did until now.
@@ -78,6 +87,8 @@ pub(in crate::boot) struct Estate {
     /// Set when somebody else serves.
     pub(in crate::boot) is_given: Arc<SetOnce<()>>,
     pub(in crate::boot) following: Arc<Following>,
+    /// Who served before, and may still have connections that only this process tells who is revoked.
+    pub(in crate::boot) predecessor: Option<Arc<Predecessor>>,
 }
 
 /// How far another process's configurations are followed.
@@ -86,6 +97,8 @@ pub(in crate::boot) struct Following {
     trying: AtomicUsize,
     /// The newest could not be.
     is_behind: AtomicBool,
+    /// The one in force says something that this program does not know.
+    is_partial: AtomicBool,
 }
 
 /// Why somebody did not take over.
@@ -141,6 +154,13 @@ pub(in crate::boot) async fn give(
     }
 }
 
+/// Tells the service manager which process is the service. Without one there is nobody to tell.
+fn announce(process: Option<u32>) {
+    if let Some(process) = process {
+        let _ = sd_notify::notify(&[NotifyState::MainPid(process)]);
+    }
+}
+
 /// Whether this user may have what `owner` has.
 fn may_take_over(user: u32, owner: u32) -> bool {
     user == 0 || user == owner
@@ -149,7 +169,8 @@ fn may_take_over(user: u32, owner: u32) -> bool {
 impl Estate {
     /// From the first word until somebody else serves, or nothing has changed.
     async fn serve(&self, stream: UnixStream, owner: u32) -> Result<Line, Trouble> {
-        let user = stream.peer_cred()?.uid();
+        let peer = stream.peer_cred()?;
+        let user = peer.uid();
         let mut line = Line::over(stream);
         if !may_take_over(user, owner) {
             return refuse(&mut line, "only the user that it runs as, and root, may take over").await;
@@ -162,7 +183,7 @@ impl Estate {
                 return refuse(&mut line, &error).await;
             }
         };
-        match self.see_it_start(&mut line).await {
+        match self.see_it_start(&mut line, peer.pid()).await {
             Ok(()) => {
                 self.let_go();
                 Ok(line)
@@ -183,6 +204,11 @@ impl Estate {
                 return refuse(line, &why).await;
             }
             _ => return refuse(line, "a hand-over begins with another word").await,
+        }
+        // Who is revoked is told to them from here, and from nowhere else.
+        if self.predecessor.as_ref().is_some_and(|before| !before.is_gone()) {
+            let why = "connections of the process before it are still leaving; try again when they have left";
+            return refuse(line, why).await;
         }
         line.say(&Word::Welcome { configuration: self.configuration() }).await?;
         for given in self.sockets.copies()? {
@@ -214,7 +240,7 @@ impl Estate {
 
     /// Waits for the other process to be ready, and is its edge meanwhile. No deadline: while it lives, it may be
     /// using what was let go of.
-    async fn see_it_start(&self, line: &mut Line) -> Result<(), Trouble> {
+    async fn see_it_start(&self, line: &mut Line, process: Option<i32>) -> Result<(), Trouble> {
         line.say(&Word::StoodBack).await?;
         loop {
             let why = match line.hear().await {
@@ -223,8 +249,15 @@ impl Estate {
                     continue;
                 }
                 Ok(Word::Ready { configuration }) => {
-                    line.say(&Word::Left).await?;
-                    let is_behind = configuration != self.configuration();
+                    // Before this one may end, or that would look like the end of the service; and not sooner,
+                    // or the end of the other one would.
+                    announce(process.and_then(|id| u32::try_from(id).ok()));
+                    if let Err(error) = line.say(&Word::Left).await {
+                        announce(Some(std::process::id()));
+                        return Err(error.into());
+                    }
+                    let is_behind = configuration != self.configuration()
+                        || self.following.is_partial.load(Ordering::Acquire);
                     self.following.is_behind.store(is_behind, Ordering::Release);
                     return Ok(());
                 }
@@ -286,13 +319,15 @@ impl Estate {
 
     /// Applies a step of the feed; a configuration beside the steps that come after it.
     async fn follow(&self, told: Told) -> Word {
-        let Told { changes, configuration, as_of } = told;
+        let Told { changes, configuration, configuration_hash, as_of } = told;
         let update = Update { changes: changes.into(), as_of, ..Update::default() };
         // Nothing is written down here, so that nothing can fail.
         let _ = self.holder.apply(&update).await;
         if let Some(data) = configuration {
             self.following.trying.fetch_add(1, Ordering::AcqRel);
             let (holder, following) = (self.holder.clone(), self.following.clone());
+            // What a newer program has added to it would not be heeded here.
+            let is_partial = configuration_hash.is_some() && configuration_hash != hash_of(&data);
             tokio::spawn(async move {
                 let update = Update { configuration: Some(Arc::new(data)), ..Update::default() };
                 let followed = holder.apply(&update).await;
@@ -302,7 +337,10 @@ impl Estate {
                         "A configuration was not followed"
                     );
                 }
-                following.is_behind.store(followed.is_err(), Ordering::Release);
+                if followed.is_ok() {
+                    following.is_partial.store(is_partial, Ordering::Release);
+                }
+                following.is_behind.store(followed.is_err() || is_partial, Ordering::Release);
                 following.trying.fetch_sub(1, Ordering::AcqRel);
             });
         }

@@ -10,6 +10,7 @@
 //!    whoever is revoked now has the answer when both edges enforce it.
 //! 4. *Ready*: the old one accepts no more, the new one begins. What came in between waits in the shared queues.
 //! 5. The old edge lets its connections go, within `edge.drain_timeout_ms`, and hears of every change until then.
+//!    Nobody takes over from the new process before that: it would not know of that edge.
 //!
 //! There are never two control planes, and never two writers of one copy: the old one's starts again only when the
 //! line to the new one breaks, which the new one holds for as long as it may use either.

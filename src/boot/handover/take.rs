@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::wire::{Line, Told, VERSION, Word, is_end};
+use super::wire::{Line, Told, VERSION, Word, hash_to_be, is_end};
 use crate::boot::sockets::Given;
 use crate::live::{Ack, ConfigurationData, EdgeError, EdgeLink, Update};
 
@@ -44,6 +44,11 @@ pub enum TakeOverError {
     /// The line broke, or what came over it is none of our words.
     #[error("the hand-over broke off")]
     Broken(#[source] io::Error),
+    /// It was told something, and nobody knows whether it heard.
+    #[error(
+        "the process that serves does not follow what it is told. It goes on serving; restart it instead"
+    )]
+    Lost,
     /// There is nothing to serve with.
     #[error("no configuration is in force here, so that nothing could be served")]
     NothingInForce,
@@ -56,6 +61,12 @@ pub struct Predecessor {
     /// The configuration in force there.
     configuration: AtomicU64,
     is_gone: AtomicBool,
+    /// A word is under way; or it was given up, and the next answer would be that one's.
+    is_midway: AtomicBool,
+    /// It refused, or did not answer: nothing that it is told any more is heard.
+    is_lost: AtomicBool,
+    /// It accepts no more.
+    has_left: AtomicBool,
 }
 
 impl Predecessor {
@@ -76,9 +87,15 @@ impl Predecessor {
         let mut line = Line::over(stream);
         let introduced = timeout(ANSWER_WITHIN, introduce(&mut line)).await;
         let (configuration, given) = introduced.map_err(|_| TakeOverError::Silent)??;
-        let line = Mutex::new(Some(line));
-        let configuration = AtomicU64::new(configuration);
-        Ok(Some((Self { line, configuration, is_gone: AtomicBool::new(false) }, given)))
+        let predecessor = Self {
+            line: Mutex::new(Some(line)),
+            configuration: AtomicU64::new(configuration),
+            is_gone: AtomicBool::default(),
+            is_midway: AtomicBool::default(),
+            is_lost: AtomicBool::default(),
+            has_left: AtomicBool::default(),
+        };
+        Ok(Some((predecessor, given)))
     }
 
     /// Has it let go of the database and the files. Its edge goes on.
@@ -100,35 +117,77 @@ impl Predecessor {
     /// # Errors
     /// [`TakeOverError`]; then it serves on.
     pub(in crate::boot) async fn ready(&self, configuration: u64) -> Result<(), TakeOverError> {
-        let mut slot = self.line.lock().await;
-        let Some(line) = slot.as_mut() else { return Ok(()) };
-        let answer = timeout(ANSWER_WITHIN, line.ask(&Word::Ready { configuration })).await;
-        match answer {
-            Ok(Ok(Word::Left)) => Ok(()),
-            Ok(Err(error)) if is_end(&error) => {
-                self.has_gone(&mut slot);
+        match self.ask(&Word::Ready { configuration }).await? {
+            Some(Word::Left) => {
+                self.has_left.store(true, Ordering::Release);
                 Ok(())
             }
-            Ok(answer) => Err(unwanted(answer)),
-            Err(_) => Err(TakeOverError::Silent),
+            None => Ok(()),
+            Some(answer) => Err(unwanted(Ok(answer))),
         }
+    }
+
+    /// Whether it may be replaced: it was told everything, or has been replaced already.
+    ///
+    /// # Errors
+    /// [`TakeOverError::Lost`]; then whoever wants to replace it is to end.
+    pub(in crate::boot) fn check(&self) -> Result<(), TakeOverError> {
+        let follows = !self.is_lost.load(Ordering::Acquire) || self.has_left.load(Ordering::Acquire);
+        if follows || self.is_gone() { Ok(()) } else { Err(TakeOverError::Lost) }
     }
 
     /// What it has in force, and whether it still tries a configuration. `None` when it is no more.
     async fn tell(&self, told: Told) -> Result<Option<(Ack, bool)>, EdgeError> {
-        let mut slot = self.line.lock().await;
-        let Some(line) = slot.as_mut() else { return Ok(None) };
-        let answer = line.ask(&Word::Told(Box::new(told))).await;
-        match answer {
-            Ok(Word::Took { configuration, epoch, is_trying }) => {
+        let elsewhere = |error: TakeOverError| EdgeError::Elsewhere(error.to_string());
+        match self.ask(&Word::Told(Box::new(told))).await {
+            Ok(Some(Word::Took { configuration, epoch, is_trying })) => {
                 self.configuration.store(configuration, Ordering::Release);
                 Ok(Some((Ack { version: configuration, epoch }, is_trying)))
             }
-            Err(error) if is_end(&error) => {
-                self.has_gone(&mut slot);
-                Ok(None)
+            Ok(None) => Ok(None),
+            Ok(Some(answer)) => {
+                self.lose().await;
+                Err(elsewhere(unwanted(Ok(answer))))
             }
-            answer => Err(EdgeError::Elsewhere(unwanted(answer).to_string())),
+            Err(error) => Err(elsewhere(error)),
+        }
+    }
+
+    /// Its answer; `None` when it is no more. Once it has refused or was silent, it is asked nothing any more.
+    async fn ask(&self, word: &Word) -> Result<Option<Word>, TakeOverError> {
+        let asking = async {
+            let mut slot = self.line.lock().await;
+            if self.is_lost.load(Ordering::Acquire) || self.is_midway.load(Ordering::Acquire) {
+                return Err(TakeOverError::Lost);
+            }
+            let Some(line) = slot.as_mut() else { return Ok(None) };
+            self.is_midway.store(true, Ordering::Release);
+            let answer = line.ask(word).await;
+            self.is_midway.store(false, Ordering::Release);
+            match answer {
+                Err(error) if is_end(&error) => {
+                    self.has_gone(&mut slot);
+                    Ok(None)
+                }
+                Ok(Word::Refused { .. }) | Err(_) => Err(unwanted(answer)),
+                Ok(answer) => Ok(Some(answer)),
+            }
+        };
+        let answer = timeout(ANSWER_WITHIN, asking).await.unwrap_or(Err(TakeOverError::Silent));
+        if answer.is_err() {
+            self.lose().await;
+        }
+        answer
+    }
+
+    /// It hears nothing any more. If it has left, the end of our words has it end its connections; before, it must
+    /// not begin again until this process has ended.
+    async fn lose(&self) {
+        self.is_lost.store(true, Ordering::Release);
+        if self.has_left.load(Ordering::Acquire)
+            && let Some(line) = self.line.lock().await.as_mut()
+        {
+            line.hang_up().await;
         }
     }
 
@@ -152,7 +211,9 @@ impl EdgeLink for Predecessor {
         if update.changes.is_empty() && !is_new && update.as_of.is_none() {
             return Ok(as_asked);
         }
-        let mut told = Told { changes: update.changes.to_vec(), configuration, as_of: update.as_of };
+        let configuration_hash = configuration.as_ref().and_then(hash_to_be);
+        let changes = update.changes.to_vec();
+        let mut told = Told { changes, configuration, configuration_hash, as_of: update.as_of };
         loop {
             match self.tell(told).await? {
                 None => return Ok(as_asked),
@@ -165,7 +226,13 @@ impl EdgeLink for Predecessor {
         }
     }
 
+    /// Notices by itself: it may be told nothing for long.
     fn is_gone(&self) -> bool {
+        if let Ok(mut slot) = self.line.try_lock()
+            && slot.as_ref().is_some_and(Line::has_ended)
+        {
+            self.has_gone(&mut slot);
+        }
         self.is_gone.load(Ordering::Acquire)
     }
 }
@@ -211,5 +278,46 @@ fn unwanted(answer: io::Result<Word>) -> TakeOverError {
         Ok(Word::Refused { why }) => TakeOverError::Refused(why),
         Ok(_) => TakeOverError::Refused("it says something else than was asked".to_owned()),
         Err(error) => TakeOverError::Broken(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixListener;
+
+    use super::*;
+    use crate::domain::UtcTime;
+
+    #[tokio::test]
+    async fn whoever_was_refused_asks_nothing_more_and_still_notices_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("handover.sock");
+        let listener = UnixListener::bind(&place).unwrap();
+        let update = Update { as_of: Some(UtcTime::from_unix(1)), ..Update::default() };
+        let old = async {
+            let mut line = Line::over(listener.accept().await.unwrap().0);
+            let refused = Word::Refused { why: "not today".to_owned() };
+            for answer in [Word::Welcome { configuration: 1 }, Word::NoMore, refused] {
+                line.hear().await.unwrap();
+                line.say(&answer).await.unwrap();
+            }
+            line
+        };
+        let new = async {
+            let (found, _) = Predecessor::find(&place).await.unwrap().unwrap();
+            assert!(found.check().is_ok());
+            assert!(found.apply(&update).await.is_err());
+            found
+        };
+        let (line, found) = tokio::join!(old, new);
+        // Nobody would answer.
+        assert!(matches!(found.check(), Err(TakeOverError::Lost)));
+        assert!(found.apply(&update).await.is_err());
+        assert!(matches!(found.ready(1).await, Err(TakeOverError::Lost)));
+        assert!(!found.is_gone());
+        drop(line);
+        while !found.is_gone() {
+            tokio::task::yield_now().await;
+        }
     }
 }

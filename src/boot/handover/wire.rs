@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 
 use crate::boot::sockets::Service;
-use crate::domain::{Change, UtcTime};
+use crate::domain::{Change, Fingerprint, UtcTime};
 use crate::live::ConfigurationData;
 
 /// What is spoken; processes that speak another one do not take over from each other.
@@ -63,7 +63,21 @@ pub(super) enum Word {
 pub(super) struct Told {
     pub(super) changes: Vec<Change>,
     pub(super) configuration: Option<ConfigurationData>,
+    /// Of the configuration as it was sent: whoever reads something else does not know all of it.
+    #[serde(default)]
+    pub(super) configuration_hash: Option<String>,
     pub(super) as_of: Option<UtcTime>,
+}
+
+/// What a configuration looks like to whoever has it.
+pub(super) fn hash_of(data: &ConfigurationData) -> Option<String> {
+    serde_json::to_vec(data).ok().map(|octets| Fingerprint::of(&octets).to_string())
+}
+
+/// What it looks like to whoever reads it, and knows everything in it.
+pub(super) fn hash_to_be(data: &ConfigurationData) -> Option<String> {
+    let read: ConfigurationData = serde_json::from_slice(&serde_json::to_vec(data).ok()?).ok()?;
+    hash_of(&read)
 }
 
 /// Between two processes.
@@ -146,6 +160,19 @@ impl Line {
         Ok((word, sockets.into_iter().map(listening).collect::<io::Result<_>>()?))
     }
 
+    /// Whether the other side has ended. Nothing may be under way: what it says unasked is lost.
+    pub(super) fn has_ended(&self) -> bool {
+        match self.0.try_read(&mut [0; SHORT]) {
+            Ok(octets) => octets == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+
+    /// Says nothing more, ever. The line goes on until the other side ends it.
+    pub(super) async fn hang_up(&mut self) {
+        let _ = self.0.shutdown().await;
+    }
+
     /// Waits until the other side has ended, whatever it still says.
     pub(super) async fn ended(&mut self) {
         let mut octets = vec![0; SHORT];
@@ -187,6 +214,7 @@ fn listening(socket: OwnedFd) -> io::Result<StdListener> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Delta, RevocationReason};
 
     fn pair() -> (Line, Line) {
         let (one, other) = UnixStream::pair().unwrap();
@@ -235,9 +263,61 @@ mod tests {
             assert!(!is_end(&error), "{error}");
         }
         let (one, mut other) = pair();
+        assert!(!other.has_ended());
         drop(one);
+        other.0.readable().await.unwrap();
+        assert!(other.has_ended());
         assert!(other.hear().await.is_err_and(|error| is_end(&error)));
         assert!(other.say(&Word::Next).await.is_err_and(|error| is_end(&error)));
+    }
+
+    #[tokio::test]
+    async fn whoever_hangs_up_still_hears_the_end() {
+        let (mut one, mut other) = pair();
+        one.hang_up().await;
+        assert!(other.hear().await.is_err_and(|error| is_end(&error)));
+        assert!(!one.has_ended());
+        drop(other);
+        one.ended().await;
+        assert!(one.has_ended());
+    }
+
+    /// A process of another release reads them: whoever changes what they look like counts `VERSION` up.
+    #[test]
+    fn what_an_edge_is_told_stays_what_it_is() {
+        let told = Told {
+            changes: vec![
+                Change {
+                    epoch: 6,
+                    delta: Delta::Revoked {
+                        fingerprint: Fingerprint([1; 32]),
+                        at: UtcTime::from_unix(0),
+                        reason: RevocationReason::KeyCompromise,
+                    },
+                },
+                Change { epoch: 7, delta: Delta::Released { fingerprint: Fingerprint([2; 32]) } },
+            ],
+            as_of: Some(UtcTime::from_unix(60)),
+            ..Told::default()
+        };
+        let (one, two) = ("01".repeat(32), "02".repeat(32));
+        let pinned = serde_json::json!({ "told": {
+            "changes": [
+                { "epoch": 6, "delta": {
+                    "delta": "revoked", "fingerprint": one, "at": "1970-01-01T00:00:00Z", "reason": "keyCompromise",
+                } },
+                { "epoch": 7, "delta": { "delta": "released", "fingerprint": two } },
+            ],
+            "configuration": null,
+            "configuration_hash": null,
+            "as_of": "1970-01-01T00:01:00Z",
+        } });
+        assert_eq!((VERSION, serde_json::to_value(Word::Told(Box::new(told))).unwrap()), (1, pinned));
+        let took = Word::Took { configuration: 1, epoch: 2, is_trying: true };
+        let pinned = serde_json::json!({ "took": { "configuration": 1, "epoch": 2, "is_trying": true } });
+        assert_eq!(serde_json::to_value(took).unwrap(), pinned);
+        let first = r#"{"told":{"changes":[],"configuration":null,"as_of":null}}"#;
+        assert!(matches!(understood(first.as_bytes()).unwrap(), Word::Told(_)));
     }
 
     #[tokio::test]

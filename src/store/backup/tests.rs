@@ -1,12 +1,35 @@
 //! A backup of an older schema, restored by this program.
 
 use migration::{Migrator, MigratorTrait};
+use sea_orm::ConnectionTrait;
 
 use super::{Backup, known_steps, restore};
 use crate::domain::{Entropy, UtcTime};
 use crate::keys::{Kek, Purpose, SystemEntropy};
 use crate::store::Store;
 use crate::store::settings::{INSTALLATION_ID, INSTALLATION_NAME};
+
+#[tokio::test]
+async fn steps_of_a_newer_program_are_in_nobodys_way_and_unknown_ones_of_the_past_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", directory.path().join("some.db").display());
+    let store = Store::create(&url, 1).await.unwrap();
+    store.migrate(None).await.unwrap();
+    let add = |step: &'static str| {
+        let sql = format!("INSERT INTO seaql_migrations (version, applied_at) VALUES ('{step}', 0)");
+        let store = store.clone();
+        async move {
+            let transaction = store.begin().await.unwrap();
+            transaction.connection().execute_unprepared(&sql).await.unwrap();
+            transaction.commit().await.unwrap();
+        }
+    };
+    add("m9999_of_tomorrow").await;
+    store.migrate(None).await.unwrap();
+    store.check_schema().await.unwrap();
+    add("m0000_of_somebody_else").await;
+    assert!(store.migrate(None).await.is_err() && store.check_schema().await.is_err());
+}
 
 #[tokio::test]
 async fn a_backup_of_an_older_schema_is_brought_up_to_this_one() {

@@ -19,6 +19,7 @@ use wicketgate::telemetry::otlp;
 
 use super::client::{Http, connect};
 use super::fixture::{APP, World};
+use super::proxy_header::networks;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
@@ -62,14 +63,23 @@ struct Scene {
 }
 
 impl Scene {
+    /// Behind a proxy that is believed.
     async fn with_ratio(ratio: f64) -> Self {
+        Self::of(ratio, &["127.0.0.0/8"]).await
+    }
+
+    async fn of(ratio: f64, trusted: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let collector = Arc::new(Collector::default());
         tokio::spawn(collector.clone().serve(listener));
         let metrics = Arc::new(SpanMetrics::default());
         let (spans, exporter) = otlp::exporter(&endpoint, ratio, metrics.clone());
-        let world = World::with_settings(|settings| settings.spans = spans).await;
+        let world = World::with_settings(|settings| {
+            settings.spans = spans;
+            settings.trusted_proxies = networks(trusted);
+        })
+        .await;
         let stop = CancellationToken::new();
         let exporter = tokio::spawn(exporter.run(stop.clone()));
         Self { world, collector, metrics, stop, exporter }
@@ -156,4 +166,15 @@ async fn a_trace_is_recorded_as_its_flag_says_or_by_our_share() {
     let refused = spans.iter().find(|span| attribute(span, "error.type").is_some()).unwrap();
     assert_eq!(attribute(refused, "error.type"), Some("certificate_required"));
     assert!(refused.get("parentSpanId").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_has_nothing_recorded_that_we_do_not_draw() {
+    let none = Scene::of(0.0, &[]).await;
+    let seen = none.visit("/public", Some(&format!("00-{TRACE}-{PARENT}-01"))).await;
+    assert!(seen[0].starts_with(&format!("00-{TRACE}-")) && seen[0].ends_with("-00"), "{seen:?}");
+    assert!(none.spans().await.is_empty());
+    let all = Scene::of(1.0, &[]).await;
+    all.visit("/public", Some(&format!("00-{TRACE}-{PARENT}-00"))).await;
+    assert_eq!(all.spans().await.len(), 2);
 }

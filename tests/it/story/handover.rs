@@ -130,6 +130,36 @@ fn another_process_takes_over_and_a_revocation_reaches_the_connections_of_the_ol
 }
 
 #[test]
+fn nobody_takes_over_while_connections_of_the_process_before_are_still_leaving() {
+    let (mut house, certificate, device) = house();
+    let mut idle = house.app(Some(&device));
+    assert_eq!(idle.get("/").unwrap().status, 200);
+    let mut before = house.hand_over();
+    house.serves_instead(1);
+    let refused = Speaker::to(&house).ask(&json!({ "hello": { "version": 1 } }));
+    let why = refused["refused"]["why"].as_str().unwrap();
+    assert!(why.contains("still leaving"), "{why}");
+    assert_eq!(revoke(&house, &certificate), 2);
+    assert!(idle.closes_after() < SOON, "the old process has heard of it");
+    assert!(House::wait_for(&mut before).success());
+    let mut before = house.hand_over();
+    house.serves_instead(2);
+    assert!(House::wait_for(&mut before).success());
+    is_whole(&mut house);
+    assert!(house.stop().success());
+}
+
+#[test]
+fn two_processes_do_not_serve_from_one_directory() {
+    let (mut house, _, _) = house();
+    let mut second = house.second();
+    assert_eq!(House::wait_for(&mut second).code(), Some(1));
+    assert!(house.log().contains("another wicketgate uses"), "{}", house.log());
+    is_whole(&mut house);
+    assert!(house.stop().success());
+}
+
+#[test]
 fn a_signal_has_a_process_replace_itself() {
     let (mut house, _, device) = house();
     let mut before = house.replace_itself();

@@ -264,6 +264,12 @@ filter = "info,wicketgate=debug"
         self.logged(command).spawn().unwrap()
     }
 
+    /// A process that knows of nobody else.
+    pub fn second(&self) -> Child {
+        let command = wicketgate(&self.serving(&[]));
+        self.logged(command).spawn().unwrap()
+    }
+
     /// Waits until so many processes in all have taken over.
     pub fn serves_instead(&mut self, count: u64) {
         wait_for("the new process to serve", || {
