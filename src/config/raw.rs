@@ -112,7 +112,8 @@ pub struct RawEdge {
     /// visits: connections from there must have one, from everywhere else they must not.
     pub proxy_protocol_from: Vec<String>,
     /// Networks of proxies whose `Forwarded`, or else `X-Forwarded-For`, is believed. A proxy there must write one
-    /// of them itself and not pass on what it was sent; where both are there, they must agree.
+    /// of them itself and not pass on what it was sent; where both are there, they must agree. Requests with a chain
+    /// that cannot be read up to the visitor, or that names two, are answered 400.
     pub trusted_proxies: Vec<String>,
     /// Worker threads. Default: one a processor.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -133,7 +133,6 @@ pub struct UpstreamOptions {
     /// What they are told first; without it, nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyProtocol>,
-    /// Targets, as they are written, that are used or not used whatever was observed.
     /// Targets, as they are written, that are used or not used whatever was observed. Where a target is found by its
     /// name, that goes for all its addresses.
     pub forced: BTreeMap<String, Forced>,

@@ -261,7 +261,6 @@ impl Visit {
         self.leaf.as_deref()
     }
 
-    /// From where the visitor calls.
     /// From where the connection comes. A request may come from farther: [`Origin`].
     pub(super) fn source(&self) -> IpAddr {
         self.peer.ip().to_canonical()

@@ -152,8 +152,8 @@ fn outgoing(context: &Context<'_>, permit: &Permit, wanted: &Wanted, parts: requ
     trace::inject(&context.trace, &mut headers);
     put_identity(context, permit, &mut headers);
     let mut request = Request::new(());
+    *request.uri_mut() = origin_form(&method, uri);
     *request.method_mut() = method;
-    *request.uri_mut() = origin_form(uri);
     *request.headers_mut() = headers;
     request
 }
@@ -180,11 +180,13 @@ fn put_identity(context: &Context<'_>, permit: &Permit, headers: &mut HeaderMap)
     }
 }
 
-/// RFC 9112 §3.2.1: path and query only.
-fn origin_form(uri: Uri) -> Uri {
+/// RFC 9112 §3.2.1: path and query only, and what begins with the path; §3.2.4: or `*`.
+fn origin_form(method: &Method, uri: Uri) -> Uri {
     let mut parts = uri::Parts::default();
-    let path = uri.into_parts().path_and_query;
-    parts.path_and_query = Some(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    let path = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let text = path.as_str();
+    let is_whole = text.starts_with('/') || (text == "*" && method == Method::OPTIONS);
+    parts.path_and_query = if is_whole { Some(path) } else { format!("/{text}").parse().ok() };
     Uri::from_parts(parts).unwrap_or_default()
 }
 
@@ -402,4 +404,24 @@ fn problem(broken: Option<&Broken>, upload: &Upload) -> Problem {
         (None, Some(Broken::Late)) => Code::UpstreamTimeout,
         (None, _) => Code::UpstreamUnavailable,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_on_begins_with_the_path() {
+        for (method, uri, expected) in [
+            (Method::GET, "https://app.test/a?b", "/a?b"),
+            (Method::GET, "https://app.test?b", "/?b"),
+            (Method::GET, "https://app.test", "/"),
+            (Method::GET, "/a", "/a"),
+            (Method::OPTIONS, "*", "*"),
+            (Method::GET, "*", "/*"),
+        ] {
+            let form = origin_form(&method, uri.parse().unwrap());
+            assert_eq!(form.path_and_query().unwrap().as_str(), expected, "{method} {uri}");
+        }
+    }
 }

@@ -2,21 +2,23 @@
 //! right to left. `Forwarded` (RFC 7239) counts before `X-Forwarded-For`; from everybody else both mean nothing.
 //!
 //! A proxy that writes the one and passes on the other as it was sent would let visitors choose: where both are
-//! there and name different visitors, neither counts. What was written before the visitor's address nobody vouches
-//! for; it ends here.
+//! there and name different visitors, nobody knows who asks. Whoever that is must not pass for the proxy, which is
+//! trusted more: such a request is refused, and so is one with a hop that had to be read and cannot be. What was
+//! written before the visitor's address nobody vouches for, so it is not even read; it ends here.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use http::header::{FORWARDED, HeaderMap, HeaderValue};
+use http::header::{FORWARDED, GetAll, HeaderMap, HeaderValue};
 
 use super::connection::Visit;
 use super::headers::X_FORWARDED_FOR;
+use super::respond::Problem;
 use crate::domain::Networks;
 
 #[cfg(test)]
 mod tests;
 
-/// Hops of a chain; each costs memory, and no deployment has as many.
+/// Hops up to the visitor; each costs memory, and no deployment has as many.
 const MOST_HOPS: usize = 32;
 /// Parameters of one hop: four have names, the rest is extensions.
 const MOST_PARAMETERS: usize = 8;
@@ -41,13 +43,13 @@ pub struct Chain {
     pub forwarded_for: String,
 }
 
-/// Why a chain is not believed, as a whole.
+/// Why a chain says of nobody who visits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadChain {
-    /// Not as its grammar has it.
+    /// A hop that had to be read is not as its grammar has it.
     #[error("it is malformed")]
     Malformed,
-    /// More hops, or parameters of one, than anybody needs.
+    /// More trusted hops, or parameters of one hop, than anybody needs.
     #[error("it is too long")]
     TooLong,
     /// The two fields name different visitors.
@@ -55,43 +57,75 @@ pub enum BadChain {
     Contradiction,
 }
 
+impl BadChain {
+    /// What its sender is told.
+    const fn detail(self) -> &'static str {
+        match self {
+            Self::Malformed => "the chain of addresses that a proxy has sent is malformed",
+            Self::TooLong => "the chain of addresses that a proxy has sent is too long",
+            Self::Contradiction => {
+                "a proxy has sent Forwarded and X-Forwarded-For that name different visitors: let it remove the one it does not write"
+            }
+        }
+    }
+}
+
+/// What one field says: the visitor, and the hops from the last one back to it.
+struct Way<'a> {
+    visitor: IpAddr,
+    hops: Vec<Hop<'a>>,
+}
+
+/// The last hop of a line, and what stands left of it, if there is a comma between.
+type Last<'a> = Result<(Hop<'a>, Option<&'a [u8]>), BadChain>;
+
 /// The chain in these fields, sent by `peer`, who is trusted. `None`: there is none.
 ///
 /// # Errors
-/// As [`BadChain`] says; then the peer is all that is known.
+/// As [`BadChain`] says; then nobody knows who asks.
 pub fn read(headers: &HeaderMap, peer: IpAddr, trusted: &Networks) -> Result<Option<Chain>, BadChain> {
-    let standard = hops(headers.get_all(FORWARDED), elements)?;
-    let older = hops(headers.get_all(X_FORWARDED_FOR), addresses)?;
-    let (visitor, from) = visitor(&standard, peer, trusted);
-    let (older_visitor, older_from) = self::visitor(&older, peer, trusted);
-    match (standard.is_empty(), older.is_empty()) {
-        (true, true) => Ok(None),
-        (false, false) if visitor != older_visitor => Err(BadChain::Contradiction),
-        (true, false) => Ok(Some(Chain::of(older_visitor, &older[older_from..]))),
-        (false, _) => Ok(Some(Chain::of(visitor, &standard[from..]))),
+    let standard = way(&headers.get_all(FORWARDED), (peer, trusted), last_element)?;
+    let older = way(&headers.get_all(X_FORWARDED_FOR), (peer, trusted), last_address)?;
+    match (standard, older) {
+        (Some(standard), Some(older)) if standard.visitor != older.visitor => Err(BadChain::Contradiction),
+        (standard, older) => Ok(standard.or(older).map(|way| Chain::of(&way))),
     }
 }
 
-/// The visitor's address, and the hop from which on the chain is vouched for.
-fn visitor(hops: &[Hop<'_>], peer: IpAddr, trusted: &Networks) -> (IpAddr, usize) {
-    let mut visitor = peer;
-    for (at, hop) in hops.iter().enumerate().rev() {
-        match hop {
-            Hop::Address(address) => visitor = *address,
-            // Nobody can say what is behind; the last address that is known has to do.
-            Hop::Hidden(_) | Hop::Unknown => return (visitor, at),
-        }
-        if !trusted.contains(visitor) {
-            return (visitor, at);
+/// From the right, line by line, up to the first hop that is no proxy's of ours. Whatever stands left of that is of
+/// its writing.
+fn way<'a>(
+    lines: &GetAll<'a, HeaderValue>,
+    (peer, trusted): (IpAddr, &Networks),
+    last: fn(&'a [u8]) -> Last<'a>,
+) -> Result<Option<Way<'a>>, BadChain> {
+    let mut way = Way { visitor: peer, hops: Vec::new() };
+    for line in lines.iter().rev() {
+        let mut rest = Some(line.as_bytes());
+        while let Some(octets) = rest {
+            if way.hops.len() == MOST_HOPS {
+                return Err(BadChain::TooLong);
+            }
+            let (hop, before) = last(octets)?;
+            way.hops.push(hop);
+            match hop {
+                Hop::Address(address) => way.visitor = address,
+                // Nobody can say what is behind; the last address that is known has to do.
+                Hop::Hidden(_) | Hop::Unknown => return Ok(Some(way)),
+            }
+            if !trusted.contains(way.visitor) {
+                return Ok(Some(way));
+            }
+            rest = before;
         }
     }
-    (visitor, 0)
+    Ok((!way.hops.is_empty()).then_some(way))
 }
 
 impl Chain {
-    fn of(visitor: IpAddr, hops: &[Hop<'_>]) -> Self {
+    fn of(way: &Way<'_>) -> Self {
         let (mut forwarded, mut forwarded_for) = (String::new(), String::new());
-        for hop in hops {
+        for hop in way.hops.iter().rev() {
             if !forwarded.is_empty() {
                 forwarded.push_str(", ");
                 forwarded_for.push_str(", ");
@@ -105,7 +139,7 @@ impl Chain {
             forwarded.push_str(&standard);
             forwarded_for.push_str(&older);
         }
-        Self { visitor, forwarded, forwarded_for }
+        Self { visitor: way.visitor, forwarded, forwarded_for }
     }
 }
 
@@ -123,22 +157,36 @@ pub(super) struct Origin {
     /// Whoever asks, behind all proxies that are believed.
     pub(super) visitor: IpAddr,
     chain: Option<Box<Chain>>,
+    fault: Option<BadChain>,
 }
 
 impl Origin {
-    /// As far as the peer is believed.
+    /// As far as the peer is believed. Where it is and its chain is bad, see [`Origin::check`].
     pub(super) fn of(visit: &Visit, headers: &HeaderMap) -> Self {
         let peer = visit.source();
         let shared = &visit.worker.shared;
         if !visit.is_believed {
-            return Self { visitor: peer, chain: None };
+            return Self { visitor: peer, chain: None, fault: None };
         }
-        let chain = read(headers, peer, &shared.settings.trusted_proxies).unwrap_or_else(|fault| {
-            shared.metrics.bad_chains.count();
-            tracing::debug!(%peer, cause = %fault, "A proxy's chain of addresses is not believed");
-            None
-        });
-        Self { visitor: chain.as_ref().map_or(peer, |chain| chain.visitor), chain: chain.map(Box::new) }
+        match read(headers, peer, &shared.settings.trusted_proxies) {
+            Ok(chain) => {
+                let visitor = chain.as_ref().map_or(peer, |chain| chain.visitor);
+                Self { visitor, chain: chain.map(Box::new), fault: None }
+            }
+            Err(fault) => {
+                shared.metrics.bad_chains.count();
+                tracing::debug!(%peer, cause = %fault, "A proxy's chain of addresses cannot be believed");
+                Self { visitor: peer, chain: None, fault: Some(fault) }
+            }
+        }
+    }
+
+    /// Asked before anything goes by the visitor's address.
+    ///
+    /// # Errors
+    /// Somebody asks through a proxy that is believed, and nobody knows who.
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        self.fault.map_or(Ok(()), |fault| Err(Problem::bad_request(fault.detail())))
     }
 
     /// `Forwarded` and `X-Forwarded-For` for the upstream, whose last hops are these.
@@ -161,44 +209,33 @@ fn joined(chain: &str, last: &HeaderValue) -> HeaderValue {
 
 const UNKNOWN: &str = "unknown";
 
-/// All hops of a field, however often it is there.
-fn hops<'a>(
-    lines: impl IntoIterator<Item = &'a HeaderValue>,
-    read: fn(&'a [u8], &mut Vec<Hop<'a>>) -> Result<(), BadChain>,
-) -> Result<Vec<Hop<'a>>, BadChain> {
-    let mut hops = Vec::new();
-    for line in lines {
-        read(line.as_bytes(), &mut hops)?;
-    }
-    Ok(hops)
-}
-
-fn push<'a>(hops: &mut Vec<Hop<'a>>, hop: Hop<'a>) -> Result<(), BadChain> {
-    if hops.len() == MOST_HOPS {
-        return Err(BadChain::TooLong);
-    }
-    hops.push(hop);
-    Ok(())
-}
-
 /// `X-Forwarded-For`: addresses, with a port where a proxy writes one.
-fn addresses<'a>(line: &'a [u8], hops: &mut Vec<Hop<'a>>) -> Result<(), BadChain> {
-    let text = std::str::from_utf8(line).map_err(|_| BadChain::Malformed)?;
-    for part in text.split(',') {
-        let part = part.trim_matches([' ', '\t']);
-        let bare = part.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        let hop = if part.eq_ignore_ascii_case(UNKNOWN) {
-            Hop::Unknown
-        } else if let Some(bare) = bare {
-            address(bare.parse::<Ipv6Addr>())?
-        } else if let Ok(socket) = part.parse::<SocketAddr>() {
-            address(Ok::<_, BadChain>(socket.ip()))?
-        } else {
-            address(part.parse::<IpAddr>())?
-        };
-        push(hops, hop)?;
+fn last_address(line: &[u8]) -> Last<'_> {
+    let (before, part) = split(line, line.iter().rposition(|octet| *octet == b','));
+    let part = std::str::from_utf8(part).map_err(|_| BadChain::Malformed)?;
+    let bare = part.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let hop = if part.eq_ignore_ascii_case(UNKNOWN) {
+        Hop::Unknown
+    } else if let Some(bare) = bare {
+        address(bare.parse::<Ipv6Addr>())?
+    } else if let Ok(socket) = part.parse::<SocketAddr>() {
+        address(Ok::<_, BadChain>(socket.ip()))?
+    } else {
+        address(part.parse::<IpAddr>())?
+    };
+    Ok((hop, before))
+}
+
+/// What is left of this comma, and what is right of it, without spaces around.
+fn split(line: &[u8], comma: Option<usize>) -> (Option<&[u8]>, &[u8]) {
+    let (before, mut part) = match comma {
+        Some(at) => (Some(&line[..at]), &line[at + 1..]),
+        None => (None, line),
+    };
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = part {
+        part = rest;
     }
-    Ok(())
+    (before, part)
 }
 
 fn address<E>(read: Result<impl Into<IpAddr>, E>) -> Result<Hop<'static>, BadChain> {
@@ -207,22 +244,27 @@ fn address<E>(read: Result<impl Into<IpAddr>, E>) -> Result<Hop<'static>, BadCha
 }
 
 /// `Forwarded` (RFC 7239 §4): elements between commas, spaces around these and nowhere else.
-fn elements<'a>(line: &'a [u8], hops: &mut Vec<Hop<'a>>) -> Result<(), BadChain> {
-    let mut rest = line;
-    loop {
-        let (hop, behind) = element(without_spaces(rest))?;
-        push(hops, hop)?;
-        match without_spaces(behind).split_first() {
-            None => return Ok(()),
-            Some((b',', more)) => rest = more,
-            Some(_) => return Err(BadChain::Malformed),
-        }
-    }
+fn last_element(line: &[u8]) -> Last<'_> {
+    let (before, part) = split(line, last_comma(line));
+    let (hop, behind) = element(part)?;
+    if behind.is_empty() { Ok((hop, before)) } else { Err(BadChain::Malformed) }
 }
 
-fn without_spaces(octets: &[u8]) -> &[u8] {
-    let spaces = octets.iter().take_while(|octet| matches!(octet, b' ' | b'\t')).count();
-    &octets[spaces..]
+/// The last comma that is not between quotes, as these are seen from the right: what an element is does not hang on
+/// what somebody else has written before it.
+fn last_comma(line: &[u8]) -> Option<usize> {
+    let mut is_quoted = false;
+    for (at, octet) in line.iter().enumerate().rev() {
+        match octet {
+            b'"' => {
+                let escapes = line[..at].iter().rev().take_while(|before| **before == b'\\').count();
+                is_quoted ^= escapes.is_multiple_of(2);
+            }
+            b',' if !is_quoted => return Some(at),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Parameters between semicolons, each once: one hop, and what is behind it.

@@ -44,11 +44,17 @@ const HOP_BY_HOP: [HeaderName; 11] = [
 const OWN_PREFIXES: [&str; 5] = ["client-cert", "wicketgate-", "x-forwarded", "x-original-", "x-rewrite-"];
 /// Single names of both kinds. WSGI servers take `SCRIPT_NAME` off the path, and some read `CONTENT_LENGTH` from
 /// whatever they can read as that; the fields that frame a message are spelt in one way only.
-const OWN_NAMES: [&str; 11] = [
+const OWN_NAMES: [&str; 17] = [
     "content-length",
     "transfer-encoding",
     "forwarded",
     "x-real-ip",
+    "true-client-ip",
+    "client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
     "x-client-cert",
     "script-name",
     "x-script-name",
@@ -315,6 +321,9 @@ mod tests {
             "forwarded",
             "x-real-ip",
             "x_real_ip",
+            "true-client-ip",
+            "x-client-ip",
+            "cf_connecting_ip",
             "script_name",
             "path-info",
             "x-original-url",

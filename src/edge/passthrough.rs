@@ -98,14 +98,52 @@ async fn pass(
     peer: SocketAddr,
 ) -> End {
     let patience = worker.shared.settings.body_timeout;
-    let Some((mut target, _lease)) = open(worker, site, visitor, peer).await else {
-        // Not in the target's name, which has its own; but a closed door looks like a broken one.
-        let _ = timeout(patience, visitor.write_all(&INTERNAL_ERROR)).await;
-        return End::Unavailable;
+    let opened = {
+        let door = &*visitor;
+        let opening = async {
+            let (mut target, lease) = open(worker, site, door, peer).await.ok_or(End::Unavailable)?;
+            match timeout(patience, target.write_all(said)).await {
+                Ok(Ok(())) => Ok((target, lease)),
+                Ok(Err(_)) | Err(_) => Err(End::Broken),
+            }
+        };
+        tokio::select! {
+            biased;
+            opened = opening => opened,
+            end = given_up(place, &door.stream) => Err(end),
+        }
     };
-    match timeout(patience, target.write_all(said)).await {
-        Ok(Ok(())) => copy(&worker.shared, place, site, visitor, &mut target).await,
-        Ok(Err(_)) | Err(_) => End::Broken,
+    match opened {
+        Ok((mut target, _lease)) => copy(&worker.shared, place, site, visitor, &mut target).await,
+        Err(End::Unavailable) => {
+            // Not in the target's name, which has its own; but a closed door looks like a broken one.
+            let _ = timeout(patience, visitor.write_all(&INTERNAL_ERROR)).await;
+            End::Unavailable
+        }
+        Err(end) => end,
+    }
+}
+
+/// Nobody waits for the target any more: the visitor has left, before any handshake could be done, or the edge ends.
+async fn given_up(place: &Place, visitor: &TcpStream) -> End {
+    let left = async {
+        // More that was said hides an end behind it.
+        if let Ok(1..) = visitor.peek(&mut [0]).await {
+            std::future::pending::<()>().await;
+        }
+    };
+    let ends = async {
+        loop {
+            match place.signal().ending() {
+                Ending::Not | Ending::Leave => place.signal().woken().await,
+                Ending::Drain => return sleep(QUIET).await,
+                Ending::Cut => return,
+            }
+        }
+    };
+    tokio::select! {
+        () = left => End::Broken,
+        () = ends => End::Drained,
     }
 }
 

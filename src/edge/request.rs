@@ -102,6 +102,7 @@ async fn walk(
     origin: &Origin,
     trace: TraceContext,
 ) -> Result<Forwarded, Problem> {
+    origin.check()?;
     let visit = exchange.visit.clone();
     let shared = &visit.worker.shared;
     let source = shared.rate.counted(origin.visitor).filter(|_| !visit.is_own);

@@ -7,7 +7,7 @@ const PEER: &str = "10.0.0.1";
 fn ask(lines: &[(HeaderName, &str)]) -> Result<Option<Chain>, BadChain> {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
-        headers.append(name, HeaderValue::from_str(value).unwrap());
+        headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
     }
     let trusted: Networks = ["10.0.0.0/8", "fd00::/8"]
         .iter()
@@ -72,12 +72,12 @@ fn a_field_in_several_lines_is_one_chain() {
 }
 
 #[test]
-fn a_malformed_chain_is_not_believed_in_any_part() {
+fn a_malformed_hop_that_has_to_be_read_names_nobody() {
     for value in [
         "",
         ",",
         "for=192.0.2.7,",
-        ",for=192.0.2.7",
+        ",for=10.0.0.9",
         "for=192.0.2.7,,for=10.0.0.9",
         "for",
         "for=",
@@ -128,4 +128,27 @@ fn two_fields_count_only_where_they_agree() {
     assert_eq!(agreed, Ok(chain("192.0.2.7", "for=192.0.2.7", "192.0.2.7")));
     let spoofed = ask(&[forwarded, (X_FORWARDED_FOR, "203.0.113.5")]);
     assert_eq!(spoofed, Err(BadChain::Contradiction));
+}
+
+#[test]
+fn what_stands_left_of_the_visitor_is_of_no_matter() {
+    let many = vec!["1"; 10 * MOST_HOPS].join(",");
+    for left in ["", ",", "for=\"", "\"", "\\\"", "for=_;for=_", "\u{fc}", "for=\"a, b\\\"", many.as_str()] {
+        let (standard, older) =
+            (format!("{left}, for=\"192.0.2.7:80\";host=\"a,\\\",b\", for=10.0.0.9"), left);
+        let expected = Ok(chain("192.0.2.7", "for=192.0.2.7, for=10.0.0.9", "192.0.2.7, 10.0.0.9"));
+        assert_eq!(ask(&[(FORWARDED, &standard)]), expected, "{left}");
+        let older = format!("{older},192.0.2.7:80, 10.0.0.9");
+        assert_eq!(ask(&[(X_FORWARDED_FOR, &older)]), expected, "{left}");
+        let lines = [(FORWARDED, left), (FORWARDED, "for=192.0.2.7, for=10.0.0.9")];
+        assert_eq!(ask(&lines), expected, "{left}");
+    }
+}
+
+#[test]
+fn what_stands_left_of_a_proxy_counts() {
+    for left in ["for=\"", "for=\"192.0.2.7", "for=192.0.2.7\"", "\u{fc}"] {
+        let standard = format!("{left}, for=10.0.0.9");
+        assert_eq!(ask(&[(FORWARDED, &standard)]), Err(BadChain::Malformed), "{left}");
+    }
 }

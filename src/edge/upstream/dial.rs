@@ -24,6 +24,7 @@ pub(in crate::edge) async fn dial(
 ) -> Option<(Line, Lease)> {
     let own = group.upstream().options.connect_timeout_ms;
     let patience = own.map_or(worker.shared.settings.connect_timeout, |ms| Duration::from_millis(ms.into()));
+    let own_listeners = &worker.shared.settings.own_listeners;
     let mut wish = Wish { key, repeatable: true, ..Wish::default() };
     group.count_request();
     loop {
@@ -31,7 +32,7 @@ pub(in crate::edge) async fn dial(
         let mut lease = group.lease(&wish).await.ok()?;
         wish.tried.add(lease.state.id);
         let (state, began) = (lease.state.clone(), Instant::now());
-        let connected = timeout(patience, connect(&state.target, header)).await;
+        let connected = timeout(patience, connect(&state.target, own_listeners, header)).await;
         let refused = match connected.unwrap_or_else(|_late| Err(Refused::theirs("timeout"))) {
             Ok(line) => {
                 lease.answered(began.elapsed());

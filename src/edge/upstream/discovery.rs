@@ -21,9 +21,9 @@ use crate::domain::upstream::Discovery;
 use crate::edge::worker::Worker;
 use crate::live::Target;
 
-pub(super) use found::Endpoint;
 #[cfg(test)]
 pub(super) use found::{Answer, Part, Server};
+pub(super) use found::{Endpoint, is_allowed};
 pub(super) use name::{Name, Names};
 
 /// Names that are asked for at one time.

@@ -95,7 +95,11 @@ impl Group {
             turn: AtomicUsize::new(0),
             members: ArcSwap::from_pointee(members),
             most: options.max_in_flight.unwrap_or(u32::MAX),
-            manner: BuildHasherDefault::<DefaultHasher>::default().hash_one((options.protocol, &options.tls)),
+            manner: BuildHasherDefault::<DefaultHasher>::default().hash_one((
+                options.protocol,
+                &options.tls,
+                upstream.roots(),
+            )),
             common,
             upstream,
             sources,

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::discovery::is_allowed;
 use crate::domain::upstream::Protocol;
 use crate::live::configuration::Place;
 use crate::live::{Target, Upstream, UpstreamIdentity};
@@ -58,14 +59,26 @@ impl From<io::Error> for Refused {
 
 /// Connects to `target`, without TLS.
 ///
+/// * `own` — listeners of this process, which no name leads to.
 /// * `preamble` — what is said before anything else.
 ///
 /// # Errors
 /// As [`Refused`] says. There is no deadline here.
-pub(super) async fn connect(target: &Target, preamble: Option<&[u8]>) -> Result<Line, Refused> {
+pub(super) async fn connect(
+    target: &Target,
+    own: &[SocketAddr],
+    preamble: Option<&[u8]>,
+) -> Result<Line, Refused> {
     match &target.place {
         Place::Tcp { host, port } => {
-            Ok(Line::Tcp(tcp((host.as_str(), *port), target.address, preamble).await?))
+            let mut stream = match target.address {
+                Some(address) => TcpStream::connect(address).await?,
+                None if target.is_named() => named((host.as_str(), *port), own).await?,
+                None => TcpStream::connect((host.as_str(), *port)).await?,
+            };
+            stream.set_nodelay(true)?;
+            stream.write_all(preamble.unwrap_or_default()).await?;
+            Ok(Line::Tcp(stream))
         }
         Place::Unix(path) => {
             let mut stream = unix(path).await?;
@@ -75,23 +88,32 @@ pub(super) async fn connect(target: &Target, preamble: Option<&[u8]>) -> Result<
     }
 }
 
-async fn tcp(
-    place: (&str, u16),
-    address: Option<SocketAddr>,
-    preamble: Option<&[u8]>,
-) -> io::Result<TcpStream> {
-    let mut stream = match address {
-        Some(address) => TcpStream::connect(address).await?,
-        None => TcpStream::connect(place).await?,
+/// To the first of the addresses behind a name that takes a connection, of those that a name may lead to: whoever
+/// writes the name into DNS is not always whoever wrote it into the upstream.
+async fn named(place: (&str, u16), own: &[SocketAddr]) -> Result<TcpStream, Refused> {
+    let mut last = None;
+    for address in lookup_host(place).await? {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        if !is_allowed(address, own) {
+            continue;
+        }
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = Some(error),
+        }
+    }
+    let nowhere = || {
+        Refused::theirs(
+            "the name stands for no address that is used: none, or only link-local, unspecified or multicast ones, or a listener of our own",
+        )
     };
-    stream.set_nodelay(true)?;
-    stream.write_all(preamble.unwrap_or_default()).await?;
-    Ok(stream)
+    Err(last.map_or_else(nowhere, Refused::from))
 }
 
 /// Connects to `target`, as its upstream wants it. With `identity`, that is what is shown where TLS is spoken; an
 /// upstream that wants one to be shown is not reached without.
 ///
+/// * `own` — listeners of this process, which no name leads to.
 /// * `preamble` — what is said before anything else, TLS included.
 ///
 /// # Errors
@@ -100,9 +122,9 @@ pub(super) async fn dial(
     upstream: &Upstream,
     target: &Target,
     identity: Option<&UpstreamIdentity>,
-    preamble: Option<&[u8]>,
+    (own, preamble): (&[SocketAddr], Option<&[u8]>),
 ) -> Result<Line, Refused> {
-    match (connect(target, preamble).await?, &target.tls_name) {
+    match (connect(target, own, preamble).await?, &target.tls_name) {
         (Line::Tcp(stream), Some(_)) => Box::pin(shake(upstream, target, identity, stream)).await,
         (line, _) => Ok(line),
     }
@@ -209,5 +231,25 @@ impl AsyncWrite for Line {
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_leads_to_no_listener_of_ours() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let place = ("localhost", address.port());
+        assert!(named(place, &[]).await.is_ok());
+        for own in [address, SocketAddr::from(([0, 0, 0, 0], address.port()))] {
+            assert!(named(place, &[own]).await.is_err(), "{own}");
+        }
+        let refused = named(("0.0.0.0", address.port()), &[]).await.err().unwrap();
+        assert!(!refused.is_ours && refused.cause.contains("no address that is used"), "{}", refused.cause);
     }
 }

@@ -177,13 +177,14 @@ impl Pool {
         let patience = self.patience(group);
         match group.upstream().options.protocol {
             Protocol::Http1 => {
-                let about = (key, preamble);
+                let about = (key, &*self.shared.settings.own_listeners, preamble);
                 let wire = Wire::connect(group.upstream(), &state.target, identity.as_deref(), about);
                 within(patience, wire).await
             }
             Protocol::Http2 => {
                 let number = self.trunks.next_number();
-                let trunk = within(patience, lay(group, state, identity, (number, preamble))).await?;
+                let trunk =
+                    within(patience, lay(&self.shared, (group, state), identity, (number, preamble))).await?;
                 let strand = trunk.board().ok_or_else(|| Refused::theirs("it went away at once"))?;
                 Ok(Wire::over(strand, key))
             }
@@ -206,8 +207,9 @@ impl Pool {
             if let Some(strand) = self.trunks.board(key, after) {
                 return Ok(Wire::over(strand, key));
             }
-            let (group, state, number) = (group.clone(), state.clone(), self.trunks.next_number());
-            let lay = async move { lay(&group, &state, identity, (number, None)).await };
+            let (group, state, shared) = (group.clone(), state.clone(), self.shared.clone());
+            let number = self.trunks.next_number();
+            let lay = async move { lay(&shared, (&group, &state), identity, (number, None)).await };
             self.trunks.coming(key, within(patience, lay)).stands().await?;
         }
         Err(Refused::theirs("all streams of new connections are taken at once"))
@@ -310,12 +312,13 @@ impl Pool {
 
 /// A new shared connection.
 async fn lay(
-    group: &Group,
-    state: &State,
+    shared: &Shared,
+    (group, state): (&Group, &State),
     identity: Option<Arc<UpstreamIdentity>>,
     (number, preamble): (u64, Option<&[u8]>),
 ) -> Result<Rc<Trunk>, Refused> {
-    let line = dial(group.upstream(), &state.target, identity.as_deref(), preamble).await?;
+    let about = (&*shared.settings.own_listeners, preamble);
+    let line = dial(group.upstream(), &state.target, identity.as_deref(), about).await?;
     let scheme = if state.target.tls_name.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
     Trunk::lay(line, scheme, number).await
 }

@@ -28,8 +28,9 @@ use crate::edge::limits::RequestBody;
 const MOST_STREAMS: usize = 100;
 /// What hyper takes for the target's bound until the target has said it.
 const UNTOLD: usize = 0;
-/// What a target may send on one stream before its visitor has taken it: 5 MB/s at 50 ms.
-const STREAM_WINDOW: u32 = 256 * 1024;
+/// What a target may send on one stream before its visitor has taken it: 1.3 MB/s at 50 ms, 64 MB/s at 1 ms. All
+/// streams of a connection may hold it at once.
+const STREAM_WINDOW: u32 = 64 * 1024;
 /// The same of all streams together. Enough for each of them: visitors who take nothing keep up nobody else.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MOST_STREAMS as u32;
 /// As for HTTP/1.1.
@@ -55,7 +56,13 @@ pub(super) struct Trunk {
     is_leaving: Cell<bool>,
     /// Moves the octets.
     task: Rc<OnceCell<AbortHandle>>,
+    asked: Asked,
 }
+
+/// The task that sends an upload, once it has one.
+type Sending = Rc<OnceCell<AbortHandle>>;
+/// The upload that was asked for a piece before it had a task: hyper asks each once, and then spawns what goes on.
+type Asked = Rc<Cell<Option<Sending>>>;
 
 /// What goes on on a connection.
 struct Burden {
@@ -69,12 +76,16 @@ pub(in crate::edge) struct Slot {
     burden: Rc<Burden>,
     is_given_up: Cell<bool>,
     upload: Cell<Option<Waker>>,
+    sending: Sending,
+    asked: Asked,
 }
 
 /// One stream as an exchange has it.
 pub(super) struct Strand {
     trunk: Rc<Trunk>,
     slot: Rc<Slot>,
+    /// Its connection goes on.
+    was_refused: bool,
 }
 
 impl Trunk {
@@ -116,6 +127,7 @@ impl Trunk {
             was_used: Cell::new(false),
             is_leaving: Cell::new(false),
             task: spawner.first,
+            asked: spawner.asked,
         }))
     }
 
@@ -126,9 +138,15 @@ impl Trunk {
             return None;
         }
         self.burden.streams.set(streams + 1);
-        let burden = self.burden.clone();
-        let slot = Slot { burden, is_given_up: Cell::new(false), upload: Cell::new(None) };
-        Some((Strand { trunk: self.clone(), slot: Rc::new(slot) }, self.was_used.replace(true)))
+        let slot = Slot {
+            burden: self.burden.clone(),
+            is_given_up: Cell::new(false),
+            upload: Cell::new(None),
+            sending: Rc::default(),
+            asked: self.asked.clone(),
+        };
+        let strand = Strand { trunk: self.clone(), slot: Rc::new(slot), was_refused: false };
+        Some((strand, self.was_used.replace(true)))
     }
 
     fn most_streams(&self) -> usize {
@@ -188,9 +206,11 @@ async fn drive(driven: Rc<RefCell<Option<Driven>>>) {
 }
 
 impl Strand {
-    /// Its connection takes no more streams; which one that is.
+    /// Its connection takes no more streams, unless this one alone was refused; which one that is.
     pub(super) fn leave(&self) -> u64 {
-        self.trunk.is_leaving.set(true);
+        if !self.was_refused {
+            self.trunk.is_leaving.set(true);
+        }
         self.trunk.number
     }
 
@@ -206,8 +226,12 @@ impl Strand {
         let mut sender = self.trunk.sender.clone();
         let mut answer = pin!(sender.try_send_request(request));
         let mut timer = pin!(sleep_until(due()));
+        let was_refused = &mut self.was_refused;
         poll_fn(|cx| match answer.as_mut().poll(cx) {
-            Poll::Ready(answer) => Poll::Ready(answer.map_err(|error| broken(error, spare))),
+            Poll::Ready(answer) => Poll::Ready(answer.map_err(|error| {
+                *was_refused = error.message().is_none() && is_refused_alone(error.error());
+                broken(error, spare)
+            })),
             Poll::Pending => poll_late(timer.as_mut(), &due, cx).map(Err),
         })
         .await
@@ -215,11 +239,16 @@ impl Strand {
 }
 
 impl Drop for Strand {
-    /// Without its answer, nobody needs the upload.
+    /// Without its answer, nobody needs the upload. While the target takes nothing of it, hyper does not look at it
+    /// again, and waits for as long as the connection lasts: its task ends here. Then h2 resets the stream (CANCEL) and
+    /// gives back what it kept of the connection's window.
     fn drop(&mut self) {
         self.slot.is_given_up.set(true);
         if let Some(waker) = self.slot.upload.take() {
             waker.wake();
+        }
+        if let Some(sending) = self.slot.sending.get() {
+            sending.abort();
         }
     }
 }
@@ -229,6 +258,9 @@ impl Slot {
     pub(in crate::edge) fn is_given_up(&self, cx: &Context<'_>) -> bool {
         if !self.is_given_up.get() {
             self.upload.set(Some(cx.waker().clone()));
+        }
+        if self.sending.get().is_none() {
+            self.asked.set(Some(self.sending.clone()));
         }
         self.is_given_up.get()
     }
@@ -256,9 +288,14 @@ fn broken(mut error: TrySendError<Request<RequestBody>>, spare: Option<&Request<
 
 /// RFC 9113 §8.7: the stream was refused, or is beyond the last one that a target that goes away looks at.
 fn is_refused(error: &hyper::Error) -> bool {
+    let is_beyond = |error: &h2::Error| error.is_remote() && error.is_go_away();
+    is_refused_alone(error) || of_protocol(error).is_some_and(is_beyond)
+}
+
+/// What this stream was refused for, for want of room most often, others are not.
+fn is_refused_alone(error: &hyper::Error) -> bool {
     of_protocol(error).is_some_and(|error| {
-        let is_refusal = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
-        error.is_remote() && (is_refusal || error.is_go_away())
+        error.is_remote() && error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM)
     })
 }
 
@@ -285,6 +322,7 @@ struct Spawner {
     first: Rc<OnceCell<AbortHandle>>,
     /// Whoever waits for a first word of the target.
     news: Rc<Cell<Option<Waker>>>,
+    asked: Asked,
 }
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for Spawner {
@@ -302,5 +340,9 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Spawner {
             .await;
         });
         let _ = self.first.set(task.abort_handle());
+        // Without a piece to wait for, it is the one that waits for the answer, and ends no later.
+        if let Some(sending) = self.asked.take() {
+            let _ = sending.set(task.abort_handle());
+        }
     }
 }

@@ -4,10 +4,12 @@
 //! it is not polled, and looked at before it is used again.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, WWW_AUTHENTICATE};
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, Connection, SendRequest};
@@ -43,7 +45,8 @@ pub(in crate::edge) struct Wire {
     pub(in crate::edge) lease: Option<Lease>,
     /// The connection was used before.
     pub(super) reused: bool,
-    /// Whether others may have it when this exchange is over: not after words about one visitor.
+    /// Whether others may have it when this exchange is over: not after words about one visitor, nor where one is
+    /// logged in by it.
     pub(super) poolable: bool,
 }
 
@@ -83,14 +86,15 @@ impl Broken {
 impl Wire {
     /// A new HTTP/1.1 connection.
     ///
+    /// * `own` — listeners of this process, which no name leads to.
     /// * `preamble` — what is said before anything else, of the one visitor whom the connection is for.
     pub(super) async fn connect(
         upstream: &Upstream,
         target: &Target,
         identity: Option<&UpstreamIdentity>,
-        (key, preamble): (Key, Option<&[u8]>),
+        (key, own, preamble): (Key, &[SocketAddr], Option<&[u8]>),
     ) -> Result<Self, Refused> {
-        let line = dial(upstream, target, identity, preamble).await?;
+        let line = dial(upstream, target, identity, (own, preamble)).await?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(64 * 1024)
             .handshake(TokioIo::new(line))
@@ -122,7 +126,8 @@ impl Wire {
         self.reused && may_be
     }
 
-    /// Its connection takes nothing new; the number of a shared one.
+    /// Its connection takes nothing new, unless it is a shared one that has refused this stream and no other; the
+    /// number of a shared one.
     pub(super) fn leave(&self) -> u64 {
         match &self.kind {
             Kind::Sole(_) => 0,
@@ -159,7 +164,11 @@ impl Wire {
         match &mut self.kind {
             Kind::Sole(sole) => {
                 request.body_mut().ride(None);
-                sole.exchange(request, due).await
+                self.poolable &= !is_logged_in(request.headers(), AUTHORIZATION);
+                let answer = sole.exchange(request, due).await;
+                self.poolable &=
+                    !answer.as_ref().is_ok_and(|answer| is_logged_in(answer.headers(), WWW_AUTHENTICATE));
+                answer
             }
             Kind::Strand(strand) => strand.exchange(request, spare, due).await,
         }
@@ -230,6 +239,16 @@ impl Sole {
     }
 }
 
+/// Whether it is by these schemes that somebody logs in: they vouch for whatever comes over the same connection
+/// (RFC 4559 §6).
+fn is_logged_in(headers: &HeaderMap, name: HeaderName) -> bool {
+    let schemes = headers.get_all(name);
+    schemes.iter().flat_map(|value| value.as_bytes().split(|octet| *octet == b',')).any(|challenge| {
+        let scheme = challenge.trim_ascii().split(u8::is_ascii_whitespace).next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case(b"NTLM") || scheme.eq_ignore_ascii_case(b"Negotiate")
+    })
+}
+
 /// Ready once it is too late, which `due` may have put off meanwhile.
 pub(super) fn poll_late(
     mut timer: Pin<&mut Sleep>,
@@ -250,5 +269,27 @@ pub(super) fn poll_late(
 fn move_on(connection: &mut Option<Box<Driven>>, done: &mut bool, cx: &mut Context<'_>) {
     if !*done {
         *done = connection.as_mut().is_none_or(|connection| connection.poll_without_shutdown(cx).is_ready());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_that_log_somebody_in_are_known() {
+        for (value, is_so) in [
+            ("NTLM TlRMTVNTUAAB", true),
+            ("negotiate", true),
+            ("Basic realm=\"a, b\",\tnEGOTIATE YII=", true),
+            ("Bearer NTLM", false),
+            ("NTLMX a", false),
+            ("Basic Ti==", false),
+            ("", false),
+        ] {
+            let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, http::HeaderValue::from_static(value))]);
+            assert_eq!(is_logged_in(&headers, WWW_AUTHENTICATE), is_so, "{value}");
+            assert!(!is_logged_in(&headers, AUTHORIZATION));
+        }
     }
 }

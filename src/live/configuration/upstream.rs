@@ -77,7 +77,8 @@ impl fmt::Display for Target {
     }
 }
 
-/// A named pool of targets. Compared by all that is said of it, so that unchanged pools survive a swap.
+/// A named pool of targets. Compared by all that is said of it and whom the host trusts, so that unchanged pools
+/// survive a swap.
 #[derive(Clone, Debug)]
 pub struct Upstream {
     /// Its name.
@@ -86,13 +87,15 @@ pub struct Upstream {
     pub targets: Vec<Target>,
     /// How requests are spread over them.
     pub options: UpstreamOptions,
-    /// Where any of the targets speaks TLS; follows from the rest. None besides if this host trusts nobody.
+    /// Where any of the targets speaks TLS; follows from the rest and from whom this host trusts. None besides if that
+    /// is nobody.
     pub tls: Option<Arc<UpstreamTls>>,
 }
 
 impl PartialEq for Upstream {
     fn eq(&self, other: &Self) -> bool {
-        (&self.name, &self.targets, &self.options) == (&other.name, &other.targets, &other.options)
+        (&self.name, &self.targets, &self.options, self.roots())
+            == (&other.name, &other.targets, &other.options, other.roots())
     }
 }
 
@@ -102,6 +105,11 @@ impl Upstream {
     /// Whether the edge shows its own certificate to the targets, and sends them nothing without it.
     pub fn presents_certificate(&self) -> bool {
         self.options.tls.as_ref().is_some_and(|tls| tls.present_certificate)
+    }
+
+    /// Tells apart whom the host trusted when this was compiled. `None`: nobody, or no target speaks TLS.
+    pub fn roots(&self) -> Option<u64> {
+        self.tls.as_ref().map(|tls| tls.roots())
     }
 }
 

@@ -14,7 +14,7 @@ use wicketgate::domain::Delta;
 use super::client::{Answer, Http, connect};
 use super::fixture::{APP, World};
 
-const SPELLINGS: [&str; 22] = [
+const SPELLINGS: [&str; 25] = [
     "client-cert",
     "client_cert",
     "Client-Cert",
@@ -36,6 +36,9 @@ const SPELLINGS: [&str; 22] = [
     "x-forwarded-prefix",
     "x-real-ip",
     "X_REAL_IP",
+    "True-Client-IP",
+    "x_client_ip",
+    "CF-Connecting-IP",
     "forwarded",
 ];
 

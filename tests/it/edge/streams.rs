@@ -120,8 +120,10 @@ where
 #[tokio::test]
 async fn a_stream_that_is_refused_goes_elsewhere_whatever_it_asks_for() {
     let taken = Arc::new(AtomicU64::new(0));
-    let counted = taken.clone();
+    let most = Arc::new(AtomicU64::new(0));
+    let (counted, highest) = (taken.clone(), most.clone());
     let address = bare(move |number, _, mut respond| {
+        highest.fetch_max(number, Ordering::SeqCst);
         if number == 2 {
             respond.send_reset(Reason::REFUSED_STREAM);
         } else {
@@ -137,6 +139,7 @@ async fn a_stream_that_is_refused_goes_elsewhere_whatever_it_asks_for() {
         assert_eq!(visitor.ask(request).await.status, 200);
     }
     assert_eq!(taken.load(Ordering::SeqCst), 6, "each once");
+    assert_eq!(most.load(Ordering::SeqCst), 6, "over the connection that has refused one stream");
 }
 
 #[tokio::test]
@@ -256,6 +259,35 @@ async fn an_upload_ends_with_its_answer() {
     let ended = tokio::time::timeout(PATIENCE, upload.data()).await.expect("an end");
     assert_eq!(ended.unwrap().unwrap_err().reason(), Some(Reason::CANCEL));
     until("the visitor is told", || sender.send(Frame::data(Bytes::from_static(b"more"))).is_err()).await;
+}
+
+#[tokio::test]
+async fn an_upload_that_the_target_does_not_take_ends_with_its_answer() {
+    let (taken, mut arrived) = mpsc::unbounded_channel();
+    let address = bare(move |_, request, mut respond| {
+        let taken = taken.clone();
+        tokio::spawn(async move {
+            let (mut upload, mut octets) = (request.into_body(), 0);
+            // The whole window, and no more of it after that.
+            while octets < 65_535 {
+                octets += upload.data().await.unwrap().unwrap().len();
+            }
+            respond.send_response(Response::new(()), true).unwrap();
+            taken.send(upload).unwrap();
+        });
+    })
+    .await;
+    let world = world(&format!("http://{address}"), |_| {}).await;
+    let mut visitor = connect(&world, APP, None, Http::Two).await;
+    let (sender, body) = pieces();
+    for _ in 0..8 {
+        sender.send(Frame::data(Bytes::from_static(&[0; 16 * 1024]))).unwrap();
+    }
+    let request = visitor.request(Method::POST, APP, "/public").map(|_| body);
+    assert_eq!(visitor.ask(request).await.status, 200);
+    let mut upload = arrived.recv().await.unwrap();
+    let ended = tokio::time::timeout(PATIENCE, upload.data()).await.expect("an end");
+    assert_eq!(ended.unwrap().unwrap_err().reason(), Some(Reason::CANCEL));
 }
 
 #[tokio::test]

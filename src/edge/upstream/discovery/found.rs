@@ -1,7 +1,8 @@
-//! What is known of a name, and what follows from the next answer. Pure: times are milliseconds since some beginning.
+//! What is known of a name, and what follows from the next answer. Pure, but that this host is asked which addresses
+//! are its own: times are milliseconds since some beginning.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -222,11 +223,11 @@ fn is_denial(fault: LookupFault) -> bool {
 /// Where apps are: anywhere but at addresses that no app can have, at those under which clouds tell their secrets, and
 /// at listeners of our own. Loopback and private addresses are where apps live. Whoever can change what a name says
 /// must not reach by it what is meant for this host alone.
-fn is_allowed(address: SocketAddr, own: &[SocketAddr]) -> bool {
+pub(in crate::edge::upstream) fn is_allowed(address: SocketAddr, own: &[SocketAddr]) -> bool {
     let ip = address.ip();
     let is_ours = |listener: &SocketAddr| {
-        let is_there = listener.ip() == ip || (listener.ip().is_unspecified() && ip.is_loopback());
-        listener.port() == address.port() && is_there
+        let is_there = || listener.ip() == ip || (listener.ip().is_unspecified() && is_here(ip));
+        listener.port() == address.port() && is_there()
     };
     let is_anywhere = match ip {
         IpAddr::V4(ip) => is_place(ip),
@@ -236,6 +237,17 @@ fn is_allowed(address: SocketAddr, own: &[SocketAddr]) -> bool {
         }
     };
     is_anywhere && address.port() != 0 && !own.iter().any(is_ours)
+}
+
+/// Whether it is an address of this host. Nothing is sent.
+fn is_here(ip: IpAddr) -> bool {
+    let can_have = |ip: IpAddr| UdpSocket::bind((ip, 0)).is_ok();
+    // RFC 5737, RFC 3849: nobody's. A host that may have them may have any (`ip_nonlocal_bind`), which says nothing.
+    let nobodys: IpAddr = match ip {
+        IpAddr::V4(_) => Ipv4Addr::new(192, 0, 2, 1).into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+    };
+    ip.is_loopback() || (can_have(ip) && !can_have(nobodys))
 }
 
 fn is_place(ip: Ipv4Addr) -> bool {

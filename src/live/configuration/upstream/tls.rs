@@ -1,5 +1,6 @@
 //! The TLS side of an upstream: whom it takes for a target, and what it shows of itself. Never unverified.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,12 +24,16 @@ pub struct UpstreamTls {
     /// For all targets, instead of their own.
     name: Option<ServerName<'static>>,
     presents: bool,
+    roots: u64,
 }
+
+/// Who is trusted, and the digest of that: 0 where the upstream's options say it.
+type Trust = (Arc<dyn ServerCertVerifier>, u64);
 
 /// Who is trusted where an upstream names nobody: read once for a configuration, and only if it is needed.
 pub(in crate::live::configuration) struct Roots<'a> {
     policy: &'a TlsPolicy,
-    platform: Option<Arc<dyn ServerCertVerifier>>,
+    platform: Option<Trust>,
 }
 
 impl<'a> Roots<'a> {
@@ -36,23 +41,32 @@ impl<'a> Roots<'a> {
         Self { policy, platform: None }
     }
 
-    fn platform(&mut self) -> Result<Arc<dyn ServerCertVerifier>, String> {
+    fn platform(&mut self) -> Result<Trust, String> {
         if let Some(kept) = &self.platform {
             return Ok(kept.clone());
         }
         let read = rustls_platform_verifier::Verifier::new(self.policy.provider().clone());
         let read =
             read.map_err(|cause| format!("the authorities that the host trusts are not there: {cause}"))?;
-        Ok(self.platform.insert(Arc::new(read)).clone())
+        let verifier: Arc<dyn ServerCertVerifier> = Arc::new(read);
+        Ok(self.platform.insert((verifier, digest())).clone())
     }
 
-    fn verifier(&mut self, ca: Option<&str>) -> Result<Arc<dyn ServerCertVerifier>, String> {
+    fn verifier(&mut self, ca: Option<&str>) -> Result<Trust, String> {
         let Some(ca) = ca else { return self.platform() };
         let provider = self.policy.provider().clone();
         let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(authorities(ca)?), provider);
-        let verifier = builder.build().map_err(|cause| format!("the authorities do not do: {cause}"))?;
-        Ok(verifier)
+        let verifier: Arc<dyn ServerCertVerifier> =
+            builder.build().map_err(|cause| format!("the authorities do not do: {cause}"))?;
+        Ok((verifier, 0))
     }
+}
+
+/// Of the authorities that the host trusts now. The verifier does not say which ones it has read.
+fn digest() -> u64 {
+    let mut trusted = rustls_native_certs::load_native_certs().certs;
+    trusted.sort_unstable_by(|a, b| a[..].cmp(&b[..]));
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(trusted)
 }
 
 /// The authorities in a PEM text: at least one, and nothing else.
@@ -77,7 +91,7 @@ pub(super) fn authorities(pem: &str) -> Result<RootCertStore, String> {
 impl UpstreamTls {
     pub(super) fn of(options: &UpstreamOptions, roots: &mut Roots<'_>) -> Result<Self, String> {
         let own = options.tls.as_ref();
-        let verifier = roots.verifier(own.and_then(|tls| tls.ca.as_deref()))?;
+        let (verifier, roots_digest) = roots.verifier(own.and_then(|tls| tls.ca.as_deref()))?;
         let builder = ClientConfig::builder_with_provider(roots.policy.provider().clone())
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(|cause| format!("the TLS settings do not fit together: {cause}"))?;
@@ -91,7 +105,13 @@ impl UpstreamTls {
         config.resumption = Resumption::disabled();
         let name = own.and_then(|tls| tls.server_name.clone()).map(ServerName::try_from);
         let name = name.transpose().map_err(|_| "option /tls/server_name is not a name".to_owned())?;
-        Ok(Self { config: Arc::new(config), name, presents: own.is_some_and(|tls| tls.present_certificate) })
+        let presents = own.is_some_and(|tls| tls.present_certificate);
+        Ok(Self { config: Arc::new(config), name, presents, roots: roots_digest })
+    }
+
+    /// Tells apart whom the host trusted when this was made, where that counts.
+    pub fn roots(&self) -> u64 {
+        self.roots
     }
 
     /// The name that a target has to prove.

@@ -14,7 +14,7 @@ use crate::prove::Proof;
 use crate::prove::seed::Seed;
 
 /// Names that tell a backend who calls, and from where; the last two are headers of routes.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 23] = [
     "client-cert",
     "client-cert-chain",
     "wicketgate-assertion",
@@ -23,6 +23,12 @@ const NAMES: [&str; 17] = [
     "x-forwarded-host",
     "x-forwarded-proto",
     "x-real-ip",
+    "true-client-ip",
+    "client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
     "forwarded",
     "x-forwarded",
     // Another path than the one that was judged.

@@ -163,7 +163,7 @@ fn no_answer_leads_to_a_listener_of_ours() {
     {
         assert_eq!(at(ip, port), Some(LookupFault::Forbidden), "{ip} {port}");
     }
-    for (ip, port) in [("127.0.0.2", 8443), ("10.0.0.1", 80), ("127.0.0.1", 81), ("10.0.0.9", 8443)] {
+    for (ip, port) in [("127.0.0.2", 8443), ("192.0.2.7", 80), ("127.0.0.1", 81), ("10.0.0.9", 8443)] {
         assert_eq!(at(ip, port), None, "{ip} {port}");
     }
 }
