@@ -276,7 +276,7 @@ export async function consoleActs({ page, console: base, administrator, world, l
   await go(page, "/upstreams", "Upstreams");
   await button(page, "Add an upstream").click();
   await page.getByLabel("Name", { exact: true }).fill("wiki");
-  await dialog.getByLabel("Targets").fill("127.0.0.1:9000");
+  await dialog.getByLabel("Targets", { exact: true }).fill("127.0.0.1:9000");
   await dialog.getByRole("button", { name: "Save" }).click();
   await page.getByText("is not an address").waitFor();
   await look("console-upstream-invalid");
