@@ -266,8 +266,11 @@ export async function consoleActs({ page, console: base, administrator, world, l
   await dialog.getByRole("button", { name: "Save" }).click();
   await page.getByText("Someone else changed this").waitFor();
   await look("console-site-conflict");
+  // What is edited next is what the server has now.
+  const again = page.waitForResponse((answer) => answer.url().includes("/api/v1/sites"));
   await dialog.getByRole("button", { name: "Load again" }).click();
   await dialog.waitFor({ state: "detached" });
+  await again;
   await page.waitForLoadState("networkidle");
   await button(page, "Edit grafana.example.org").click();
   await dialog.getByRole("button", { name: "Save" }).click();
