@@ -11,6 +11,16 @@ pub fn hex(octets: &[u8]) -> String {
     Hex(octets).to_string()
 }
 
+impl Hex<'_> {
+    /// Puts the digits at the end of `text`.
+    pub fn push_to(self, text: &mut String) {
+        for octet in self.0 {
+            text.push(char::from(digit(octet >> 4)));
+            text.push(char::from(digit(octet & 0x0f)));
+        }
+    }
+}
+
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A chunk at a time: each write has a price.

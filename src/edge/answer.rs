@@ -23,7 +23,8 @@ use crate::telemetry::metrics::UpstreamFault;
 /// What goes out to the visitor.
 pub(super) struct AnswerBody {
     source: Source,
-    tail: Option<Tail>,
+    /// Boxed: large, and bodies change hands.
+    tail: Option<Box<Tail>>,
 }
 
 enum Source {
@@ -53,7 +54,9 @@ struct Download {
     /// By whose aliases trailers are cleaned.
     derived: Rc<Derived>,
     stall: Stall,
-    end: Pin<Box<Sleep>>,
+    end: Instant,
+    /// Made once there is something to wait for.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// Ends with the body.
@@ -84,7 +87,8 @@ impl AnswerBody {
                 home: home.clone(),
                 derived: derived.clone(),
                 stall: Stall::new(Pace::new(home.shared.settings.body_timeout, None)),
-                end: Box::pin(tokio::time::sleep_until(end)),
+                end,
+                timer: None,
             })),
             tail: None,
         }
@@ -99,7 +103,7 @@ impl AnswerBody {
     /// Logs `entry`, and ends the exchange, when the body is through.
     pub(super) fn with_tail(mut self, mut entry: Entry, exchange: Exchange) -> Self {
         entry.whole = self.is_end_stream();
-        self.tail = Some(Tail { entry, exchange });
+        self.tail = Some(Box::new(Tail { entry, exchange }));
         self
     }
 }
@@ -119,7 +123,7 @@ impl Drop for Tail {
 impl Download {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         // A visitor who always takes the next piece just in time never lets us wait for one.
-        if self.end.deadline() <= Instant::now() {
+        if self.end <= Instant::now() {
             self.wire = None;
             return Poll::Ready(Some(Err(BodyFault::TimedOut)));
         }
@@ -162,12 +166,19 @@ impl Download {
                 Poll::Ready(None)
             }
             // Both are asked: each has to register.
-            Poll::Pending if self.stall.poll(cx) | self.end.as_mut().poll(cx).is_ready() => {
+            Poll::Pending if self.stall.poll(cx) | self.is_late(cx) => {
                 self.fail(UpstreamFault::Timeout);
                 Poll::Ready(Some(Err(BodyFault::TimedOut)))
             }
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// Asked while waiting: whether the whole takes too long.
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let end = self.end;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+        timer.as_mut().poll(cx).is_ready()
     }
 
     /// Whether there is no more of it, though its end was not said.

@@ -89,7 +89,8 @@ struct Memo {
 
 /// Serves one accepted socket to its end.
 pub(super) async fn serve(worker: Rc<Worker>, stream: Carrier, peer: SocketAddr, slot: Option<Slot>) {
-    let (stream, site) = match handshake::shake(&worker, stream, peer).await {
+    // Boxed: large, and over before the rest begins.
+    let (stream, site) = match Box::pin(handshake::shake(&worker, stream, peer)).await {
         Some(Shaken::Terminated(stream, site)) => (stream, site),
         // Boxed: seldom, and nobody else has to be as large.
         Some(Shaken::PassedThrough(passage)) => {
@@ -109,11 +110,11 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: Carrier, peer: SocketAddr,
 /// The visit that begins; none if it is the door's.
 fn received(
     worker: Rc<Worker>,
-    stream: TlsStream<Carrier>,
+    stream: Box<TlsStream<Carrier>>,
     site: Arc<Site>,
     peer: SocketAddr,
     slot: Option<Slot>,
-) -> Option<(Rc<Visit>, TlsStream<Carrier>)> {
+) -> Option<(Rc<Visit>, Box<TlsStream<Carrier>>)> {
     let mut visit = Visit::new(worker, peer, &site, &stream);
     visit._slot = slot;
     let visit = Rc::new(visit);

@@ -37,7 +37,7 @@ impl DoorConnection {
 
 /// A stream that breaks off when its certificate does not pass any more.
 pub struct Guarded {
-    inner: TlsStream<Carrier>,
+    inner: Box<TlsStream<Carrier>>,
     /// For whoever reads and whoever writes: each may be another task.
     cut: [Pin<Box<WaitForCancellationFutureOwned>>; 2],
     /// Says that the stream has ended.
@@ -59,7 +59,7 @@ impl Guarded {
             let why = "the certificate does not pass any more";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, why)));
         }
-        work(Pin::new(&mut self.inner), cx)
+        work(Pin::new(&mut *self.inner), cx)
     }
 }
 
@@ -102,10 +102,10 @@ impl AsyncWrite for Guarded {
 /// Gives a connection to the door to whoever serves it. Gets it back when nobody does, to say so.
 pub(super) fn hand_over(
     visit: &Rc<Visit>,
-    stream: TlsStream<Carrier>,
+    stream: Box<TlsStream<Carrier>>,
     peer: SocketAddr,
     site: &Site,
-) -> Option<TlsStream<Carrier>> {
+) -> Option<Box<TlsStream<Carrier>>> {
     let shared = &visit.worker.shared;
     let is_open = site.kind == SiteKind::Door && !shared.door_is_shut.load(Ordering::Acquire);
     let Some(door) = shared.door.as_ref().filter(|_| is_open) else { return Some(stream) };

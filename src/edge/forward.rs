@@ -11,7 +11,7 @@ use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::uri::{self, PathAndQuery};
 use http::{Method, Request, Response, StatusCode, Uri, Version, request};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::answer::{AnswerBody, Flow};
 use super::connection::Visit;
@@ -100,7 +100,13 @@ pub(super) async fn forward(
     let (wish, end) = (context.wish(&permit, group, repeatable), context.end(group));
     let upload = body.upload();
     let preamble = introduce::visitor(context.visit, context.origin, &permit, group);
-    let answer = exchange(&context, group, wish, preamble.as_deref(), request, body).await?;
+    // Over HTTP/2, a target may say that it has not begun with a request, whatever that asks for.
+    let may_be_refused = protocol == Protocol::Http2 && !has_body;
+    let spare = (repeatable || may_be_refused).then(|| request.clone());
+    // In one place until it is sent: it is large.
+    let mut request = Some(request.map(|()| body));
+    let sending = Sending { request: &mut request, spare: spare.as_ref(), upload: &upload };
+    let answer = exchange(&context, group, wish, preamble.as_deref(), sending).await?;
     let Answer { head: mut response, first, wire } = answer;
     upload.set_answered();
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -198,34 +204,36 @@ struct Answer {
     wire: Wire,
 }
 
+/// A request on its way.
+struct Sending<'a> {
+    /// Where it is until it is sent.
+    request: &'a mut Option<Request<RequestBody>>,
+    /// The same request, if it has no body.
+    spare: Option<&'a Request<()>>,
+    upload: &'a Upload,
+}
+
 /// Sends a request to a target, and to others if that one fails and nothing can happen twice.
 async fn exchange(
     context: &Context<'_>,
     group: &Arc<Group>,
     mut wish: Wish,
     preamble: Option<&[u8]>,
-    request: Request<()>,
-    body: RequestBody,
+    sending: Sending<'_>,
 ) -> Result<Answer, Problem> {
-    let (worker, end) = (&context.visit.worker, context.end(group));
-    let upload = body.upload();
-    // Over HTTP/2, a target may say that it has not begun with a request, whatever that asks for.
-    let may_be_refused =
-        group.upstream().options.protocol == Protocol::Http2 && hyper::body::Body::is_end_stream(&body);
-    let spare = (wish.repeatable || may_be_refused).then(|| request.clone());
-    let (mut request, mut bad) = (request.map(|()| body), None);
+    let Sending { request, spare, upload } = sending;
+    let (worker, end, repeatable) = (&context.visit.worker, context.end(group), wish.repeatable);
+    let mut bad = None;
     group.count_request();
     loop {
-        let wire = match timeout_at(end, worker.pool.take(group, &mut wish, preamble)).await {
-            Ok(Ok(wire)) => wire,
+        let wire = match worker.pool.take(group, &mut wish, (preamble, end)).await {
+            Ok(wire) => wire,
             // Better a bad answer than none.
-            Ok(Err(none)) => return bad.ok_or_else(|| none.into()),
-            Err(_late) => return bad.ok_or_else(|| Problem::new(Code::UpstreamTimeout)),
+            Err(none) => return bad.ok_or_else(|| none.into()),
         };
-        let (spare, repeatable) = (spare.as_ref(), wish.repeatable);
-        let attempt = Attempt { context, group, spare, repeatable, upload: &upload, end };
-        let mut broken = match attempt.make(wire, request).await {
-            _ if upload.fault().is_some() => return Err(problem(None, &upload)),
+        let attempt = Attempt { context, group, spare, repeatable, upload, end };
+        let broken = match attempt.make(wire, request).await {
+            _ if upload.fault().is_some() => return Err(problem(None, upload)),
             Ok(answer) if !is_bad(answer.head.status()) => return Ok(answer),
             Ok(mut answer) => {
                 // Its place is for others.
@@ -237,15 +245,15 @@ async fn exchange(
             Err(broken) => Some(broken),
         };
         let has_another = Instant::now() < end && group.has_another(&wish);
-        request = match (broken.take(), spare) {
+        match (broken, spare) {
             // Nothing of it has been seen by anybody.
-            (Some(Broken::Unsent(unsent)), _) if has_another => *unsent,
+            (Some(Broken::Unsent), _) if has_another => {}
             (_, Some(spare)) if repeatable && has_another && group.may_try_again() => {
                 worker.shared.metrics.upstream_retries.count();
-                spare.clone().map(|()| RequestBody::empty())
+                *request = Some(spare.clone().map(|()| RequestBody::empty()));
             }
-            (broken, _) => return bad.ok_or_else(|| problem(broken.as_ref(), &upload)),
-        };
+            (broken, _) => return bad.ok_or_else(|| problem(broken.as_ref(), upload)),
+        }
     }
 }
 
@@ -264,7 +272,8 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// A kept connection that has died is replaced by a newer one, and so at last by one that nobody used before, if
     /// nothing is lost with it.
-    async fn make(&self, mut wire: Wire, mut request: Request<RequestBody>) -> Result<Answer, Broken> {
+    async fn make(&self, wire: Wire, request: &mut Option<Request<RequestBody>>) -> Result<Answer, Broken> {
+        let mut wire = wire;
         let (worker, began) = (&self.context.visit.worker, Instant::now());
         let timeout = timeout(self.context, self.group);
         // An upload that moves on buys time.
@@ -272,14 +281,13 @@ impl Attempt<'_> {
         let outcome = loop {
             match wire.exchange(request, self.spare, due).await {
                 Err(broken) if wire.was_stale(&broken) => {
-                    request = match self.again(broken) {
-                        Ok(request) => request,
-                        Err(broken) => break Err(broken),
-                    };
+                    if let Err(broken) = self.again(broken, request) {
+                        break Err(broken);
+                    }
                     wire = match worker.pool.replace(self.group, wire).await {
                         Some(newer) => newer,
                         // The target knows already; nothing of this has been sent.
-                        None => return Err(Broken::Unsent(Box::new(request))),
+                        None => return Err(Broken::Unsent),
                     };
                 }
                 outcome => break outcome,
@@ -293,13 +301,14 @@ impl Attempt<'_> {
         settled.map(|(head, first)| Answer { head, first, wire })
     }
 
-    /// The request again, if nothing can happen twice.
-    fn again(&self, broken: Broken) -> Result<Request<RequestBody>, Broken> {
+    /// Puts the request back, if nothing can happen twice.
+    fn again(&self, broken: Broken, request: &mut Option<Request<RequestBody>>) -> Result<(), Broken> {
         match (broken, self.spare) {
-            (Broken::Unsent(request), _) => Ok(*request),
+            (Broken::Unsent, _) => Ok(()),
             (Broken::Sent(_), Some(spare)) if self.repeatable && self.group.may_try_again() => {
                 self.context.visit.worker.shared.metrics.upstream_retries.count();
-                Ok(spare.clone().map(|()| RequestBody::empty()))
+                *request = Some(spare.clone().map(|()| RequestBody::empty()));
+                Ok(())
             }
             (broken, _) => Err(broken),
         }

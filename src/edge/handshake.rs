@@ -113,8 +113,8 @@ impl HandshakeFailure {
 /// What is left to be served.
 #[expect(clippy::large_enum_variant, reason = "taken apart at once")]
 pub(super) enum Shaken {
-    /// The handshake is finished.
-    Terminated(TlsStream<Carrier>, Arc<Site>),
+    /// The handshake is finished. Boxed: large, and it changes hands often.
+    Terminated(Box<TlsStream<Carrier>>, Arc<Site>),
     /// It is not ours to finish.
     PassedThrough(Passage),
 }
@@ -204,9 +204,11 @@ async fn negotiate(
     let Some(site) = configuration.site(host.as_str()).cloned() else {
         return Err(refuse(&mut start.io, HandshakeFailure::UnknownName).await);
     };
-    let (shaken, refusal) = with_refusal(start.into_stream(site.server_config.clone())).await;
+    // Each step signs or verifies: between two of them, everybody else has their turn.
+    let shaking = worker.turns.one_by_one(start.into_stream(site.server_config.clone()));
+    let (shaken, refusal) = with_refusal(shaking).await;
     match (shaken, refusal) {
-        (Ok(stream), _) => Ok(Some(Shaken::Terminated(stream, site))),
+        (Ok(stream), _) => Ok(Some(Shaken::Terminated(Box::new(stream), site))),
         (Err(_), Some(refusal)) => Err(HandshakeFailure::Refused(refusal)),
         (Err(error), None) => Err(error.into()),
     }

@@ -23,9 +23,10 @@ pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forw
 /// The host the visitor named.
 pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
+const HOPS: usize = 11;
 /// RFC 9110 §7.6.1, and what older peers take for the same. `Expect` and `Trailer` speak about
 /// a body that we send in our own way; see [`Announced`] for where trailers go on.
-const HOP_BY_HOP: [HeaderName; 11] = [
+const HOP_BY_HOP: [HeaderName; HOPS] = [
     CONNECTION,
     TRANSFER_ENCODING,
     UPGRADE,
@@ -246,9 +247,25 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
             }
         }
     }
-    for name in HOP_BY_HOP {
+    // Most heads have none of them, and looking is cheaper than removing.
+    let mut found = [false; HOPS];
+    for name in headers.keys() {
+        if let Some(at) = hop_by_hop(name) {
+            found[at] = true;
+        }
+    }
+    for (name, _) in HOP_BY_HOP.into_iter().zip(found).filter(|(_, is_found)| *is_found) {
         headers.remove(name);
     }
+}
+
+/// The place among [`HOP_BY_HOP`].
+fn hop_by_hop(name: &HeaderName) -> Option<usize> {
+    let may_be = matches!(name.as_str().as_bytes(), [b'c' | b't' | b'u' | b'e' | b'p' | b'k' | b'h', ..]);
+    if !may_be {
+        return None;
+    }
+    HOP_BY_HOP.iter().position(|other| other == name)
 }
 
 fn named_in_connection(headers: &HeaderMap) -> Vec<HeaderName> {

@@ -15,10 +15,11 @@ use super::guard::{Guard, LONG};
 use super::pace::Pace;
 use super::settings::EdgeSettings;
 use super::stream::Delivery;
+use super::turns::wake_after_others;
 
 /// Octets that one connection reads before others have their turn; `guard` counts small frames as more than they
 /// are.
-const TURN: usize = 64 * 1024;
+const TURN: usize = 16 * 1024;
 
 /// What happens on one connection. Shared by its stream, its requests and its timer; one thread.
 #[derive(Debug)]
@@ -241,7 +242,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
             return Poll::Pending;
         }
         if self.activity.turn.get() == 0 {
-            cx.waker().wake_by_ref();
+            wake_after_others(cx);
             return Poll::Pending;
         }
         let before = buffer.filled().len();

@@ -48,6 +48,7 @@ mod stream;
 mod trace;
 mod trial;
 mod tunnel;
+mod turns;
 mod upstream;
 mod websocket;
 mod worker;

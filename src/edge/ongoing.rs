@@ -2,17 +2,19 @@
 //! connection. An exchange that would not be permitted now ends, and nothing else of its connection.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Poll, Waker};
 
 use http::{Method, Uri};
-use tokio::sync::Notify;
 
 use super::connection::Visit;
 use super::facts::Approach;
 use super::index::Ending;
 use super::respond::{Code, Problem};
-use super::stream::Delivery;
+use super::stream::{Delivery, remember, wake};
 use crate::domain::Hostname;
 use crate::live::route_table;
 
@@ -31,7 +33,9 @@ struct Ongoing {
     is_answering: Cell<bool>,
     is_lost: Cell<bool>,
     is_tunnel: Cell<bool>,
-    lost: Notify,
+    /// Whether it has to end before its answer begins, and who waits for that.
+    is_over: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
     /// Its stream (HTTP/2); HTTP/1 has no other exchange on its connection.
     stream: Option<Rc<Delivery>>,
 }
@@ -59,7 +63,8 @@ impl Permitted {
             is_answering: Cell::new(false),
             is_lost: Cell::new(false),
             is_tunnel: Cell::new(false),
-            lost: Notify::new(),
+            is_over: Cell::new(false),
+            waker: RefCell::new(None),
             stream: visit.activity.stream(),
         });
         visit.ongoing.0.borrow_mut().push(ongoing.clone());
@@ -74,14 +79,20 @@ impl Permitted {
         &self,
         exchange: impl Future<Output = Result<T, Problem>>,
     ) -> Result<T, Problem> {
-        tokio::select! {
-            biased;
-            () = self.ongoing.lost.notified() => {
+        let mut exchange = pin!(exchange);
+        poll_fn(|cx| {
+            if self.ongoing.is_over.get() {
                 // It may have come back; this exchange is over all the same.
-                Err(self.ongoing.ask(&self.visit).err().unwrap_or(Problem::new(Code::AccessDenied)))
+                let why = self.ongoing.ask(&self.visit).err();
+                return Poll::Ready(Err(why.unwrap_or(Problem::new(Code::AccessDenied))));
             }
-            answer = exchange => answer,
-        }
+            let polled = exchange.as_mut().poll(cx);
+            if polled.is_pending() {
+                remember(&self.ongoing.waker, cx);
+            }
+            polled
+        })
+        .await
     }
 
     /// The head of the answer goes out: from now on there is nothing left to say.
@@ -120,7 +131,10 @@ impl Ongoing {
 
     fn end(&self, visit: &Visit) {
         match (self.is_answering.get(), &self.stream) {
-            (false, _) => self.lost.notify_one(),
+            (false, _) => {
+                self.is_over.set(true);
+                wake(&self.waker);
+            }
             (true, Some(stream)) => stream.end(),
             (true, None) => visit.signal().end(Ending::Cut),
         }

@@ -54,7 +54,7 @@ const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: clo
     {\"type\":\"urn:wicketgate:problem:request_timeout\",\"title\":\"The request took too long\",\
     \"status\":408,\"code\":\"request_timeout\"}";
 
-type Stream = TokioIo<Watched<TlsStream<Carrier>>>;
+type Stream = TokioIo<Watched<Box<TlsStream<Carrier>>>>;
 
 /// A connection of either protocol, as far as its owner cares.
 trait Served: Future<Output = hyper::Result<()>> + Unpin {
@@ -122,13 +122,14 @@ impl End {
 }
 
 /// Serves HTTP/1.1, and the tunnel that may follow.
-pub(super) async fn serve_h1(visit: Rc<Visit>, stream: TlsStream<Carrier>) {
+pub(super) async fn serve_h1(visit: Rc<Visit>, stream: Box<TlsStream<Carrier>>) {
     let settings = &visit.worker.shared.settings;
     visit.activity.watch_heads();
     let io = TokioIo::new(Watched::new(stream, visit.activity.clone()));
     let service = service_fn(|request: Request<Incoming>| {
         let visit = visit.clone();
-        async move { Ok::<_, Infallible>(request::serve(visit, request).await) }
+        // Boxed: large, and nobody keeps room for it while nothing is asked.
+        Box::pin(async move { Ok::<_, Infallible>(request::serve(visit, request).await) })
     });
     let mut connection = h1(settings).serve_connection(io, service);
     let end = drive(&visit, &mut connection).await;
@@ -139,7 +140,8 @@ pub(super) async fn serve_h1(visit: Rc<Visit>, stream: TlsStream<Carrier>) {
             visit.activity.end_turns();
             if let Some(tunnel) = tunnel {
                 let parts = connection.into_parts();
-                tunnel::over_connection(tunnel, parts.io.into_inner(), &parts.read_buf).await;
+                // Boxed: large, and others need no room for it.
+                Box::pin(tunnel::over_connection(tunnel, parts.io.into_inner(), &parts.read_buf)).await;
             }
         }
         End::Overdue(Overdue::Head) => {
@@ -167,16 +169,17 @@ pub(super) fn h1(settings: &EdgeSettings) -> http1::Builder {
 }
 
 /// Serves HTTP/2, and the tunnels that its streams become.
-pub(super) async fn serve_h2(visit: Rc<Visit>, stream: TlsStream<Carrier>) {
+pub(super) async fn serve_h2(visit: Rc<Visit>, stream: Box<TlsStream<Carrier>>) {
     let settings = &visit.worker.shared.settings;
     visit.activity.watch_frames();
     let io = TokioIo::new(Watched::new(stream, visit.activity.clone()));
     let service = service_fn(|request: Request<Incoming>| {
         let visit = visit.clone();
-        async move {
+        // Boxed: large, and hyper and tokio move it several times on its way to a task.
+        Box::pin(async move {
             look_for_reset().await;
             Ok::<_, Infallible>(request::serve(visit, request).await)
-        }
+        })
     });
     let mut builder = http2::Builder::new(Local {
         tasks: visit.worker.shared.tasks.clone(),

@@ -1,6 +1,7 @@
 //! One request, station by station (design, section 3). Every station may refuse; what comes out
 //! of the last one is an answer either way.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use http::header::{CONNECTION, COOKIE, HOST, STRICT_TRANSPORT_SECURITY};
@@ -33,7 +34,7 @@ use crate::telemetry::metrics::RefusalCode;
 
 /// Answers one request.
 pub(super) async fn serve(visit: Rc<Visit>, request: Request<Incoming>) -> Response<AnswerBody> {
-    let shared = visit.worker.shared.clone();
+    let shared = &visit.worker.shared;
     let mut exchange = Exchange::begin(&visit);
     let spans = &shared.settings.spans;
     let (trace, parent) = trace::of(request.headers(), &visit.worker.ids, spans, visit.is_believed);
@@ -177,7 +178,9 @@ async fn walk(
     let (mut parts, body) = request.into_parts();
     parts.headers.remove(HOST);
     headers::settle_framing(&mut parts.headers)?;
-    let answer = permitted.over(forward(context, permit, wanted, parts, body)).await;
+    // Large: it stays where it is.
+    let forwarding = pin!(forward(context, permit, wanted, parts, body));
+    let answer = permitted.over(forwarding).await;
     if let Some(span) = passed_on {
         let status = answer.as_ref().map(|forwarded| forwarded.response.status());
         span.end(status.map_err(Problem::code));

@@ -349,6 +349,7 @@ impl From<NoWire> for Problem {
             NoWire::Unavailable => Self::new(Code::UpstreamUnavailable),
             // A place becomes free with the next answer.
             NoWire::Busy => Self { wait: Some(Duration::from_secs(1)), ..Self::new(Code::Overloaded) },
+            NoWire::Late => Self::new(Code::UpstreamTimeout),
         }
     }
 }

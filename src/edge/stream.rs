@@ -89,13 +89,13 @@ impl Delivery {
     }
 }
 
-fn wake(waker: &RefCell<Option<Waker>>) {
+pub(super) fn wake(waker: &RefCell<Option<Waker>>) {
     // Not borrowed any more when it runs.
     let waker = waker.borrow_mut().take();
     waker.into_iter().for_each(Waker::wake);
 }
 
-fn remember(waker: &RefCell<Option<Waker>>, cx: &Context<'_>) {
+pub(super) fn remember(waker: &RefCell<Option<Waker>>, cx: &Context<'_>) {
     waker.borrow_mut().get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
 }
 

@@ -23,6 +23,7 @@ use super::permit::Freshness;
 use super::rate::{Rate, Rule};
 use super::settings::{EdgeSettings, Limits};
 use super::trace::Ids;
+use super::turns::Turns;
 use super::upstream::{Group, Pool, Upstreams};
 use crate::clock::SharedClock;
 use crate::domain::{Hostname, RouteId, Slug, UtcTime};
@@ -131,6 +132,8 @@ pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     pub(super) pool: Pool,
     pub(super) ids: Ids,
+    /// Of handshakes.
+    pub(super) turns: Turns,
     derived: RefCell<Option<Rc<Derived>>>,
 }
 
@@ -162,13 +165,13 @@ impl Derived {
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, ids: Ids) -> Rc<Self> {
         let pool = Pool::new(shared.clone());
-        Rc::new(Self { shared, pool, ids, derived: RefCell::new(None) })
+        Rc::new(Self { shared, pool, ids, turns: Turns::default(), derived: RefCell::new(None) })
     }
 
     /// One from which no way leads to any upstream.
     pub(super) fn without_upstreams(shared: Arc<Shared>, ids: Ids) -> Rc<Self> {
         let pool = Pool::closed(shared.clone());
-        Rc::new(Self { shared, pool, ids, derived: RefCell::new(None) })
+        Rc::new(Self { shared, pool, ids, turns: Turns::default(), derived: RefCell::new(None) })
     }
 
     /// What follows from this configuration; made once per thread and version.

@@ -91,7 +91,13 @@ impl TraceContext {
 
     /// The value of a `traceparent` header for whom we call.
     pub fn to_header(&self) -> String {
-        format!("00-{}-{}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
+        let mut text = String::with_capacity(55);
+        text.push_str("00-");
+        Hex(&self.trace_id.0).push_to(&mut text);
+        text.push('-');
+        Hex(&self.span_id.0).push_to(&mut text);
+        text.push_str(if self.sampled { "-01" } else { "-00" });
+        text
     }
 
     /// A span for log lines, with the ids as fields.

@@ -213,7 +213,11 @@ impl Group {
         if self.members.load().is_awaited { NoTarget::Left } else { NoTarget::Busy }
     }
 
-    fn try_lease(self: &Arc<Self>, wish: &Wish) -> Result<Option<Lease>, NoTarget> {
+    /// A target for a request, if one has room.
+    ///
+    /// # Errors
+    /// As [`NoTarget`] says.
+    pub(super) fn try_lease(self: &Arc<Self>, wish: &Wish) -> Result<Option<Lease>, NoTarget> {
         loop {
             let members = self.members.load();
             let (place, is_probe) = match self.choose(&members, wish) {

@@ -83,9 +83,10 @@ async fn answers(worker: &Worker, group: &Arc<Group>, state: &Arc<State>, kind: 
         .header(header::CONNECTION, "close")
         .body(RequestBody::empty());
     let Ok(request) = request else { return Some(false) };
+    let mut request = Some(request);
     // The caller's deadline is the only one.
     let never = || Instant::now() + Duration::from_secs(3_600);
-    let answer = wire.exchange(request, None, never).await;
+    let answer = wire.exchange(&mut request, None, never).await;
     let status = answer.map(|answer| answer.status());
     Some(status.is_ok_and(|status| status.is_success() || status.is_redirection()))
 }

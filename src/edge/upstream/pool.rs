@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::uri::Scheme;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::group::{ABSENT, Group, Lease, NoTarget, Wish};
 use super::line::{Refused, dial};
@@ -45,6 +45,17 @@ pub(in crate::edge) enum NoWire {
     Unavailable,
     /// All are busy.
     Busy,
+    /// Not in time.
+    Late,
+}
+
+impl From<NoTarget> for NoWire {
+    fn from(none: NoTarget) -> Self {
+        match none {
+            NoTarget::Left => Self::Unavailable,
+            NoTarget::Busy => Self::Busy,
+        }
+    }
 }
 
 impl Pool {
@@ -83,6 +94,7 @@ impl Pool {
     /// `wish.tried` says afterwards which were asked.
     ///
     /// * `preamble` — what is said first, of the one visitor whom a connection of their own is for.
+    /// * `end` — nobody waits any longer.
     ///
     /// # Errors
     /// As [`NoWire`] says.
@@ -90,7 +102,7 @@ impl Pool {
         &self,
         group: &Arc<Group>,
         wish: &mut Wish,
-        preamble: Option<&[u8]>,
+        (preamble, end): (Option<&[u8]>, Instant),
     ) -> Result<Wire, NoWire> {
         if self.is_closed {
             self.was_asked.set(true);
@@ -98,22 +110,23 @@ impl Pool {
         }
         loop {
             wish.chance = self.chance();
-            let lease = group.lease(wish).await.map_err(|none| match none {
-                NoTarget::Left => NoWire::Unavailable,
-                NoTarget::Busy => NoWire::Busy,
-            })?;
+            let lease = match group.try_lease(wish)? {
+                Some(lease) => lease,
+                // Boxed as below: seldom needed, and large.
+                None => Box::pin(timeout_at(end, group.lease(wish))).await.map_err(|_late| NoWire::Late)??,
+            };
             wish.tried.add(lease.state.id);
             if preamble.is_none()
-                && let Some(wire) = self.kept(group, &lease.state).await
+                && let Some(wire) = poll_fn(|cx| Poll::Ready(self.kept(group, &lease.state, cx))).await
             {
                 return Ok(wire.carrying(lease));
             }
-            // Boxed: seldom needed, and large.
-            match Box::pin(self.connect(group, lease, (0, preamble))).await {
-                Some(wire) => return Ok(wire),
+            match Box::pin(timeout_at(end, self.connect(group, lease, (0, preamble)))).await {
+                Ok(Some(wire)) => return Ok(wire),
                 // Nothing has been sent.
-                None if group.has_another(wish) => {}
-                None => return Err(NoWire::Unavailable),
+                Ok(None) if group.has_another(wish) => {}
+                Ok(None) => return Err(NoWire::Unavailable),
+                Err(_late) => return Err(NoWire::Late),
             }
         }
     }
@@ -128,12 +141,12 @@ impl Pool {
     }
 
     /// A connection that is there already.
-    async fn kept(&self, group: &Group, state: &State) -> Option<Wire> {
+    fn kept(&self, group: &Group, state: &State, cx: &mut Context<'_>) -> Option<Wire> {
         // Whoever connects says why there is none.
         let identity = self.identity(group).ok()?;
         let key = group.key(state, identity.as_deref());
         match group.upstream().options.protocol {
-            Protocol::Http1 => self.take_idle(key).await,
+            Protocol::Http1 => self.take_idle(key, cx),
             Protocol::Http2 => Some(Wire::over(self.trunks.board(key, 0)?, key)),
         }
     }
@@ -279,7 +292,7 @@ impl Pool {
         }
     }
 
-    async fn take_idle(&self, key: Key) -> Option<Wire> {
+    fn take_idle(&self, key: Key, cx: &mut Context<'_>) -> Option<Wire> {
         loop {
             let (since, mut wire) = self.idle.borrow_mut().get_mut(&key)?.pop()?;
             if since.elapsed() > IDLE_FOR {
@@ -287,11 +300,7 @@ impl Pool {
                 self.idle.borrow_mut().remove(&key);
                 return None;
             }
-            poll_fn(|cx| {
-                wire.poll(cx);
-                Poll::Ready(())
-            })
-            .await;
+            wire.poll(cx);
             if wire.is_free() {
                 wire.reused = true;
                 return Some(wire);

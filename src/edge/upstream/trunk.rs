@@ -217,20 +217,21 @@ impl Strand {
     /// As [`Wire::exchange`](super::wire::Wire::exchange).
     pub(super) async fn exchange(
         &mut self,
-        mut request: Request<RequestBody>,
+        request: &mut Option<Request<RequestBody>>,
         spare: Option<&Request<()>>,
         due: impl Fn() -> Instant,
     ) -> Result<Response<Incoming>, Broken> {
-        self.trunk.address(&mut request);
-        request.body_mut().ride(Some(self.slot.clone()));
+        let mut sent = request.take().ok_or(Broken::Unsent)?;
+        self.trunk.address(&mut sent);
+        sent.body_mut().ride(Some(self.slot.clone()));
         let mut sender = self.trunk.sender.clone();
-        let mut answer = pin!(sender.try_send_request(request));
+        let mut answer = pin!(sender.try_send_request(sent));
         let mut timer = pin!(sleep_until(due()));
         let was_refused = &mut self.was_refused;
         poll_fn(|cx| match answer.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(answer.map_err(|error| {
                 *was_refused = error.message().is_none() && is_refused_alone(error.error());
-                broken(error, spare)
+                broken(error, spare, request)
             })),
             Poll::Pending => poll_late(timer.as_mut(), &due, cx).map(Err),
         })
@@ -275,13 +276,21 @@ impl Drop for Slot {
 }
 
 /// A request that the target has not begun with may be sent again, if it is still all there.
-fn broken(mut error: TrySendError<Request<RequestBody>>, spare: Option<&Request<()>>) -> Broken {
-    if let Some(request) = error.take_message() {
-        return Broken::Unsent(Box::new(request));
+fn broken(
+    mut error: TrySendError<Request<RequestBody>>,
+    spare: Option<&Request<()>>,
+    request: &mut Option<Request<RequestBody>>,
+) -> Broken {
+    *request = error.take_message();
+    if request.is_some() {
+        return Broken::Unsent;
     }
     let error = error.into_error();
     match spare.filter(|_| is_refused(&error)) {
-        Some(spare) => Broken::Unsent(Box::new(spare.clone().map(|()| RequestBody::empty()))),
+        Some(spare) => {
+            *request = Some(spare.clone().map(|()| RequestBody::empty()));
+            Broken::Unsent
+        }
         None => Broken::Sent(error),
     }
 }

@@ -61,12 +61,15 @@ struct Sole {
     /// Gone once it is of no more use.
     connection: Option<Box<Driven>>,
     done: bool,
+    /// Of the exchange under way. Goes off at the end of one that was before it, at times, and is set anew then: that
+    /// costs less than to set it for each.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// Why an exchange did not come to an answer.
 pub(in crate::edge) enum Broken {
-    /// Nothing of the request was taken; here it is again.
-    Unsent(Box<Request<RequestBody>>),
+    /// Nothing of the request was taken; it is where it was.
+    Unsent,
     /// It was sent, at least in part.
     Sent(hyper::Error),
     /// No answer in time.
@@ -77,7 +80,7 @@ impl Broken {
     /// What the target has done wrong.
     pub(in crate::edge) fn fault(&self) -> UpstreamFault {
         match self {
-            Self::Unsent(_) | Self::Sent(_) => UpstreamFault::Protocol,
+            Self::Unsent | Self::Sent(_) => UpstreamFault::Protocol,
             Self::Late => UpstreamFault::Timeout,
         }
     }
@@ -100,7 +103,7 @@ impl Wire {
             .handshake(TokioIo::new(line))
             .await
             .map_err(|error| Refused::theirs(error.to_string()))?;
-        let sole = Sole { sender, connection: Some(Box::new(connection)), done: false };
+        let sole = Sole { sender, connection: Some(Box::new(connection)), done: false, timer: None };
         Ok(Self { kind: Kind::Sole(sole), key, lease: None, reused: false, poolable: preamble.is_none() })
     }
 
@@ -152,19 +155,21 @@ impl Wire {
         matches!(&self.kind, Kind::Sole(sole) if !sole.done && sole.sender.is_ready())
     }
 
-    /// Sends `request` and waits for the head of the answer, until `due` says it is too late. `due`
+    /// Sends what is in `request`, and puts it back if nothing of it was sent. Waits for the head of the answer, until `due` says it is too late. `due`
     /// is asked again at that moment, because an upload that moves on buys time. `spare` is the same
     /// request, if it has no body.
     pub(in crate::edge) async fn exchange(
         &mut self,
-        mut request: Request<RequestBody>,
+        request: &mut Option<Request<RequestBody>>,
         spare: Option<&Request<()>>,
         due: impl Fn() -> Instant,
     ) -> Result<Response<Incoming>, Broken> {
         match &mut self.kind {
             Kind::Sole(sole) => {
-                request.body_mut().ride(None);
-                self.poolable &= !is_logged_in(request.headers(), AUTHORIZATION);
+                if let Some(request) = request {
+                    request.body_mut().ride(None);
+                    self.poolable &= !is_logged_in(request.headers(), AUTHORIZATION);
+                }
                 let answer = sole.exchange(request, due).await;
                 self.poolable &=
                     !answer.as_ref().is_ok_and(|answer| is_logged_in(answer.headers(), WWW_AUTHENTICATE));
@@ -213,12 +218,17 @@ impl Wire {
 impl Sole {
     async fn exchange(
         &mut self,
-        request: Request<RequestBody>,
+        request: &mut Option<Request<RequestBody>>,
         due: impl Fn() -> Instant,
     ) -> Result<Response<Incoming>, Broken> {
-        let Self { sender, connection, done } = self;
-        let mut answer = pin!(sender.try_send_request(request));
-        let mut timer = pin!(sleep_until(due()));
+        let Self { sender, connection, done, timer } = self;
+        let sent = request.take().ok_or(Broken::Unsent)?;
+        let mut answer = pin!(sender.try_send_request(sent));
+        let first = due();
+        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(first)));
+        if timer.deadline() > first {
+            timer.as_mut().reset(first);
+        }
         poll_fn(|cx| {
             move_on(connection, done, cx);
             let mut answered = answer.as_mut().poll(cx);
@@ -228,9 +238,9 @@ impl Sole {
                 answered = answer.as_mut().poll(cx);
             }
             if let Poll::Ready(answer) = answered {
-                return Poll::Ready(answer.map_err(|mut broken| match broken.take_message() {
-                    Some(request) => Broken::Unsent(Box::new(request)),
-                    None => Broken::Sent(broken.into_error()),
+                return Poll::Ready(answer.map_err(|mut broken| {
+                    *request = broken.take_message();
+                    if request.is_some() { Broken::Unsent } else { Broken::Sent(broken.into_error()) }
                 }));
             }
             poll_late(timer.as_mut(), &due, cx).map(Err)
