@@ -113,7 +113,9 @@ impl Pool {
             let lease = match group.try_lease(wish)? {
                 Some(lease) => lease,
                 // Boxed as below: seldom needed, and large.
-                None => Box::pin(timeout_at(end, group.lease(wish))).await.map_err(|_late| NoWire::Late)??,
+                None => {
+                    Box::pin(timeout_at(end, group.lease(wish))).await.map_err(|_late| NoWire::Late)??
+                }
             };
             wish.tried.add(lease.state.id);
             if preamble.is_none()

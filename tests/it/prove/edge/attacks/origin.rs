@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
+use socket2::SockRef;
 use tokio::net::TcpListener;
 
 use super::process::{Part, Process};
@@ -25,6 +26,9 @@ pub(super) const SILENT: &str = "/public/silent";
 pub(super) const SHORT: &str = "/public/short";
 /// Octets of a piece of an endless answer.
 const PIECE: usize = 16 * 1024;
+/// What its kernel takes of an answer. It is the edge that is attacked: an app that has to fill megabytes for each who
+/// reads slowly would be busy with nothing else.
+const SEND_BUFFER: usize = 64 * 1024;
 /// When there are no files left, some have to be closed first.
 const AFTER_FAILURE: Duration = Duration::from_millis(10);
 /// Fields of a request; the edge has its own bound.
@@ -35,6 +39,7 @@ const FIELDS: usize = 2_000;
 async fn origin() {
     let Some(mut orders) = Part::Origin.orders() else { return };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    SockRef::from(&listener).set_send_buffer_size(SEND_BUFFER).unwrap();
     orders.say(&json!({ "port": listener.local_addr().unwrap().port() }));
     tokio::select! {
         () = serve(listener) => {}
