@@ -111,7 +111,6 @@ impl HandshakeFailure {
 }
 
 /// What is left to be served.
-#[expect(clippy::large_enum_variant, reason = "taken apart at once")]
 pub(super) enum Shaken {
     /// The handshake is finished. Boxed: large, and it changes hands often.
     Terminated(Box<TlsStream<Carrier>>, Arc<Site>),

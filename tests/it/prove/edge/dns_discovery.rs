@@ -304,6 +304,9 @@ impl Cell {
         self.has(&[1, 2, 3]);
         let before = self.app.count(self.at(1));
         report.holds(comes(|| self.app.count(self.at(1)) > before).await, || "grown: not back".to_owned());
+        // What is known is told now and then: the next round must not take it for its own.
+        let is_small = || self.known(world).is_some_and(|name| (name.addresses, name.left_out) == (3, 0));
+        report.holds(comes(is_small).await, || format!("grown: {:?} is known", self.known(world)));
     }
 }
 
