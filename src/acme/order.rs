@@ -388,9 +388,11 @@ fn engine_kind(kind: ChallengeKind) -> ChallengeType {
     }
 }
 
-/// Errors after which an order must not be sent again in another form.
+/// Errors after which an order must not be sent again in another form. An internal error is none: some authorities
+/// stumble over a certificate that they do not find.
 fn must_not_repeat(error: &AcmeError) -> bool {
-    error.keeps_the_order() && !matches!(error, AcmeError::Unreachable(_))
+    let stumbled = matches!(error, AcmeError::Refused(refusal) if refusal.status == Some(500));
+    error.keeps_the_order() && !stumbled && !matches!(error, AcmeError::Unreachable(_))
         || error.is_refusal("accountDoesNotExist")
         || error.is_refusal("badNonce")
 }

@@ -7,8 +7,9 @@ use wicketgate::acme::ProveServed;
 use wicketgate::acme::status::{RenewalState, renewal_status};
 use wicketgate::clock::Clock;
 use wicketgate::domain::ClientAuth;
+use wicketgate::pki::pem;
 use wicketgate::store::acme::{ChallengeKind, OrderState, StoredWindow};
-use wicketgate::store::configuration::CertificateSource;
+use wicketgate::store::configuration::{CertificateSource, ServerCertificate};
 
 use super::fixture::{World, host};
 use crate::harness::database::TestDatabase;
@@ -69,6 +70,39 @@ async fn a_button_renews_and_says_what_is_replaced() {
 }
 
 /// Ends the process, so to speak, after every few milliseconds of an order, and starts it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_authority_that_stumbles_over_what_is_replaced_is_asked_without() {
+    let database = TestDatabase::sqlite();
+    let Some(world) = World::over(&database, ChallengeKind::Http01, ClientAuth::Request).await else {
+        return;
+    };
+    world.renew().await;
+    let known = world.site().await.server_certificate.unwrap();
+    // Pebble answers 500 to a serial that it does not find, as it does for one in 512 of its own:
+    // it looks for them without the leading zero that their DER has.
+    let id = "a-serial-that-nobody-issued".to_owned();
+    let key = world.vaults.server.open(ServerCertificate::place(&known.id), &known.sealed_key).unwrap();
+    let mut chain = pem::blocks(&known.chain_pem, "CERTIFICATE");
+    let octet = |at: usize| u8::from_str_radix(&known.serial[at..at + 2], 16).unwrap();
+    let serial = (0..known.serial.len()).step_by(2).map(octet).collect::<Vec<_>>();
+    let at = chain[0].windows(serial.len()).position(|window| window == serial).unwrap();
+    chain[0][at + serial.len() - 1] ^= 1;
+    let other = ServerCertificate {
+        sealed_key: world.vaults.server.seal(ServerCertificate::place(&id), key.expose()).unwrap(),
+        chain_pem: chain.iter().map(|der| pem::block("CERTIFICATE", der)).collect(),
+        id: id.clone(),
+        ..known
+    };
+    let transaction = world.store.begin().await.unwrap();
+    transaction.insert_server_certificate(&other).await.unwrap();
+    transaction.serve_certificate(&host(), &id).await.unwrap();
+    transaction.commit().await.unwrap();
+
+    world.store.request_renewal(&host(), world.clock.now()).await.unwrap();
+    let issued = world.renew().await.remove(0).result.unwrap();
+    assert_eq!(world.seen().await, issued.fingerprint, "in the same run");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_survives_being_killed_anywhere() {
     let database = TestDatabase::sqlite();
