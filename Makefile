@@ -78,6 +78,7 @@ prove-authority: ## Every proof of the authority at full size; one JSON object a
 .PHONY: prove-edge
 prove-edge: ## Every proof of the edge at full size; one JSON object as the last line
 	packaging/dev/set-up test
+	packaging/dev/set-up prove
 	PROVE_DIR=$(abspath $(TARGET))/prove packaging/dev/prove tests/it/prove/items-edge.json
 
 .PHONY: fuzz

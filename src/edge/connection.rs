@@ -28,6 +28,7 @@ use super::passthrough;
 use super::rate::Slot;
 use super::respond::{Code, Problem};
 use super::tunnel::Opened;
+use super::turns::Account;
 use super::worker::Worker;
 use crate::domain::{Fingerprint, UtcTime};
 use crate::live::{Cause, Classified, HandshakeClass, Identity, Site, SiteKind, classify};
@@ -43,6 +44,8 @@ pub(super) struct Visit {
     pub(super) worker: Rc<Worker>,
     pub(super) class: HandshakeClass,
     pub(super) activity: Rc<Activity>,
+    /// What it has used of its thread.
+    pub(super) account: Rc<Account>,
     /// The edge asks itself.
     pub(super) is_own: bool,
     pub(super) facts: Facts,
@@ -89,17 +92,19 @@ struct Memo {
 
 /// Serves one accepted socket to its end.
 pub(super) async fn serve(worker: Rc<Worker>, stream: Carrier, peer: SocketAddr, slot: Option<Slot>) {
-    // Boxed: large, and over before the rest begins.
-    let (stream, site) = match Box::pin(handshake::shake(&worker, stream, peer)).await {
+    let (turns, account) = (worker.turns.clone(), Rc::<Account>::default());
+    // Boxed: large, and over before the rest begins. Each step signs or verifies.
+    let shaking = Box::pin(handshake::shake(&worker, stream, peer));
+    let (stream, site) = match turns.take(&account, shaking).await {
         Some(Shaken::Terminated(stream, site)) => (stream, site),
         // Boxed: seldom, and nobody else has to be as large.
         Some(Shaken::PassedThrough(passage)) => {
-            Box::pin(passthrough::serve(worker, passage, peer)).await;
+            turns.take(&account, Box::pin(passthrough::serve(worker, passage, peer))).await;
             return drop(slot);
         }
         None => return,
     };
-    let Some((visit, stream)) = received(worker, stream, site, peer, slot) else { return };
+    let Some((visit, stream)) = received(worker, stream, site, peer, slot, account) else { return };
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     match is_h2 {
         true => super::protocol::serve_h2(visit, stream).await,
@@ -114,9 +119,11 @@ fn received(
     site: Arc<Site>,
     peer: SocketAddr,
     slot: Option<Slot>,
+    account: Rc<Account>,
 ) -> Option<(Rc<Visit>, Box<TlsStream<Carrier>>)> {
     let mut visit = Visit::new(worker, peer, &site, &stream);
     visit._slot = slot;
+    visit.account = account;
     let visit = Rc::new(visit);
     let stream = door::hand_over(&visit, stream, peer, &site)?;
     Some((visit, stream))
@@ -140,6 +147,7 @@ impl Visit {
         let visit = Self {
             class: site.handshake_class(),
             activity: Activity::new(&worker.shared.settings),
+            account: Rc::default(),
             is_own,
             is_believed: worker.shared.settings.trusted_proxies.contains(peer.ip()),
             local: stream.get_ref().0.local_address(),

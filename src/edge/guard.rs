@@ -66,6 +66,11 @@ impl Guard {
         octets.len().saturating_add((frames as usize).saturating_mul(WORK))
     }
 
+    /// What has begun and not ended.
+    pub(super) fn open(&self) -> Option<Open> {
+        self.frames.open()
+    }
+
     /// When that has to be whole which is open: a body's frame within the time of a pause, however much of it comes
     /// meanwhile.
     pub(super) fn deadline(&self, settings: &EdgeSettings) -> Option<(Instant, Open)> {

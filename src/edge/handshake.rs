@@ -203,9 +203,7 @@ async fn negotiate(
     let Some(site) = configuration.site(host.as_str()).cloned() else {
         return Err(refuse(&mut start.io, HandshakeFailure::UnknownName).await);
     };
-    // Each step signs or verifies: between two of them, everybody else has their turn.
-    let shaking = worker.turns.one_by_one(start.into_stream(site.server_config.clone()));
-    let (shaken, refusal) = with_refusal(shaking).await;
+    let (shaken, refusal) = with_refusal(start.into_stream(site.server_config.clone())).await;
     match (shaken, refusal) {
         (Ok(stream), _) => Ok(Some(Shaken::Terminated(Box::new(stream), site))),
         (Err(_), Some(refusal)) => Err(HandshakeFailure::Refused(refusal)),

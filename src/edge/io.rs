@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use tokio::time::Instant;
 
 use super::frames::Open;
@@ -15,11 +15,13 @@ use super::guard::{Guard, LONG};
 use super::pace::Pace;
 use super::settings::EdgeSettings;
 use super::stream::Delivery;
-use super::turns::wake_after_others;
+use super::turns::{SLICE, wake_after_others};
 
 /// Octets that one connection reads before others have their turn; `guard` counts small frames as more than they
 /// are.
 const TURN: usize = 16 * 1024;
+/// Octets of heads that are read at once (HTTP/2): some are many fields, and whoever reads them does not stop.
+const HEADS: u64 = 2 * 1024;
 
 /// What happens on one connection. Shared by its stream, its requests and its timer; one thread.
 #[derive(Debug)]
@@ -31,8 +33,8 @@ pub(super) struct Activity {
     /// How what is written is taken.
     written: RefCell<Pace>,
     in_flight: Cell<u32>,
-    /// Octets that may still be read before others have their turn.
-    turn: Cell<usize>,
+    /// Octets that may still be read before others have their turn, and when that began.
+    turn: Cell<(usize, Instant)>,
     /// HTTP/2 only: what comes beside requests.
     guard: RefCell<Option<Guard>>,
     /// HTTP/2 only: the stream that is being moved on right now.
@@ -54,13 +56,14 @@ pub(super) enum Overdue {
 
 impl Activity {
     pub(super) fn new(settings: &EdgeSettings) -> Rc<Self> {
+        let now = Instant::now();
         Rc::new(Self {
             reads_heads: Cell::new(false),
             head_since: Cell::new(None),
-            idle_since: Cell::new(Instant::now()),
+            idle_since: Cell::new(now),
             written: RefCell::new(Pace::new(settings.body_timeout, settings.min_rate)),
             in_flight: Cell::new(0),
-            turn: Cell::new(usize::MAX),
+            turn: Cell::new((usize::MAX, now)),
             guard: RefCell::new(None),
             entered: RefCell::new(None),
         })
@@ -79,12 +82,25 @@ impl Activity {
     /// The connection is moved on once more: it may read so much, and then the others of its thread come first.
     /// A peer that sends without end would otherwise be read without end.
     pub(super) fn begin_turn(&self) {
-        self.turn.set(TURN);
+        self.turn.set((TURN, Instant::now()));
     }
 
     /// From now on, whoever reads yields by itself.
     pub(super) fn end_turns(&self) {
-        self.turn.set(usize::MAX);
+        self.turn.set((usize::MAX, self.turn.get().1));
+    }
+
+    fn is_turn_over(&self) -> bool {
+        let (left, since) = self.turn.get();
+        left == 0 || (left < TURN && since.elapsed() >= SLICE)
+    }
+
+    /// Octets that may be read at once.
+    fn most_at_once(&self) -> u64 {
+        match self.guard.borrow().as_ref().map(Guard::open) {
+            None | Some(Some(Open::Data)) => u64::MAX,
+            Some(_) => HEADS,
+        }
     }
 
     /// A head is complete; the exchange lasts until the guard is dropped.
@@ -167,7 +183,8 @@ impl Activity {
             Some(guard) => guard.read(octets, Instant::now),
             None => octets.len(),
         };
-        self.turn.set(self.turn.get().saturating_sub(work));
+        let (left, since) = self.turn.get();
+        self.turn.set((left.saturating_sub(work), since));
     }
 
     fn has_written<T>(
@@ -221,13 +238,13 @@ impl Drop for InFlight {
 /// A stream whose movements are noted.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
-    stream: S,
+    stream: Take<S>,
     activity: Rc<Activity>,
 }
 
-impl<S> Watched<S> {
+impl<S: AsyncRead> Watched<S> {
     pub(super) fn new(stream: S, activity: Rc<Activity>) -> Self {
-        Self { stream, activity }
+        Self { stream: stream.take(u64::MAX), activity }
     }
 }
 
@@ -241,11 +258,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         if self.activity.is_spent() {
             return Poll::Pending;
         }
-        if self.activity.turn.get() == 0 {
+        if self.activity.is_turn_over() {
             wake_after_others(cx);
             return Poll::Pending;
         }
         let before = buffer.filled().len();
+        let most = self.activity.most_at_once();
+        self.stream.set_limit(most);
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         let octets = &buffer.filled()[before..];
         if !octets.is_empty() {
@@ -259,9 +278,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(cx, data);
+        let outcome = Pin::new(self.stream.get_mut()).poll_write(cx, data);
         self.activity.has_written(outcome, |octets| *octets)
     }
 
@@ -270,21 +289,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, data);
+        let outcome = Pin::new(self.stream.get_mut()).poll_write_vectored(cx, data);
         self.activity.has_written(outcome, |octets| *octets)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.get_ref().is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outcome = Pin::new(&mut self.stream).poll_flush(cx);
+        let outcome = Pin::new(self.stream.get_mut()).poll_flush(cx);
         self.activity.has_written(outcome, |()| 0)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outcome = Pin::new(&mut self.stream).poll_shutdown(cx);
+        let outcome = Pin::new(self.stream.get_mut()).poll_shutdown(cx);
         self.activity.has_written(outcome, |()| 0)
     }
 }

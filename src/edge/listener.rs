@@ -295,7 +295,8 @@ async fn serve(
     match speech {
         Speech::Tls => super::connection::serve(worker, stream.into(), visitor, slot).await,
         Speech::Plain => {
-            super::plain::serve(worker, stream, visitor).await;
+            let turns = worker.turns.clone();
+            turns.take(&Rc::default(), Box::pin(super::plain::serve(worker, stream, visitor))).await;
             drop(slot);
         }
     }

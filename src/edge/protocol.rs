@@ -141,7 +141,9 @@ pub(super) async fn serve_h1(visit: Rc<Visit>, stream: Box<TlsStream<Carrier>>) 
             if let Some(tunnel) = tunnel {
                 let parts = connection.into_parts();
                 // Boxed: large, and others need no room for it.
-                Box::pin(tunnel::over_connection(tunnel, parts.io.into_inner(), &parts.read_buf)).await;
+                let through =
+                    Box::pin(tunnel::over_connection(tunnel, parts.io.into_inner(), &parts.read_buf));
+                visit.worker.turns.take(&visit.account, through).await;
             }
         }
         End::Overdue(Overdue::Head) => {
@@ -184,6 +186,8 @@ pub(super) async fn serve_h2(visit: Rc<Visit>, stream: Box<TlsStream<Carrier>>) 
     let mut builder = http2::Builder::new(Local {
         tasks: visit.worker.shared.tasks.clone(),
         activity: visit.activity.clone(),
+        turns: visit.worker.turns.clone(),
+        account: visit.account.clone(),
         pace: Pace::new(settings.body_timeout, settings.min_rate),
     });
     builder
@@ -219,27 +223,30 @@ async fn drive<C: Served>(visit: &Rc<Visit>, connection: &mut C) -> End {
     let mut woken = pin!(signal.woken());
     let mut timer = pin!(tokio::time::sleep(settings.idle_timeout));
     let mut course = Course::default();
+    let mut share = visit.worker.turns.share(&visit.account);
     loop {
         let event = poll_fn(|cx| {
-            visit.activity.begin_turn();
-            if let Poll::Ready(outcome) = Pin::new(&mut *connection).poll(cx) {
-                // hyper has answered that by itself: 431, and nothing else.
-                if outcome.is_err_and(|error| error.is_parse_too_large()) {
-                    visit.worker.shared.metrics.refused.count(RefusalCode::HeadersTooLarge);
+            share.poll(cx, |cx| {
+                visit.activity.begin_turn();
+                if let Poll::Ready(outcome) = Pin::new(&mut *connection).poll(cx) {
+                    // hyper has answered that by itself: 431, and nothing else.
+                    if outcome.is_err_and(|error| error.is_parse_too_large()) {
+                        visit.worker.shared.metrics.refused.count(RefusalCode::HeadersTooLarge);
+                    }
+                    return Poll::Ready(Event::Closed);
                 }
-                return Poll::Ready(Event::Closed);
-            }
-            if visit.activity.is_spent() {
-                return Poll::Ready(Event::Spent);
-            }
-            // Checked after every move, so that a deadline that has come nearer is never missed.
-            if let Some(due) = course.due(visit).filter(|due| *due < timer.deadline()) {
-                timer.as_mut().reset(due);
-            }
-            if woken.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Event::Woken);
-            }
-            timer.as_mut().poll(cx).map(|()| Event::Timer)
+                if visit.activity.is_spent() {
+                    return Poll::Ready(Event::Spent);
+                }
+                // Checked after every move, so that a deadline that has come nearer is never missed.
+                if let Some(due) = course.due(visit).filter(|due| *due < timer.deadline()) {
+                    timer.as_mut().reset(due);
+                }
+                if woken.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Event::Woken);
+                }
+                timer.as_mut().poll(cx).map(|()| Event::Timer)
+            })
         })
         .await;
         match event {

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::io::Activity;
 use super::limits::Stall;
 use super::pace::Pace;
+use super::turns::{Account, Share, Turns};
 
 /// How a stream goes: whether an answer's last piece is still on its way to the visitor, and what ends it.
 #[derive(Debug, Default)]
@@ -104,6 +105,9 @@ pub(super) fn remember(waker: &RefCell<Option<Waker>>, cx: &Context<'_>) {
 pub(super) struct Local {
     pub(super) tasks: TaskTracker,
     pub(super) activity: Rc<Activity>,
+    pub(super) turns: Turns,
+    /// Of the connection: what its streams do is on one account.
+    pub(super) account: Rc<Account>,
     /// How slowly the visitor may take the pieces of an answer.
     pub(super) pace: Pace,
 }
@@ -112,7 +116,8 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
     fn execute(&self, future: F) {
         // What a stream begins is what goes out of a tunnel, and of the same stream.
         let tunnel = self.activity.stream();
-        self.tasks.spawn_local(bounded(self.activity.clone(), self.pace, tunnel, future));
+        let share = self.turns.share(&self.account);
+        self.tasks.spawn_local(bounded(self.activity.clone(), share, self.pace, tunnel, future));
     }
 }
 
@@ -120,6 +125,7 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
 /// its own to judge.
 async fn bounded(
     activity: Rc<Activity>,
+    mut share: Share,
     pace: Pace,
     tunnel: Option<Rc<Delivery>>,
     stream: impl Future<Output = ()>,
@@ -129,46 +135,48 @@ async fn bounded(
     let mut stream = pin!(stream);
     let mut stall = Stall::new(pace);
     poll_fn(|cx| {
-        if delivery.ended.get() {
-            // Not asked once more: what it says last would look like its end.
-            delivery.given_up.set(true);
-            return Poll::Ready(());
-        }
-        activity.enter(Some(delivery.clone()));
-        let polled = stream.as_mut().poll(cx);
-        activity.enter(None);
-        if polled.is_ready() {
-            if !delivery.ended.get() {
-                // The last piece, for a small answer the only one, is followed by no question for another.
-                delivery.asked();
+        share.poll(cx, |cx| {
+            if delivery.ended.get() {
+                // Not asked once more: what it says last would look like its end.
+                delivery.given_up.set(true);
+                return Poll::Ready(());
+            }
+            activity.enter(Some(delivery.clone()));
+            let polled = stream.as_mut().poll(cx);
+            activity.enter(None);
+            if polled.is_ready() {
+                if !delivery.ended.get() {
+                    // The last piece, for a small answer the only one, is followed by no question for another.
+                    delivery.asked();
+                    let (pieces, gone) = delivery.news();
+                    activity.taken(pieces, gone);
+                }
+                return Poll::Ready(());
+            }
+            if delivery.ended.get() {
+                delivery.given_up.set(true);
+                return Poll::Ready(());
+            }
+            remember(&delivery.waker, cx);
+            if !delivery.holds.get() || delivery.pieces.get() > 0 {
                 let (pieces, gone) = delivery.news();
                 activity.taken(pieces, gone);
+                stall.moved(gone);
             }
-            return Poll::Ready(());
-        }
-        if delivery.ended.get() {
+            if !delivery.holds.get() || !stall.poll(cx) {
+                return Poll::Pending;
+            }
+            if activity.is_blocked() {
+                // It waits for its turn on a line that is full, not for a window; the line has a deadline of its own.
+                stall.begin_anew();
+                // Registers for the next time.
+                stall.poll(cx);
+                return Poll::Pending;
+            }
+            activity.stalled();
             delivery.given_up.set(true);
-            return Poll::Ready(());
-        }
-        remember(&delivery.waker, cx);
-        if !delivery.holds.get() || delivery.pieces.get() > 0 {
-            let (pieces, gone) = delivery.news();
-            activity.taken(pieces, gone);
-            stall.moved(gone);
-        }
-        if !delivery.holds.get() || !stall.poll(cx) {
-            return Poll::Pending;
-        }
-        if activity.is_blocked() {
-            // It waits for its turn on a line that is full, not for a window; the line has a deadline of its own.
-            stall.begin_anew();
-            // Registers for the next time.
-            stall.poll(cx);
-            return Poll::Pending;
-        }
-        activity.stalled();
-        delivery.given_up.set(true);
-        Poll::Ready(())
+            Poll::Ready(())
+        })
     })
     .await;
     if is_tunnel {
@@ -197,6 +205,7 @@ mod tests {
 
     use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::task::LocalSet;
     use tokio::time::timeout;
 
     use super::*;
@@ -205,15 +214,23 @@ mod tests {
 
     const MOMENT: Duration = Duration::from_millis(100);
 
+    fn share() -> Share {
+        Turns::default().share(&Rc::default())
+    }
+
     /// What goes out of a tunnel of this stream.
     async fn going_out(own: &Rc<Delivery>, going: impl Future<Output = ()>) {
         let settings = EdgeSettings::default();
         let pace = Pace::new(settings.body_timeout, None);
-        bounded(Activity::new(&settings), pace, Some(own.clone()), going).await;
+        bounded(Activity::new(&settings), share(), pace, Some(own.clone()), going).await;
     }
 
     #[tokio::test]
     async fn a_tunnel_is_over_when_its_stream_takes_no_more_unless_all_was_said() {
+        LocalSet::new().run_until(a_tunnel_is_over()).await;
+    }
+
+    async fn a_tunnel_is_over() {
         let own = Rc::new(Delivery::default());
         going_out(&own, async { own.say_all() }).await;
         assert!(!own.is_over() && !own.is_given_up(), "the other direction goes on");
@@ -232,6 +249,10 @@ mod tests {
 
     #[tokio::test]
     async fn no_stream_is_given_up_while_its_connection_cannot_write() {
+        LocalSet::new().run_until(no_stream_is_given_up()).await;
+    }
+
+    async fn no_stream_is_given_up() {
         let activity = Activity::new(&EdgeSettings::default());
         let holding = {
             let activity = activity.clone();
@@ -240,7 +261,7 @@ mod tests {
                 std::future::pending::<()>().await;
             }
         };
-        let mut stream = pin!(bounded(activity.clone(), Pace::new(MOMENT, None), None, holding));
+        let mut stream = pin!(bounded(activity.clone(), share(), Pace::new(MOMENT, None), None, holding));
         let (ours, mut theirs) = tokio::io::duplex(1);
         let mut ours = Watched::new(ours, activity);
         assert!(ours.write_all(b"ab").now_or_never().is_none(), "there is room for one octet");

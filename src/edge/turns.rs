@@ -1,14 +1,32 @@
-//! Whose turn it is on a thread. Its tasks run one after the other, and sockets are looked at in between only once
-//! none is left to run, or many have: whoever has a lot to do says so here, and everybody else comes first, those
-//! whose octets nobody has seen yet included.
+//! Whose turn it is on a thread. Its tasks run one after the other, in the order in which they were woken, and its
+//! sockets are looked at in between. Who has a thousand tasks would be a thousand times in front of who has one. So
+//! it is kept in mind who has used how much lately: who has used little goes on at once, the others for a slice of
+//! time between two looks at the sockets, and whoever of them has used least comes first.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use tokio::task::{spawn_local, yield_now};
+
+/// Work of those who have used much, between two looks at the sockets. What has begun then is finished.
+pub(super) const SLICE: Duration = Duration::from_micros(300);
+/// Time that was used is remembered so many times as long: who uses less than this part of the thread is always one
+/// of those who have used little.
+const WEIGHT: u32 = 10;
+/// What is remembered of them at most: a third of a millisecond at once is little.
+const LITTLE: Duration = Duration::from_millis(3);
+/// What is remembered of somebody new: there are many of those where somebody attacks.
+const NEW: Duration = Duration::from_millis(50);
+/// What is remembered of anybody at most.
+const MEMORY: Duration = Duration::from_millis(200);
+/// What one step counts at most. If it took longer, others have had the processor meanwhile.
+const STEP: Duration = Duration::from_micros(500);
 
 /// Wakes the task that is being polled after all others that are ready, and those whose sockets are.
 pub(super) fn wake_after_others(cx: &mut Context<'_>) {
@@ -16,90 +34,438 @@ pub(super) fn wake_after_others(cx: &mut Context<'_>) {
     let _ = pin!(yield_now()).poll(cx);
 }
 
-/// Turns of work that takes long, of which a thread does one between two looks at its sockets.
+/// The turns of one thread.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Turns(Rc<Cell<bool>>);
+pub(super) struct Turns(Rc<Thread>);
+
+#[derive(Debug, Default)]
+struct Thread {
+    /// When the first has worked since the last look at the sockets; none: nobody has.
+    since: Cell<Option<Instant>>,
+    /// Those who wait, by what they had used when they came.
+    queue: RefCell<BinaryHeap<Reverse<Queued>>>,
+    arrivals: Cell<u64>,
+    keeper: RefCell<Keeper>,
+}
+
+/// Who calls those who wait. A task, as only tasks are woken after a look.
+#[derive(Debug, Default)]
+enum Keeper {
+    #[default]
+    NotThere,
+    Asleep(Waker),
+    Awake,
+}
+
+/// What one visitor has used of the thread, whatever task it was in, and which of its tasks wait.
+#[derive(Debug)]
+pub(super) struct Account {
+    /// Until when it is remembered.
+    used: Cell<Instant>,
+    waiting: RefCell<VecDeque<Rc<Waiter>>>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    waker: RefCell<Waker>,
+    state: Cell<State>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waits,
+    Called,
+    Works,
+}
+
+/// An account in the queue: who has used least comes first, then who came first.
+#[derive(Debug)]
+struct Queued {
+    used: Instant,
+    arrival: u64,
+    account: Rc<Account>,
+}
+
+impl Queued {
+    fn place(&self) -> (Instant, u64) {
+        (self.used, self.arrival)
+    }
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        self.place() == other.place()
+    }
+}
+
+impl Eq for Queued {}
+
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Queued {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.place().cmp(&other.place())
+    }
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self { used: Cell::new(Instant::now() + NEW), waiting: RefCell::default() }
+    }
+}
+
+impl Account {
+    fn charge(&self, began: Instant, ended: Instant) {
+        let counts = ended.saturating_duration_since(began).min(STEP) * WEIGHT;
+        self.used.set((self.used.get().max(began) + counts).min(ended + MEMORY));
+    }
+
+    fn has_used_little(&self, now: Instant) -> bool {
+        self.used.get() <= now + LITTLE
+    }
+
+    /// The next of its tasks that still is.
+    fn next(&self) -> Option<Rc<Waiter>> {
+        let mut waiting = self.waiting.borrow_mut();
+        // A waiter that nobody else holds is of a task that was dropped.
+        std::iter::from_fn(|| waiting.pop_front()).find(|waiter| Rc::strong_count(waiter) > 1)
+    }
+}
+
+/// A task's part in the turns.
+#[derive(Debug)]
+pub(super) struct Share {
+    thread: Rc<Thread>,
+    account: Rc<Account>,
+    waiter: Option<Rc<Waiter>>,
+}
 
 impl Turns {
-    /// `work`, moved on by one step in each of its turns.
-    pub(super) async fn one_by_one<T>(&self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
-        poll_fn(|cx| match self.take(cx) {
-            true => work.as_mut().poll(cx),
-            false => Poll::Pending,
-        })
-        .await
+    /// The part of a task that works for this account.
+    pub(super) fn share(&self, account: &Rc<Account>) -> Share {
+        Share { thread: self.0.clone(), account: account.clone(), waiter: None }
     }
 
-    /// Whether it is the caller's turn, who is woken for the next one otherwise.
-    fn take(&self, cx: &mut Context<'_>) -> bool {
-        if self.0.replace(true) {
-            wake_after_others(cx);
-            return false;
+    /// `work`, in turns with all others of the thread.
+    pub(super) async fn take<T>(
+        &self,
+        account: &Rc<Account>,
+        mut work: impl Future<Output = T> + Unpin,
+    ) -> T {
+        let mut share = self.share(account);
+        poll_fn(|cx| share.poll(cx, |cx| pin!(&mut work).poll(cx))).await
+    }
+}
+
+impl Share {
+    /// Does `work`, if it is this task's turn; it is woken for it otherwise.
+    pub(super) fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        work: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let began = Instant::now();
+        if !self.is_its_turn(cx, began) {
+            return Poll::Pending;
         }
-        let taken = self.0.clone();
-        spawn_local(async move {
-            yield_now().await;
-            taken.set(false);
-        });
+        let outcome = work(cx);
+        self.account.charge(began, Instant::now());
+        outcome
+    }
+
+    fn is_its_turn(&mut self, cx: &Context<'_>, now: Instant) -> bool {
+        if let Some(waiter) = &self.waiter {
+            match waiter.state.get() {
+                State::Works => {}
+                State::Waits => {
+                    waiter.waker.borrow_mut().clone_from(cx.waker());
+                    return false;
+                }
+                State::Called => {
+                    waiter.state.set(State::Works);
+                    return true;
+                }
+            }
+        }
+        let is_free = self.thread.begin(now) && self.thread.queue.borrow().is_empty();
+        if is_free || self.account.has_used_little(now) {
+            return true;
+        }
+        self.wait(cx);
+        false
+    }
+
+    fn wait(&mut self, cx: &Context<'_>) {
+        let waiter = match &self.waiter {
+            Some(waiter) => {
+                waiter.waker.borrow_mut().clone_from(cx.waker());
+                waiter.state.set(State::Waits);
+                waiter
+            }
+            None => self.waiter.insert(Rc::new(Waiter {
+                waker: RefCell::new(cx.waker().clone()),
+                state: Cell::new(State::Waits),
+            })),
+        };
+        let mut waiting = self.account.waiting.borrow_mut();
+        waiting.push_back(waiter.clone());
+        if waiting.len() == 1 {
+            self.thread.enqueue(self.account.clone());
+        }
+    }
+}
+
+impl Thread {
+    /// Somebody would work: whether there is time before the next look at the sockets.
+    fn begin(self: &Rc<Self>, now: Instant) -> bool {
+        if let Some(since) = self.since.get() {
+            return now.saturating_duration_since(since) < SLICE;
+        }
+        self.since.set(Some(now));
+        let keeper = std::mem::replace(&mut *self.keeper.borrow_mut(), Keeper::Awake);
+        match keeper {
+            Keeper::NotThere => drop(spawn_local(keep(Rc::downgrade(self)))),
+            Keeper::Asleep(waker) => wake_after_others(&mut Context::from_waker(&waker)),
+            Keeper::Awake => {}
+        }
         true
     }
+
+    fn enqueue(&self, account: Rc<Account>) {
+        let arrival = self.arrivals.get();
+        self.arrivals.set(arrival + 1);
+        self.queue.borrow_mut().push(Reverse(Queued { used: account.used.get(), arrival, account }));
+    }
+
+    /// Calls the first who waits; its account.
+    fn call(&self) -> Option<Rc<Account>> {
+        loop {
+            let Reverse(Queued { account, .. }) = self.queue.borrow_mut().pop()?;
+            if let Some(waiter) = account.next() {
+                waiter.state.set(State::Called);
+                waiter.waker.borrow().wake_by_ref();
+                return Some(account);
+            }
+        }
+    }
+}
+
+/// Calls those who wait, as many in a slice as there is time for.
+async fn keep(thread: Weak<Thread>) {
+    yield_now().await;
+    loop {
+        match thread.upgrade() {
+            None => return,
+            Some(thread) => call_those_who_wait(&thread).await,
+        }
+        let has_worked = thread.upgrade().is_some_and(|thread| thread.since.get().is_some());
+        match has_worked {
+            true => yield_now().await,
+            false => asleep(&thread).await,
+        }
+    }
+}
+
+/// The sockets have been looked at: a slice begins.
+async fn call_those_who_wait(thread: &Thread) {
+    thread.since.set(None);
+    let mut is_free = true;
+    while is_free && let Some(account) = thread.call() {
+        let since = thread.since.get().unwrap_or_else(Instant::now);
+        thread.since.set(Some(since));
+        after_those_called().await;
+        if !account.waiting.borrow().is_empty() {
+            thread.enqueue(account);
+        }
+        is_free = since.elapsed() < SLICE;
+    }
+}
+
+/// After the tasks that are ready by now. No socket is looked at.
+async fn after_those_called() {
+    let mut is_after = false;
+    poll_fn(|cx| match std::mem::replace(&mut is_after, true) {
+        true => Poll::Ready(()),
+        false => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+/// Until somebody has worked and the sockets were looked at.
+async fn asleep(thread: &Weak<Thread>) {
+    let mut has_slept = false;
+    poll_fn(|cx| {
+        let Some(thread) = thread.upgrade() else { return Poll::Ready(()) };
+        let mut keeper = thread.keeper.borrow_mut();
+        if std::mem::replace(&mut has_slept, true) && matches!(*keeper, Keeper::Awake) {
+            return Poll::Ready(());
+        }
+        *keeper = Keeper::Asleep(cx.waker().clone());
+        Poll::Pending
+    })
+    .await;
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-
+    use proptest::prelude::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
-    use tokio::task::LocalSet;
+    use tokio::task::{JoinHandle, LocalSet};
 
     use super::*;
 
-    /// Work of so many steps, each of which is noted.
-    async fn steps(count: usize, seen: &RefCell<Vec<char>>) {
-        for _ in 0..count {
-            seen.borrow_mut().push('w');
-            let mut was_here = false;
-            poll_fn(|cx| {
-                cx.waker().wake_by_ref();
-                if std::mem::replace(&mut was_here, true) { Poll::Ready(()) } else { Poll::Pending }
-            })
-            .await;
+    type Log = Rc<RefCell<Vec<char>>>;
+
+    /// Takes a slice, whatever the machine.
+    fn work() {
+        let since = Instant::now();
+        while since.elapsed() < SLICE {
+            std::hint::spin_loop();
         }
     }
 
-    /// Steps of eight who work before a socket is heard that has something to say from the beginning.
-    async fn steps_before_heard(are_in_turns: bool) -> usize {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (mut theirs, _) = listener.accept().await.unwrap();
-        let (seen, turns) = (Rc::new(RefCell::new(Vec::new())), Turns::default());
-        let local = LocalSet::new();
-        for _ in 0..8 {
-            let (seen, turns) = (seen.clone(), turns.clone());
-            local.spawn_local(async move {
-                match are_in_turns {
-                    true => turns.one_by_one(steps(50, &seen)).await,
-                    false => steps(50, &seen).await,
-                }
+    /// A task that works so many times; each is noted.
+    fn task(turns: &Turns, account: &Rc<Account>, times: usize, name: char, log: &Log) -> JoinHandle<()> {
+        let (turns, account, log) = (turns.clone(), account.clone(), log.clone());
+        spawn_local(async move {
+            let mut left = times;
+            let steps = poll_fn(move |cx| {
+                work();
+                log.borrow_mut().push(name);
+                left -= 1;
+                cx.waker().wake_by_ref();
+                if left == 0 { Poll::Ready(()) } else { Poll::Pending }
             });
+            turns.take(&account, steps).await;
+        })
+    }
+
+    fn position(log: &Log, name: char) -> usize {
+        log.borrow().iter().position(|seen| *seen == name).unwrap()
+    }
+
+    /// Of how many tasks of one visitor another one's is behind. Both take turns, or each their own.
+    async fn tasks_before_another(turns: [&Turns; 2]) -> usize {
+        let log = Log::default();
+        let many = Rc::default();
+        let mut all: Vec<_> = (0..64).map(|_| task(turns[0], &many, 1, 'm', &log)).collect();
+        all.push(task(turns[1], &Rc::default(), 1, 'o', &log));
+        for task in all {
+            task.await.unwrap();
         }
-        let heard = seen.clone();
-        local.spawn_local(async move {
-            ours.write_all(b"x").await.unwrap();
-            theirs.read_u8().await.unwrap();
-            heard.borrow_mut().push('r');
-        });
-        local.await;
-        let seen = seen.borrow();
-        assert_eq!(seen.iter().filter(|what| **what == 'w').count(), 400);
-        seen.iter().position(|what| *what == 'r').unwrap()
+        position(&log, 'o')
     }
 
     #[tokio::test]
-    async fn a_socket_is_heard_between_two_steps_of_those_who_work() {
-        let (in_turns, at_once) = (steps_before_heard(true).await, steps_before_heard(false).await);
-        assert!(in_turns <= 2 && at_once >= 8, "{in_turns} steps, and {at_once} of those who take no turns");
+    async fn who_has_many_tasks_is_not_before_who_has_one() {
+        let local = LocalSet::new();
+        let turns = Turns::default();
+        assert_eq!(local.run_until(tasks_before_another([&turns, &turns])).await, 1);
+        // A thread of its own for each task: nobody waits.
+        let alone = async {
+            let (log, threads) = (Log::default(), (0..9).map(|_| Turns::default()).collect::<Vec<_>>());
+            let many = Rc::default();
+            let all: Vec<_> = threads.iter().map(|turns| task(turns, &many, 1, 'm', &log)).collect();
+            task(&Turns::default(), &Rc::default(), 1, 'o', &log).await.unwrap();
+            assert!(all.iter().all(JoinHandle::is_finished));
+            position(&log, 'o')
+        };
+        assert_eq!(local.run_until(alone).await, 9);
+    }
+
+    /// Steps of eight who work before a socket is heard that has something to say from the beginning.
+    #[tokio::test]
+    async fn a_socket_is_heard_between_two_who_work() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut theirs, _) = listener.accept().await.unwrap();
+        let heard_after = async {
+            let (turns, log) = (Turns::default(), Log::default());
+            let all: Vec<_> = (0..8).map(|_| task(&turns, &Rc::default(), 50, 'w', &log)).collect();
+            let (own, seen) = (turns.clone(), log.clone());
+            let reading = spawn_local(async move {
+                let reading = Box::pin(async {
+                    ours.write_all(b"x").await.unwrap();
+                    theirs.read_u8().await.unwrap();
+                    seen.borrow_mut().push('r');
+                });
+                own.take(&Rc::default(), reading).await;
+            });
+            for task in all {
+                task.await.unwrap();
+            }
+            reading.await.unwrap();
+            assert_eq!(log.borrow().len(), 401);
+            position(&log, 'r')
+        };
+        // Each of the others may have been before it, as nobody had used anything.
+        let steps = LocalSet::new().run_until(heard_after).await;
+        assert!(steps <= 2 * 8, "{steps}");
+    }
+
+    #[test]
+    fn what_was_used_is_remembered_for_a_while() {
+        let (account, now) = (Account::default(), Instant::now() + NEW);
+        assert!(account.has_used_little(now), "not new any more");
+        account.charge(now, now + SLICE);
+        assert_eq!(account.used.get(), now + SLICE * WEIGHT);
+        assert!(account.has_used_little(now + SLICE));
+        account.charge(now + SLICE, now + 2 * SLICE);
+        assert!(!account.has_used_little(now + 2 * SLICE));
+        (0..100).for_each(|_| account.charge(now, now + SLICE));
+        assert_eq!(account.used.get(), now + SLICE + MEMORY, "and no longer");
+        let later = now + Duration::from_secs(60);
+        account.charge(later, later + Duration::from_secs(1));
+        assert_eq!(
+            account.used.get(),
+            later + STEP * WEIGHT,
+            "what was before is over, and a step is a step"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Tasks of several visitors: how often each works, and after how many steps of all it is dropped, if it is.
+        #[test]
+        fn everybody_has_all_their_turns(
+            tasks in prop::collection::vec((0_usize..4, 1_usize..6, prop::option::of(0_usize..30)), 1..24)
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let outcome = async {
+                let (turns, log) = (Turns::default(), Log::default());
+                let accounts: [Rc<Account>; 4] = Default::default();
+                let mut all: Vec<_> = tasks
+                    .iter()
+                    .map(|(who, times, end)| (task(&turns, &accounts[*who], *times, 't', &log), *end))
+                    .collect();
+                let worst = tokio::time::timeout(Duration::from_secs(20), async {
+                    while all.iter().any(|(task, _)| !task.is_finished()) {
+                        let steps = log.borrow().len();
+                        for (task, _) in all.iter_mut().filter(|(_, end)| end.is_some_and(|end| end <= steps)) {
+                            task.abort();
+                        }
+                        yield_now().await;
+                    }
+                    while !turns.0.queue.borrow().is_empty() {
+                        yield_now().await;
+                    }
+                });
+                let is_over = worst.await.is_ok();
+                let steps = log.borrow().len();
+                let due: usize = tasks.iter().filter(|task| task.2.is_none()).map(|task| task.1).sum();
+                (is_over && steps >= due).then_some(()).ok_or((is_over, steps, due))
+            };
+            let outcome = LocalSet::new().block_on(&runtime, outcome);
+            prop_assert_eq!(outcome, Ok(()));
+        }
     }
 }

@@ -132,7 +132,6 @@ pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     pub(super) pool: Pool,
     pub(super) ids: Ids,
-    /// Of handshakes.
     pub(super) turns: Turns,
     derived: RefCell<Option<Rc<Derived>>>,
 }

@@ -3,6 +3,6 @@
 mod fixture;
 mod orders;
 mod requests;
-mod staples;
+pub(crate) mod staples;
 mod traces;
 mod troubles;

@@ -94,6 +94,11 @@ on_both_databases! {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn openssl_sees_good() {
+    openssl_sees_a_staple().await;
+}
+
+/// Before it is there, and by both versions after.
+pub(crate) async fn openssl_sees_a_staple() {
     let Some(openssl) = peer("openssl") else { return };
     let database = crate::harness::database::TestDatabase::sqlite();
     let world = World::over(&database).await;

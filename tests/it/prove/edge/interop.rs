@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use self::clients::CLIENTS;
 use self::gate::Gate;
 use self::report::Report;
+use crate::acme::staples::openssl_sees_a_staple;
 use crate::edge::passthrough::we_pass_through_to_nginx;
 use crate::edge::proxy_header::{haproxy_tells_us, we_tell_haproxy};
 use crate::harness::peers;
@@ -89,14 +90,16 @@ fn is_about(gate: &Gate, claims: &Value) -> bool {
         && seconds.is_some_and(|seconds| (1..=60).contains(&seconds))
 }
 
-/// haproxy on either side, and nginx behind what is passed through. They say themselves what is wrong.
-async fn load_balancers() -> u64 {
+/// haproxy on either side, nginx behind what is passed through, and openssl that asks for a staple. They say
+/// themselves what is wrong.
+async fn others() -> u64 {
     for how in ["send-proxy", "send-proxy-v2"] {
         haproxy_tells_us(how).await;
     }
     we_tell_haproxy().await;
     we_pass_through_to_nginx().await;
-    4
+    openssl_sees_a_staple().await;
+    5
 }
 
 #[test]
@@ -116,7 +119,7 @@ fn interop() {
         proof.progress(round + 1, rounds);
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let beside = runtime.block_on(load_balancers());
-    let measured = format!("{}; haproxy before and behind, nginx passed through to", report.measured());
+    let beside = runtime.block_on(others());
+    let measured = format!("{}; haproxy before and behind, nginx passed through to, a staple seen by openssl", report.measured());
     proof.end(report.looked_at + beside, report.is_clean(), &measured);
 }
