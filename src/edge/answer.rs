@@ -16,6 +16,7 @@ use super::headers::clean_trailers;
 use super::limits::{BodyFault, Stall, Upload};
 use super::pace::Pace;
 use super::request::Exchange;
+use super::turns::wake_after_others;
 use super::upstream::Wire;
 use super::worker::{Derived, Worker};
 use crate::telemetry::metrics::UpstreamFault;
@@ -223,6 +224,10 @@ impl Body for AnswerBody {
         let this = &mut *self;
         let delivery = this.tail.as_ref().and_then(|tail| tail.exchange.delivery());
         delivery.inspect(|delivery| delivery.asked());
+        if this.tail.as_ref().is_some_and(|tail| tail.exchange.visit().activity.is_turn_over()) {
+            wake_after_others(cx);
+            return Poll::Pending;
+        }
         let polled = Pin::new(&mut this.source).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             let octets = frame.data_ref().map_or(0, Bytes::len) as u64;

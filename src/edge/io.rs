@@ -79,8 +79,9 @@ impl Activity {
         *self.guard.borrow_mut() = Some(Guard::new(Instant::now()));
     }
 
-    /// The connection is moved on once more: it may read so much, and then the others of its thread come first.
-    /// A peer that sends without end would otherwise be read without end.
+    /// The connection, or a stream of it, is moved on once more: so much may be moved, and then the others of its
+    /// thread come first. A peer that sends without end would otherwise be read without end, and one that is sent
+    /// something without end written to.
     pub(super) fn begin_turn(&self) {
         self.turn.set((TURN, Instant::now()));
     }
@@ -90,9 +91,10 @@ impl Activity {
         self.turn.set((usize::MAX, self.turn.get().1));
     }
 
-    fn is_turn_over(&self) -> bool {
+    /// Whether others come first before more is moved, in either direction.
+    pub(super) fn is_turn_over(&self) -> bool {
         let (left, since) = self.turn.get();
-        left == 0 || (left < TURN && since.elapsed() >= SLICE)
+        left == 0 || (left != usize::MAX && since.elapsed() >= SLICE)
     }
 
     /// Octets that may be read at once.

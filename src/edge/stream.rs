@@ -141,6 +141,7 @@ async fn bounded(
                 delivery.given_up.set(true);
                 return Poll::Ready(());
             }
+            activity.begin_turn();
             activity.enter(Some(delivery.clone()));
             let polled = stream.as_mut().poll(cx);
             activity.enter(None);

@@ -1,7 +1,7 @@
 //! Whoever attacks the edge gets so much of its memory and no more, and nobody else notices.
 //!
-//! The edge, the app behind it and those who attack are processes of their own. Those who attack run at the
-//! lowest priority: on a machine of few processors they would otherwise take from everybody what the edge has
+//! The edge, the apps behind it and those who attack are processes of their own. Those who attack, and the app that
+//! they ask, run at the lowest priority: on a machine of few processors they would otherwise take from everybody what the edge has
 //! to give to nobody. What they take nevertheless is taken in the control as well, for nothing.
 
 mod attacker;
@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 
 use self::attacker::{Arm, Attackers, Struck};
 use self::connections::SLOW_READERS_A_LINE;
-use self::origin::Origin;
+use self::origin::Origins;
 use self::regulars::{Regulars, Seen, p99};
 use self::victim::{ANSWER, BODY, HANDSHAKE, HEADER, IDLE, LEAVE, Victim};
 use crate::prove::{Proof, is_full};
@@ -255,7 +255,7 @@ impl std::fmt::Display for Slowed {
 async fn attacks() {
     let proof = Proof::of("attacks");
     let plan = Plan::of(&proof);
-    let origin = Origin::start().await;
+    let origins = Origins::start().await;
     let mut outcomes: Vec<Outcome> = ATTACKS.iter().map(|_| Outcome::default()).collect();
     let mut left: Vec<usize> = (0..ATTACKS.len()).collect();
     let mut tries = 0;
@@ -263,14 +263,14 @@ async fn attacks() {
         tries += 1;
         let alone = Semaphore::new(1);
         // All at once, so that nobody waits for them later.
-        let victims = join_all(left.iter().map(|_| Victim::start(origin.port))).await;
+        let victims = join_all(left.iter().map(|_| Victim::start(origins.ports))).await;
         let struck = left.iter().zip(victims).map(|(at, victim)| ATTACKS[*at].on(victim, &plan, &alone));
         for (at, outcome) in left.iter().zip(join_all(struck).await) {
             outcomes[*at] = outcome;
         }
         left.retain(|at| !outcomes[*at].faults.is_empty());
     }
-    origin.end().await;
+    origins.end().await;
     let faults: Vec<_> = outcomes.iter().flat_map(|outcome| &outcome.faults).collect();
     let measured = format!(
         "{}; {tries} tries; {} faults{}",

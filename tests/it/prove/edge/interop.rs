@@ -120,6 +120,9 @@ fn interop() {
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let beside = runtime.block_on(others());
-    let measured = format!("{}; haproxy before and behind, nginx passed through to, a staple seen by openssl", report.measured());
+    let measured = format!(
+        "{}; haproxy before and behind, nginx passed through to, a staple seen by openssl",
+        report.measured()
+    );
     proof.end(report.looked_at + beside, report.is_clean(), &measured);
 }

@@ -242,7 +242,7 @@ impl Attackers {
     }
 
     async fn start(order: &Value) -> (Self, u64) {
-        let mut process = Process::start(Part::Attacker);
+        let mut process = Process::start_behind_others(Part::Attacker);
         process.tell(order).await;
         let said = process.hear().await;
         let processor_seconds = kernel::processor_seconds(process.pid);

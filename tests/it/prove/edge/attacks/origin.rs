@@ -1,4 +1,6 @@
-//! The app behind the edge, in a process of its own: it answers shortly, without end, or not at all.
+//! The apps behind the edge: each answers shortly, without end, or not at all. What those who attack ask for is of an
+//! app of its own, in a process as low as theirs: it is the edge that is attacked, and an app that has to begin with
+//! thousands of answers at once is slow for everybody.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -26,8 +28,8 @@ pub(super) const SILENT: &str = "/public/silent";
 pub(super) const SHORT: &str = "/public/short";
 /// Octets of a piece of an endless answer.
 const PIECE: usize = 16 * 1024;
-/// What its kernel takes of an answer. It is the edge that is attacked: an app that has to fill megabytes for each who
-/// reads slowly would be busy with nothing else.
+/// What its kernel takes of an answer: one that had to fill megabytes for each who reads slowly would be busy with
+/// nothing else.
 const SEND_BUFFER: usize = 64 * 1024;
 /// When there are no files left, some have to be closed first.
 const AFTER_FAILURE: Duration = Duration::from_millis(10);
@@ -76,21 +78,36 @@ async fn answer(
     Ok(Response::new(body))
 }
 
-/// The app as others see it.
-pub(super) struct Origin {
-    process: Process,
-    pub(super) port: u16,
+/// The apps as others see them.
+pub(super) struct Origins {
+    processes: [Process; 2],
+    pub(super) ports: Ports,
 }
 
-impl Origin {
+/// Where the apps listen.
+#[derive(Clone, Copy)]
+pub(super) struct Ports {
+    /// Of those who may come in.
+    pub(super) regular: u16,
+    /// Of everybody.
+    pub(super) public: u16,
+}
+
+impl Origins {
     pub(super) async fn start() -> Self {
-        let mut process = Process::start(Part::Origin);
-        let port = process.hear().await["port"].as_u64().unwrap().try_into().unwrap();
-        Self { process, port }
+        let mut processes = [Process::start(Part::Origin), Process::start_behind_others(Part::Origin)];
+        let mut ports = [0; 2];
+        for (process, port) in processes.iter_mut().zip(&mut ports) {
+            *port = process.hear().await["port"].as_u64().unwrap().try_into().unwrap();
+        }
+        let [regular, public] = ports;
+        Self { processes, ports: Ports { regular, public } }
     }
 
-    /// Ends it.
+    /// Ends them.
     pub(super) async fn end(self) {
-        self.process.end().await;
+        for process in self.processes {
+            process.end().await;
+        }
     }
 }

@@ -71,17 +71,19 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts one. Those who attack take what processor time the others leave.
+    /// Starts one.
     pub(super) fn start(part: Part) -> Self {
-        let program = std::env::current_exe().unwrap();
-        let mut command = match part {
-            Part::Attacker => {
-                let mut command = Command::new("nice");
-                command.args(["-n", "19"]).arg(program);
-                command
-            }
-            Part::Victim | Part::Origin => Command::new(program),
-        };
+        Self::spawn(Command::new(std::env::current_exe().unwrap()), part)
+    }
+
+    /// Starts one that takes what processor time the others leave.
+    pub(super) fn start_behind_others(part: Part) -> Self {
+        let mut command = Command::new("nice");
+        command.args(["-n", "19"]).arg(std::env::current_exe().unwrap());
+        Self::spawn(command, part)
+    }
+
+    fn spawn(mut command: Command, part: Part) -> Self {
         let test = format!("prove::edge::attacks::{0}::{0}", part.name());
         let mut child = command
             .args(["--exact", &test, "--nocapture", "--test-threads=1"])

@@ -6,8 +6,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
+use wicketgate::domain::Slug;
+use wicketgate::domain::upstream::UpstreamOptions;
+use wicketgate::live::UpstreamData;
 
 use super::kernel;
+use super::origin::Ports;
 use super::process::{Part, Process};
 use crate::edge::fixture::{APP, World};
 use crate::prove::edge::crowd::{Gate, Pass};
@@ -44,7 +48,15 @@ async fn victim() {
             settings.total_timeout = Duration::from_secs(TOTAL);
             settings.max_connections = CONNECTIONS;
         },
-        |data| data.upstreams[0].targets = vec![format!("http://127.0.0.1:{}", order["origin"])],
+        |data| {
+            let targets = |name: &str| vec![format!("http://127.0.0.1:{}", order[name])];
+            data.upstreams[0].targets = targets("regular");
+            let name: Slug = "public".parse().unwrap();
+            let options = UpstreamOptions::default();
+            data.upstreams.push(UpstreamData { name: name.clone(), targets: targets("public"), options });
+            let open = data.routes.iter_mut().find(|route| route.path_prefix == "/public").unwrap();
+            open.upstream = name;
+        },
     )
     .await;
     let device = world.enrol().await;
@@ -66,10 +78,10 @@ pub(super) struct Victim {
 }
 
 impl Victim {
-    /// One in front of the app at this port.
-    pub(super) async fn start(origin: u16) -> Self {
+    /// One in front of the apps at these ports.
+    pub(super) async fn start(ports: Ports) -> Self {
         let mut process = Process::start(Part::Victim);
-        process.tell(&json!({ "origin": origin })).await;
+        process.tell(&json!({ "regular": ports.regular, "public": ports.public })).await;
         let said = process.hear().await;
         let octets = |value: &Value| STANDARD.decode(value.as_str().unwrap()).unwrap();
         let port = said["port"].as_u64().unwrap().try_into().unwrap();
