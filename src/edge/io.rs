@@ -33,8 +33,8 @@ pub(super) struct Activity {
     /// How what is written is taken.
     written: RefCell<Pace>,
     in_flight: Cell<u32>,
-    /// Octets that may still be read before others have their turn, and when that began.
-    turn: Cell<(usize, Instant)>,
+    /// Octets that may still be read before others have their turn, and when that began. None: there are no turns.
+    turn: Cell<Option<(usize, Instant)>>,
     /// HTTP/2 only: what comes beside requests.
     guard: RefCell<Option<Guard>>,
     /// HTTP/2 only: the stream that is being moved on right now.
@@ -63,7 +63,7 @@ impl Activity {
             idle_since: Cell::new(now),
             written: RefCell::new(Pace::new(settings.body_timeout, settings.min_rate)),
             in_flight: Cell::new(0),
-            turn: Cell::new((usize::MAX, now)),
+            turn: Cell::new(None),
             guard: RefCell::new(None),
             entered: RefCell::new(None),
         })
@@ -83,18 +83,17 @@ impl Activity {
     /// thread come first. A peer that sends without end would otherwise be read without end, and one that is sent
     /// something without end written to.
     pub(super) fn begin_turn(&self) {
-        self.turn.set((TURN, Instant::now()));
+        self.turn.set(Some((TURN, Instant::now())));
     }
 
     /// From now on, whoever reads yields by itself.
     pub(super) fn end_turns(&self) {
-        self.turn.set((usize::MAX, self.turn.get().1));
+        self.turn.set(None);
     }
 
     /// Whether others come first before more is moved, in either direction.
     pub(super) fn is_turn_over(&self) -> bool {
-        let (left, since) = self.turn.get();
-        left == 0 || (left != usize::MAX && since.elapsed() >= SLICE)
+        self.turn.get().is_some_and(|(left, since)| left == 0 || since.elapsed() >= SLICE)
     }
 
     /// Octets that may be read at once.
@@ -185,8 +184,7 @@ impl Activity {
             Some(guard) => guard.read(octets, Instant::now),
             None => octets.len(),
         };
-        let (left, since) = self.turn.get();
-        self.turn.set((left.saturating_sub(work), since));
+        self.turn.set(self.turn.get().map(|(left, since)| (left.saturating_sub(work), since)));
     }
 
     fn has_written<T>(
@@ -318,6 +316,21 @@ mod tests {
 
     const RST_STREAM: [u8; 13] = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 8];
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn turns_are_over_when_they_are_used_up_and_where_there_are_none_never() {
+        let activity = Activity::new(&EdgeSettings::default());
+        activity.begin_turn();
+        activity.has_read(&[0; TURN]);
+        assert!(activity.is_turn_over());
+        activity.begin_turn();
+        std::thread::sleep(SLICE);
+        assert!(activity.is_turn_over());
+        activity.end_turns();
+        activity.has_read(&[0; TURN]);
+        std::thread::sleep(SLICE);
+        assert!(!activity.is_turn_over(), "a tunnel");
+    }
 
     #[test]
     fn a_client_that_gives_up_after_a_second_is_let_be_and_one_that_does_at_once_is_not() {
