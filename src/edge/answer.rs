@@ -224,7 +224,9 @@ impl Body for AnswerBody {
         let this = &mut *self;
         let delivery = this.tail.as_ref().and_then(|tail| tail.exchange.delivery());
         delivery.inspect(|delivery| delivery.asked());
-        if this.tail.as_ref().is_some_and(|tail| tail.exchange.visit().activity.is_turn_over()) {
+        // A page goes out with its head: it may be the last word, and some who read of the end want no more.
+        let is_ours = matches!(this.source, Source::Page(_));
+        if !is_ours && this.tail.as_ref().is_some_and(|tail| tail.exchange.visit().activity.is_turn_over()) {
             wake_after_others(cx);
             return Poll::Pending;
         }
