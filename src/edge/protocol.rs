@@ -225,8 +225,8 @@ async fn drive<C: Served>(visit: &Rc<Visit>, connection: &mut C) -> End {
     let mut course = Course::default();
     let mut share = visit.worker.turns.share(&visit.account);
     loop {
-        let event = poll_fn(|cx| {
-            share.poll(cx, |cx| {
+        let event = share
+            .until(|cx| {
                 visit.activity.begin_turn();
                 if let Poll::Ready(outcome) = Pin::new(&mut *connection).poll(cx) {
                     // hyper has answered that by itself: 431, and nothing else.
@@ -247,8 +247,7 @@ async fn drive<C: Served>(visit: &Rc<Visit>, connection: &mut C) -> End {
                 }
                 timer.as_mut().poll(cx).map(|()| Event::Timer)
             })
-        })
-        .await;
+            .await;
         match event {
             Event::Closed => return End::Closed,
             Event::Spent => return End::Spent,

@@ -134,8 +134,8 @@ async fn bounded(
     let delivery = tunnel.unwrap_or_default();
     let mut stream = pin!(stream);
     let mut stall = Stall::new(pace);
-    poll_fn(|cx| {
-        share.poll(cx, |cx| {
+    share
+        .until(|cx| {
             if delivery.ended.get() {
                 // Not asked once more: what it says last would look like its end.
                 delivery.given_up.set(true);
@@ -178,8 +178,7 @@ async fn bounded(
             delivery.given_up.set(true);
             Poll::Ready(())
         })
-    })
-    .await;
+        .await;
     if is_tunnel {
         delivery.takes_no_more();
     }

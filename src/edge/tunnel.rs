@@ -54,7 +54,11 @@ impl Tunnel {
         let opened = Opened { wire: self.wire, entry, exchange };
         match self.upgrade {
             Some(upgrade) => {
-                visit.worker.shared.tasks.spawn_local(over_stream(opened, upgrade));
+                let visit = visit.clone();
+                visit.worker.shared.tasks.clone().spawn_local(async move {
+                    // Boxed: `take` moves it.
+                    visit.worker.turns.take(&visit.account, Box::pin(over_stream(opened, upgrade))).await;
+                });
             }
             None => visit.open_tunnel(opened),
         }

@@ -64,6 +64,8 @@ pub(super) struct Account {
     /// Until when it is remembered.
     used: Cell<Instant>,
     waiting: RefCell<VecDeque<Rc<Waiter>>>,
+    /// It has a place in the queue, or one of its tasks has just been called.
+    is_queued: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -115,7 +117,11 @@ impl Ord for Queued {
 
 impl Default for Account {
     fn default() -> Self {
-        Self { used: Cell::new(Instant::now() + NEW), waiting: RefCell::default() }
+        Self {
+            used: Cell::new(Instant::now() + NEW),
+            waiting: RefCell::default(),
+            is_queued: Cell::default(),
+        }
     }
 }
 
@@ -157,23 +163,23 @@ impl Turns {
         account: &Rc<Account>,
         mut work: impl Future<Output = T> + Unpin,
     ) -> T {
-        let mut share = self.share(account);
-        poll_fn(|cx| share.poll(cx, |cx| pin!(&mut work).poll(cx))).await
+        self.share(account).until(|cx| pin!(&mut work).poll(cx)).await
     }
 }
 
 impl Share {
-    /// Does `work`, if it is this task's turn; it is woken for it otherwise.
-    pub(super) fn poll<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        work: impl FnOnce(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
+    /// Does `step` each time it is this task's turn, until it is ready.
+    pub(super) async fn until<T>(&mut self, mut step: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
+        poll_fn(|cx| self.poll(cx, &mut step)).await
+    }
+
+    /// Does `step`, if it is this task's turn; it is woken for it otherwise.
+    fn poll<T>(&mut self, cx: &mut Context<'_>, step: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         let began = Instant::now();
         if !self.is_its_turn(cx, began) {
             return Poll::Pending;
         }
-        let outcome = work(cx);
+        let outcome = step(cx);
         self.account.charge(began, Instant::now());
         outcome
     }
@@ -212,9 +218,8 @@ impl Share {
                 state: Cell::new(State::Waits),
             })),
         };
-        let mut waiting = self.account.waiting.borrow_mut();
-        waiting.push_back(waiter.clone());
-        if waiting.len() == 1 {
+        self.account.waiting.borrow_mut().push_back(waiter.clone());
+        if !self.account.is_queued.replace(true) {
             self.thread.enqueue(self.account.clone());
         }
     }
@@ -242,6 +247,15 @@ impl Thread {
         self.queue.borrow_mut().push(Reverse(Queued { used: account.used.get(), arrival, account }));
     }
 
+    /// What was called for this account is done.
+    fn after(&self, account: Rc<Account>) {
+        let has_more = !account.waiting.borrow().is_empty();
+        account.is_queued.set(has_more);
+        if has_more {
+            self.enqueue(account);
+        }
+    }
+
     /// Calls the first who waits; its account.
     fn call(&self) -> Option<Rc<Account>> {
         loop {
@@ -251,6 +265,7 @@ impl Thread {
                 waiter.waker.borrow().wake_by_ref();
                 return Some(account);
             }
+            account.is_queued.set(false);
         }
     }
 }
@@ -279,9 +294,7 @@ async fn call_those_who_wait(thread: &Thread) {
         let since = thread.since.get().unwrap_or_else(Instant::now);
         thread.since.set(Some(since));
         after_those_called().await;
-        if !account.waiting.borrow().is_empty() {
-            thread.enqueue(account);
-        }
+        thread.after(account);
         is_free = since.elapsed() < SLICE;
     }
 }
@@ -356,9 +369,10 @@ mod tests {
     /// Of how many tasks of one visitor another one's is behind. Both take turns, or each their own.
     async fn tasks_before_another(turns: [&Turns; 2]) -> usize {
         let log = Log::default();
-        let many = Rc::default();
+        // The other first, as what is remembered of anybody is by the clock.
+        let (other, many) = (Rc::default(), Rc::default());
         let mut all: Vec<_> = (0..64).map(|_| task(turns[0], &many, 1, 'm', &log)).collect();
-        all.push(task(turns[1], &Rc::default(), 1, 'o', &log));
+        all.push(task(turns[1], &other, 1, 'o', &log));
         for task in all {
             task.await.unwrap();
         }
@@ -410,6 +424,23 @@ mod tests {
         // Each of the others may have been before it, as nobody had used anything.
         let steps = LocalSet::new().run_until(heard_after).await;
         assert!(steps <= 2 * 8, "{steps}");
+    }
+
+    #[test]
+    fn nobody_has_two_places_in_the_queue() {
+        let (turns, account) = (Turns::default(), Rc::default());
+        let [first, second] = &mut [turns.share(&account), turns.share(&account)];
+        let cx = &Context::from_waker(Waker::noop());
+        first.wait(cx);
+        let called = turns.0.call().unwrap();
+        second.wait(cx);
+        turns.0.after(called);
+        assert_eq!(turns.0.queue.borrow().len(), 1);
+        let called = turns.0.call().unwrap();
+        turns.0.after(called);
+        assert!(turns.0.call().is_none(), "both were called");
+        first.wait(cx);
+        assert!(turns.0.call().is_some(), "and may wait again");
     }
 
     #[test]
