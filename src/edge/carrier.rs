@@ -9,9 +9,18 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::cork::Holds;
+
 /// One side of a connection.
 #[derive(Debug)]
-pub(super) enum Carrier {
+pub(super) struct Carrier {
+    kind: Kind,
+    /// Nothing is taken.
+    is_held: bool,
+}
+
+#[derive(Debug)]
+enum Kind {
     Tcp(TcpStream, Option<Box<Tape>>),
     Pipe(DuplexStream),
 }
@@ -36,14 +45,14 @@ impl Tape {
 impl Carrier {
     /// From here on, what the visitor says is kept.
     pub(super) fn start_tape(&mut self) {
-        if let Self::Tcp(_, tape) = self {
+        if let Kind::Tcp(_, tape) = &mut self.kind {
             *tape = Some(Box::default());
         }
     }
 
     /// What was kept is of no use any more.
     pub(super) fn stop_tape(&mut self) {
-        if let Self::Tcp(_, tape) = self {
+        if let Kind::Tcp(_, tape) = &mut self.kind {
             *tape = None;
         }
     }
@@ -53,24 +62,36 @@ impl Carrier {
     /// # Errors
     /// The carrier itself, if there is no tape.
     pub(super) fn into_taped(self) -> Result<(TcpStream, Vec<u8>), Self> {
-        match self {
-            Self::Tcp(stream, Some(tape)) => Ok((stream, tape.0)),
-            other => Err(other),
+        match self.kind {
+            Kind::Tcp(stream, Some(tape)) => Ok((stream, tape.0)),
+            kind => Err(Self { kind, ..self }),
         }
     }
 
     /// Which address of ours was called, if it was one.
     pub(super) fn local_address(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(stream, _) => stream.local_addr().ok(),
-            Self::Pipe(_) => None,
+        match &self.kind {
+            Kind::Tcp(stream, _) => stream.local_addr().ok(),
+            Kind::Pipe(_) => None,
         }
     }
 }
 
 impl From<TcpStream> for Carrier {
     fn from(stream: TcpStream) -> Self {
-        Self::Tcp(stream, None)
+        Self { kind: Kind::Tcp(stream, None), is_held: false }
+    }
+}
+
+impl From<DuplexStream> for Carrier {
+    fn from(stream: DuplexStream) -> Self {
+        Self { kind: Kind::Pipe(stream), is_held: false }
+    }
+}
+
+impl Holds for Carrier {
+    fn hold(&mut self, is_on: bool) {
+        self.is_held = is_on;
     }
 }
 
@@ -80,23 +101,26 @@ impl AsyncRead for Carrier {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream, None) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tcp(stream, Some(tape)) => {
+        match &mut self.get_mut().kind {
+            Kind::Tcp(stream, None) => Pin::new(stream).poll_read(cx, buffer),
+            Kind::Tcp(stream, Some(tape)) => {
                 let before = buffer.filled().len();
                 ready!(Pin::new(stream).poll_read(cx, buffer))?;
                 Poll::Ready(tape.keep(&buffer.filled()[before..]))
             }
-            Self::Pipe(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Kind::Pipe(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
 
 impl AsyncWrite for Carrier {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream, _) => Pin::new(stream).poll_write(cx, octets),
-            Self::Pipe(stream) => Pin::new(stream).poll_write(cx, octets),
+        if self.is_held {
+            return Poll::Pending;
+        }
+        match &mut self.get_mut().kind {
+            Kind::Tcp(stream, _) => Pin::new(stream).poll_write(cx, octets),
+            Kind::Pipe(stream) => Pin::new(stream).poll_write(cx, octets),
         }
     }
 
@@ -105,30 +129,33 @@ impl AsyncWrite for Carrier {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream, _) => Pin::new(stream).poll_write_vectored(cx, pieces),
-            Self::Pipe(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+        if self.is_held {
+            return Poll::Pending;
+        }
+        match &mut self.get_mut().kind {
+            Kind::Tcp(stream, _) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Kind::Pipe(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tcp(stream, _) => stream.is_write_vectored(),
-            Self::Pipe(stream) => stream.is_write_vectored(),
+        match &self.kind {
+            Kind::Tcp(stream, _) => stream.is_write_vectored(),
+            Kind::Pipe(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream, _) => Pin::new(stream).poll_flush(cx),
-            Self::Pipe(stream) => Pin::new(stream).poll_flush(cx),
+        match &mut self.get_mut().kind {
+            Kind::Tcp(stream, _) => Pin::new(stream).poll_flush(cx),
+            Kind::Pipe(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream, _) => Pin::new(stream).poll_shutdown(cx),
-            Self::Pipe(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().kind {
+            Kind::Tcp(stream, _) => Pin::new(stream).poll_shutdown(cx),
+            Kind::Pipe(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -31,6 +31,9 @@ use crate::domain::UtcTime;
 use crate::domain::upstream::{Balance, Protocol};
 use crate::telemetry::TraceContext;
 
+/// Fields of ours in a request, as a rule.
+const OURS: usize = 10;
+
 /// Everything about a request that is not in its head.
 pub(super) struct Context<'a> {
     pub(super) visit: &'a Rc<Visit>,
@@ -151,6 +154,8 @@ fn switch(wanted: Wanted, mut response: Response<Incoming>, wire: Wire) -> Resul
 fn outgoing(context: &Context<'_>, permit: &Permit, wanted: &Wanted, parts: request::Parts) -> Request<()> {
     let request::Parts { method, uri, mut headers, .. } = parts;
     headers::clean_request(&mut headers, &context.derived.aliases);
+    // Once, and not each time that a few more find no room.
+    headers.reserve(OURS);
     if wanted.is_websocket() {
         put_upgrade(&mut headers);
     }

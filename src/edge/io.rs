@@ -9,7 +9,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
 
+use super::carrier::Carrier;
+use super::cork::Holds;
 use super::frames::Open;
 use super::guard::{Guard, LONG};
 use super::pace::Pace;
@@ -35,6 +38,8 @@ pub(super) struct Activity {
     in_flight: Cell<u32>,
     /// Octets that may still be read before others have their turn, and when that began. None: there are no turns.
     turn: Cell<Option<(usize, Instant)>>,
+    /// HTTP/2 only: how often the connection was moved on; none: what is written now goes out now.
+    moves: Cell<Option<u64>>,
     /// HTTP/2 only: what comes beside requests.
     guard: RefCell<Option<Guard>>,
     /// HTTP/2 only: the stream that is being moved on right now.
@@ -64,6 +69,7 @@ impl Activity {
             written: RefCell::new(Pace::new(settings.body_timeout, settings.min_rate)),
             in_flight: Cell::new(0),
             turn: Cell::new(None),
+            moves: Cell::new(Some(0)),
             guard: RefCell::new(None),
             entered: RefCell::new(None),
         })
@@ -84,6 +90,21 @@ impl Activity {
     /// something without end written to.
     pub(super) fn begin_turn(&self) {
         self.turn.set(Some((TURN, Instant::now())));
+    }
+
+    /// The connection as a whole is moved on, and with it what was held back.
+    pub(super) fn begin_move(&self) {
+        self.moves.set(self.moves.get().map(|moves| moves + 1));
+    }
+
+    /// The move of the connection, if what it writes may wait for the next one.
+    pub(super) fn may_hold(&self) -> Option<u64> {
+        self.moves.get()
+    }
+
+    /// From now on, what is written goes out at once: there may be no next move.
+    pub(super) fn hold_nothing(&self) {
+        self.moves.set(None);
     }
 
     /// From now on, whoever reads yields by itself.
@@ -245,6 +266,12 @@ pub(super) struct Watched<S> {
 impl<S: AsyncRead> Watched<S> {
     pub(super) fn new(stream: S, activity: Rc<Activity>) -> Self {
         Self { stream: stream.take(u64::MAX), activity }
+    }
+}
+
+impl Holds for Watched<Box<TlsStream<Carrier>>> {
+    fn hold(&mut self, is_on: bool) {
+        self.stream.get_mut().get_mut().0.hold(is_on);
     }
 }
 

@@ -14,6 +14,7 @@ mod assertion;
 mod caller;
 mod carrier;
 mod connection;
+mod cork;
 mod door;
 mod drain;
 mod facts;

@@ -19,6 +19,7 @@ use tokio_rustls::server::TlsStream;
 use super::answer::AnswerBody;
 use super::carrier::Carrier;
 use super::connection::Visit;
+use super::cork::Cork;
 use super::index::Ending;
 use super::io::{Overdue, Watched};
 use super::ongoing;
@@ -55,6 +56,7 @@ const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: clo
     \"status\":408,\"code\":\"request_timeout\"}";
 
 type Stream = TokioIo<Watched<Box<TlsStream<Carrier>>>>;
+type Corked = TokioIo<Cork<Watched<Box<TlsStream<Carrier>>>>>;
 
 /// A connection of either protocol, as far as its owner cares.
 trait Served: Future<Output = hyper::Result<()>> + Unpin {
@@ -80,7 +82,7 @@ where
     }
 }
 
-impl<S, E> Served for http2::Connection<Stream, S, Local>
+impl<S, E> Served for http2::Connection<Corked, S, Local>
 where
     S: HttpService<Incoming, ResBody = AnswerBody, Error = E>,
     S::Future: 'static,
@@ -174,7 +176,8 @@ pub(super) fn h1(settings: &EdgeSettings) -> http1::Builder {
 pub(super) async fn serve_h2(visit: Rc<Visit>, stream: Box<TlsStream<Carrier>>) {
     let settings = &visit.worker.shared.settings;
     visit.activity.watch_frames();
-    let io = TokioIo::new(Watched::new(stream, visit.activity.clone()));
+    let watched = Watched::new(stream, visit.activity.clone());
+    let io = TokioIo::new(Cork::new(watched, visit.activity.clone()));
     let service = service_fn(|request: Request<Incoming>| {
         let visit = visit.clone();
         // Boxed: large, and hyper and tokio move it several times on its way to a task.
@@ -207,6 +210,7 @@ pub(super) async fn serve_h2(visit: Rc<Visit>, stream: Box<TlsStream<Carrier>>) 
     if let Some(breach) = end.breach() {
         visit.breaks_off(breach);
         // hyper lets us give no reason. One more move, so that the GOAWAY goes out if there is room for it.
+        visit.activity.hold_nothing();
         connection.leave();
         poll_fn(|cx| {
             let _ = Pin::new(&mut connection).poll(cx);
@@ -228,6 +232,7 @@ async fn drive<C: Served>(visit: &Rc<Visit>, connection: &mut C) -> End {
         let event = share
             .until(|cx| {
                 visit.activity.begin_turn();
+                visit.activity.begin_move();
                 if let Poll::Ready(outcome) = Pin::new(&mut *connection).poll(cx) {
                     // hyper has answered that by itself: 431, and nothing else.
                     if outcome.is_err_and(|error| error.is_parse_too_large()) {

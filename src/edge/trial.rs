@@ -105,7 +105,7 @@ async fn ask(
     let (theirs, ours) = tokio::io::duplex(PIPE);
     let serving = tokio::task::spawn_local(super::connection::serve(
         worker.clone(),
-        Carrier::Pipe(ours),
+        Carrier::from(ours),
         NOWHERE,
         None,
     ));
