@@ -19,6 +19,8 @@ use crate::telemetry::metrics::Limit;
 
 /// Waiting connections per socket; the kernel caps it at net.core.somaxconn.
 const BACKLOG: i32 = 4096;
+/// Octets of an answer that the kernel keeps for a visitor beyond those that are on their way.
+const UNSENT: u32 = 128 * 1024;
 /// How long to wait after the kernel could not give us a connection (out of files, mostly).
 const AFTER_FAILURE: Duration = Duration::from_millis(50);
 
@@ -109,9 +111,16 @@ fn open(
             true => open_one(*address, addresses, threads),
             false => take(*address, inherited),
         };
+        let sockets = sockets.and_then(|sockets| bound_unsent(&sockets.sockets).map(|()| sockets));
         sockets.map_err(|cause| BindError::Listen { address: *address, cause })
     };
     addresses.iter().zip(inherited).map(one).collect()
+}
+
+/// Connections have it from the socket that they were accepted from. Who reads slowly would otherwise be given
+/// megabytes in advance, each of them copied and kept by the kernel; what is on its way is not bounded by it.
+fn bound_unsent(sockets: &[StdListener]) -> std::io::Result<()> {
+    sockets.iter().try_for_each(|socket| SockRef::from(socket).set_tcp_notsent_lowat(UNSENT))
 }
 
 /// Whoever opened them may have them blocking.
@@ -298,6 +307,30 @@ async fn serve(
             let turns = worker.turns.clone();
             turns.take(&Rc::default(), Box::pin(super::plain::serve(worker, stream, visitor))).await;
             drop(slot);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream as StdStream;
+
+    use super::*;
+
+    #[test]
+    fn the_kernel_keeps_little_for_those_who_read_slowly() {
+        // One socket: which of several takes a connection is the kernel's choice.
+        let https = vec!["127.0.0.1:0".parse().unwrap()];
+        let own = EdgeSettings { https, threads: 1, ..EdgeSettings::default() };
+        let given = StdListener::bind("127.0.0.1:0").unwrap();
+        let inherited = Inherited { https: vec![vec![given]], ..Inherited::default() };
+        for inherited in [Inherited::default(), inherited] {
+            let sockets = EdgeSockets::open(&own, inherited).unwrap();
+            let listener = &sockets.https[0].sockets[0];
+            listener.set_nonblocking(false).unwrap();
+            let _visitor = StdStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (accepted, _) = listener.accept().unwrap();
+            assert_eq!(SockRef::from(&accepted).tcp_notsent_lowat().unwrap(), UNSENT);
         }
     }
 }
