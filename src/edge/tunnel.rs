@@ -54,7 +54,6 @@ impl Tunnel {
         let opened = Opened { wire: self.wire, entry, exchange };
         match self.upgrade {
             Some(upgrade) => {
-                let visit = visit.clone();
                 visit.worker.shared.tasks.clone().spawn_local(async move {
                     // Boxed: `take` moves it.
                     visit.worker.turns.take(&visit.account, Box::pin(over_stream(opened, upgrade))).await;
