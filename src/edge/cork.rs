@@ -98,7 +98,9 @@ impl<S: AsyncWrite + Holds + Unpin> AsyncWrite for Cork<S> {
 mod tests {
     use std::cell::RefCell;
     use std::collections::VecDeque;
-    use std::task::Waker;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
 
     use proptest::prelude::*;
 
@@ -174,6 +176,16 @@ mod tests {
         (line.peer.clone(), activity.clone(), Cork::new(line, activity))
     }
 
+    /// Counts how often it was used.
+    #[derive(Default)]
+    struct Counting(AtomicUsize);
+
+    impl Wake for Counting {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     fn write(cork: &mut Cork<Line>, data: &[u8]) -> Option<usize> {
         match Pin::new(cork).poll_write(&mut Context::from_waker(Waker::noop()), data) {
             Poll::Ready(outcome) => Some(outcome.unwrap()),
@@ -198,6 +210,23 @@ mod tests {
         assert_eq!(write(&mut cork, b"three"), Some(5));
         assert!(flush(&mut cork));
         assert_eq!(peer.borrow().writes, [b"onetwothree"]);
+    }
+
+    #[test]
+    fn what_is_held_wakes_its_owner_once() {
+        let (peer, activity, mut cork) = corked();
+        let woken = Arc::<Counting>::default();
+        let waker = Waker::from(woken.clone());
+        let cx = &mut Context::from_waker(&waker);
+        activity.begin_move();
+        for _ in 0..2 {
+            assert_eq!(write(&mut cork, b"x"), Some(1));
+            assert!(Pin::new(&mut cork).poll_flush(cx).is_ready());
+        }
+        assert_eq!((woken.0.load(Ordering::Relaxed), peer.borrow().writes.len()), (1, 0));
+        activity.begin_move();
+        assert!(Pin::new(&mut cork).poll_flush(cx).is_ready());
+        assert_eq!((woken.0.load(Ordering::Relaxed), peer.borrow().writes.len()), (1, 1));
     }
 
     #[test]
